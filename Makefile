@@ -1,0 +1,28 @@
+# make quickstart   set up, run the main job, say where the results lie
+# make test         set up, then lint, types, benchmark check and tests
+# make setup        only prepare .venv
+PYTHON ?= python3
+BIN := .venv/bin
+WORKERS ?= 2
+
+.PHONY: setup quickstart test clean
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "sigreg-lab needs Python 3.11 or newer; $(PYTHON) is older. Name another with: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[vision,dev]'
+	@touch $@
+
+quickstart: setup
+	$(BIN)/sigreg-lab study run all --preset quick --workers $(WORKERS)
+
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/asv check --environment existing:$(BIN)/python
+	$(BIN)/python -m pytest -n 2
+
+clean:
+	rm -rf .venv .asv results/runs .pytest_cache .mypy_cache .ruff_cache

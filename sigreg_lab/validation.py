@@ -1,0 +1,49 @@
+"""Checks of what is handed in: each names the argument and the remedy."""
+
+import torch
+from torch import Tensor
+
+
+def check_sample(x: Tensor, name: str, *, ndim: int, min_samples: int, sample_dim: int = -2) -> None:
+    """Raise ``ValueError`` unless ``x`` is a finite floating-point sample that a statistic can be computed on.
+
+    Args:
+        x: the tensor to check.
+        name: the argument's name, for the message.
+        ndim: least number of dimensions.
+        min_samples: least number of samples along ``sample_dim``.
+        sample_dim: the dimension that counts samples.
+
+    Raises:
+        ValueError: not a tensor, not floating point, too few dimensions, empty, too few samples, NaN or infinite.
+
+    The check for NaN and infinity reads the data, which would make a GPU wait; it is left out while ``torch.compile``
+    traces and for a tensor on an accelerator that carries a gradient (a training step).
+    """
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{name} must be a torch.Tensor, got {type(x).__name__}; use torch.as_tensor({name})")
+    if not x.is_floating_point():
+        raise ValueError(f"{name} must be floating point, got {x.dtype}; convert it with {name}.float()")
+    if x.ndim < ndim:
+        raise ValueError(f"{name} must have at least {ndim} dimension(s), got shape {tuple(x.shape)}")
+    if x.numel() == 0:
+        raise ValueError(f"{name} is empty, shape {tuple(x.shape)}; hand in at least {min_samples} samples")
+    if x.shape[sample_dim] < min_samples:
+        raise ValueError(
+            f"{name} holds {x.shape[sample_dim]} sample(s) (shape {tuple(x.shape)}, dimension {sample_dim}); "
+            f"at least {min_samples} are needed"
+        )
+    if torch.compiler.is_compiling() or (x.requires_grad and x.device.type != "cpu"):
+        return
+    finite = x.detach().isfinite()
+    if not finite.all():
+        bad = int(finite.numel() - finite.sum())
+        raise ValueError(
+            f"{name} holds {bad} NaN or infinite value(s) out of {finite.numel()}; drop those samples or mend "
+            f"what produced them"
+        )
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """``x`` lifted to float32 if it is of lower precision (bfloat16, float16); float64 stays float64."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
