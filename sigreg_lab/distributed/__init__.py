@@ -1,0 +1,1 @@
+"""Reductions across processes of the small sums that statistics are made of."""

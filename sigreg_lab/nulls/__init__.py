@@ -1,0 +1,1 @@
+"""Laws of test statistics under the null hypothesis; this room knows no statistic."""

@@ -1,0 +1,139 @@
+"""The LeJEPA loss: prediction between views, and a regulariser of their embeddings.
+
+    L = (1 - lambda) L_pred + lambda R          convex form, the paper's                              [1, eq. LeJEPA]
+    L = L_pred + lambda R                       additive form
+
+With mu_n the mean of sample n's first V_g ("global") views, averaged over the N samples of the batch:
+
+    centroid   L_pred = 1/V sum_v |mu_n - z_nv|^2                                                       [1, eq. 6-7]
+    pairwise   L_pred = 1/(V_g V) sum_{g <= V_g} sum_v |z_ng - z_nv|^2                                    [1, eq. 5]
+
+The two differ by the scatter of the global views: pairwise = centroid + 1/V_g sum_g |z_ng - mu_n|^2. They are not
+equal, as [1] says they are, but where the global views agree.
+
+[1] Balestriero & LeCun (2025), arXiv:2511.08544.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sigreg_lab.regularizers.base import Regularizer
+from sigreg_lab.validation import at_least_float32, check_sample
+
+PREDICTIONS = ("centroid", "pairwise")
+FORMS = ("convex", "additive")
+DIMENSIONS = ("sum", "mean")
+
+
+def prediction_loss(
+    z: Tensor,
+    global_views: int | None = None,
+    *,
+    prediction: Literal["centroid", "pairwise"] = "centroid",
+    dimensions: Literal["sum", "mean"] = "sum",
+) -> Tensor:
+    """Squared distance of each view to the global views, averaged over views and samples.
+
+    Args:
+        z: embeddings, shape (V, N, K), global views first.
+        global_views: V_g; all V if not given.
+        prediction: "centroid" (eq. 6) or "pairwise" (eq. 5).
+        dimensions: over the K coordinates, "sum" as eq. 5 and 6 are written, or "mean" as the paper's Algorithm 2 and
+            the official code compute it, smaller by the factor K.
+
+    Returns:
+        A scalar, float32 or better.
+
+    Raises:
+        ValueError: an unknown option, or ``global_views`` outside 1 .. V.
+    """
+    if prediction not in PREDICTIONS:
+        raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction!r}")
+    if dimensions not in DIMENSIONS:
+        raise ValueError(f"dimensions must be one of {', '.join(DIMENSIONS)}, got {dimensions!r}")
+    check_sample(z, "z", ndim=3, min_samples=1)
+    num_global = z.shape[0] if global_views is None else global_views
+    if not 1 <= num_global <= z.shape[0]:
+        raise ValueError(
+            f"global_views must lie in 1 .. {z.shape[0]} (the number of views), got {num_global}"
+        )
+    with torch.autocast(device_type=z.device.type, enabled=False):
+        z = at_least_float32(z)
+        centre = z[:num_global].mean(0)
+        loss = (z - centre).square().mean((0, 1))
+        if prediction == "pairwise":
+            loss = loss + (z[:num_global] - centre).square().mean((0, 1))
+        return loss.sum() if dimensions == "sum" else loss.mean()
+
+
+class LeJEPATerms(NamedTuple):
+    """The loss and what it is made of; gradients flow through ``total``."""
+
+    total: Tensor
+    prediction: Tensor
+    regularizer: Tensor
+
+
+class LeJEPALoss(torch.nn.Module):
+    """Prediction loss and regulariser, weighed by one number.
+
+    Args:
+        regularizer: (V, N, K) -> scalar; None leaves it out (the control).
+        lam: lambda, the weight of the regulariser; 0 .. 1 in the convex form.
+        form: "convex" ((1 - lambda) and lambda) or "additive" (1 and lambda).
+        prediction: "centroid" (eq. 6) or "pairwise" (eq. 5).
+        dimensions: "sum" or "mean" over the coordinates of the prediction loss.
+        global_views: number of global views, the first of each batch; all if not given.
+
+    Raises:
+        ValueError: an unknown option, or a ``lam`` out of range.
+    """
+
+    def __init__(
+        self,
+        regularizer: Regularizer | None,
+        lam: float = 0.05,
+        *,
+        form: Literal["convex", "additive"] = "convex",
+        prediction: Literal["centroid", "pairwise"] = "centroid",
+        dimensions: Literal["sum", "mean"] = "sum",
+        global_views: int | None = None,
+    ) -> None:
+        super().__init__()
+        if form not in FORMS:
+            raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+        if prediction not in PREDICTIONS:
+            raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction!r}")
+        if dimensions not in DIMENSIONS:
+            raise ValueError(f"dimensions must be one of {', '.join(DIMENSIONS)}, got {dimensions!r}")
+        if lam < 0 or (form == "convex" and lam > 1):
+            limits = "0 .. 1 in the convex form" if form == "convex" else "0 or more"
+            raise ValueError(f"lam must be {limits}, got {lam}")
+        self.regularizer = regularizer
+        self.lam = float(lam)
+        self.form = form
+        self.prediction = prediction
+        self.dimensions = dimensions
+        self.global_views = global_views
+
+    def extra_repr(self) -> str:
+        return f"lam={self.lam:g}, form={self.form!r}, prediction={self.prediction!r}, dimensions={self.dimensions!r}"
+
+    def forward(self, z: Tensor, generator: torch.Generator) -> LeJEPATerms:
+        """The loss of embeddings ``z``, shape (V, N, K), global views first.
+
+        Args:
+            z: embeddings of all views.
+            generator: the regulariser's randomness, in the same state on all ranks.
+
+        Returns:
+            ``LeJEPATerms(total, prediction, regularizer)``, scalars.
+        """
+        pred = prediction_loss(z, self.global_views, prediction=self.prediction, dimensions=self.dimensions)
+        if self.regularizer is None:
+            return LeJEPATerms(pred, pred, torch.zeros_like(pred))
+        reg = self.regularizer(z, generator)
+        keep = 1 - self.lam if self.form == "convex" else 1.0
+        return LeJEPATerms(keep * pred + self.lam * reg, pred, reg)

@@ -1,0 +1,61 @@
+"""SIGReg: the mean over random slices of a univariate statistic of the embeddings.
+
+    SIGReg(z) = 1/M sum_a T({a' z_n})                                                                    [1, Def. 2]
+
+[1] Balestriero & LeCun (2025), arXiv:2511.08544.
+"""
+
+import torch
+from torch import Tensor
+
+from sigreg_lab.regularizers.base import Regularizer
+from sigreg_lab.slicing import iid_directions, sliced_statistic
+from sigreg_lab.univariate import UnivariateTest
+from sigreg_lab.validation import check_sample
+
+
+class SIGReg(Regularizer):
+    """Sketched isotropic-Gaussian regularisation with any univariate statistic.
+
+    Args:
+        statistic: the univariate statistic T.
+        num_slices: M, directions drawn at each call.
+        per_view: True takes the statistic of each view's N embeddings and averages over the V views (the paper's
+            loss); False takes it once over all V N embeddings (``flattened``), which a statistic that carries the
+            factor N makes about V times stronger.
+
+    Raises:
+        ValueError: ``num_slices`` below 1.
+    """
+
+    def __init__(self, statistic: UnivariateTest, num_slices: int = 1024, *, per_view: bool = True) -> None:
+        super().__init__()
+        if num_slices < 1:
+            raise ValueError(f"num_slices must be at least 1, got {num_slices}")
+        self.statistic = statistic
+        self.num_slices = num_slices
+        self.per_view = per_view
+
+    def extra_repr(self) -> str:
+        return f"num_slices={self.num_slices}, per_view={self.per_view}"
+
+    def forward(self, z: Tensor, generator: torch.Generator, *, directions: Tensor | None = None) -> Tensor:
+        """The regulariser's value.
+
+        Args:
+            z: embeddings, shape (V, N, K).
+            generator: draws the directions; in the same state on all ranks.
+            directions: used instead of drawn ones, shape (K, M).
+
+        Returns:
+            A scalar, float32 (float64 for float64 embeddings), whatever autocast says.
+
+        Raises:
+            ValueError: ``z`` is not a finite floating-point tensor of shape (V, N, K) with enough samples.
+        """
+        check_sample(z, "z", ndim=3, min_samples=self.statistic.min_samples)
+        if directions is None:
+            directions = iid_directions(z.shape[-1], self.num_slices, generator=generator, device=z.device)
+        if not self.per_view:
+            z = z.flatten(0, -2)
+        return sliced_statistic(z, self.statistic, directions).mean()

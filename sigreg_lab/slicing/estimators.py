@@ -1,0 +1,65 @@
+"""From a multivariate sample to one number: project on directions, apply a univariate statistic, reduce over slices."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sigreg_lab.univariate import UnivariateTest
+from sigreg_lab.validation import at_least_float32, check_sample
+
+REDUCTIONS = ("mean", "max", "none")
+
+
+def project(x: Tensor, directions: Tensor) -> Tensor:
+    """Projections of a sample on directions.
+
+    Args:
+        x: sample, shape (..., N, K).
+        directions: shape (K, M).
+
+    Returns:
+        Shape (..., N, M), float32 or better under any autocast.
+
+    Raises:
+        ValueError: ``directions`` is not of shape (K, M).
+    """
+    if directions.ndim != 2 or directions.shape[0] != x.shape[-1]:
+        raise ValueError(
+            f"directions must have shape (K, M) with K = {x.shape[-1]}, the last dimension of the sample; "
+            f"got {tuple(directions.shape)}"
+        )
+    with torch.autocast(device_type=x.device.type, enabled=False):
+        x = at_least_float32(x)
+        return x @ directions.to(dtype=x.dtype, device=x.device)
+
+
+def sliced_statistic(
+    x: Tensor,
+    statistic: UnivariateTest,
+    directions: Tensor,
+    reduction: Literal["mean", "max", "none"] = "mean",
+) -> Tensor:
+    """A univariate statistic over slices of a multivariate sample.
+
+    Args:
+        x: sample, shape (..., N, K).
+        statistic: the univariate statistic.
+        directions: shape (K, M), unit columns; see ``sigreg_lab.slicing.directions``.
+        reduction: over the slices: "mean" (SIGReg's loss), "max" (the union-intersection test) or "none".
+
+    Returns:
+        Shape (...) for "mean" and "max", (..., M) for "none".
+
+    Raises:
+        ValueError: a sample that the statistic refuses, directions of the wrong shape, an unknown reduction.
+    """
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+    check_sample(x, "x", ndim=2, min_samples=statistic.min_samples)
+    per_slice = statistic.unchecked(project(x, directions))
+    if reduction == "mean":
+        return per_slice.mean(-1)
+    if reduction == "max":
+        return per_slice.amax(-1)
+    return per_slice
