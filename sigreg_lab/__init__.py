@@ -28,7 +28,7 @@ _ROOMS = (
     "slicing",
     "univariate",
 )
-__all__ = ["__version__", *_ROOMS]  # noqa: PLE0604
+__all__ = ["__version__", *_ROOMS]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -21,9 +21,7 @@ def check_sample(x: Tensor, name: str, *, ndim: int, min_samples: int, sample_di
     traces and for a tensor on an accelerator that carries a gradient (a training step).
     """
     if not isinstance(x, Tensor):
-        raise ValueError(
-            f"{name} must be a torch.Tensor, got {type(x).__name__}; use torch.as_tensor({name})"
-        )
+        raise ValueError(f"{name} must be a torch.Tensor, got {type(x).__name__}; use torch.as_tensor({name})")
     if not x.is_floating_point():
         raise ValueError(f"{name} must be floating point, got {x.dtype}; convert it with {name}.float()")
     if x.ndim < ndim:

@@ -17,9 +17,7 @@ def sort_samples(x: Tensor) -> Tensor:
     """
     if x.device.type == "cpu" and not (torch.is_grad_enabled() and x.requires_grad):
         samples_last = x.detach().transpose(-1, -2).contiguous()
-        values = (
-            samples_last.numpy().copy() if samples_last.data_ptr() == x.data_ptr() else samples_last.numpy()
-        )
+        values = samples_last.numpy().copy() if samples_last.data_ptr() == x.data_ptr() else samples_last.numpy()
         values.sort(axis=-1)
         return torch.from_numpy(values).transpose(-1, -2)
     return x.sort(dim=-2).values

@@ -56,9 +56,7 @@ def prediction_loss(
     check_sample(z, "z", ndim=3, min_samples=1)
     num_global = z.shape[0] if global_views is None else global_views
     if not 1 <= num_global <= z.shape[0]:
-        raise ValueError(
-            f"global_views must lie in 1 .. {z.shape[0]} (the number of views), got {num_global}"
-        )
+        raise ValueError(f"global_views must lie in 1 .. {z.shape[0]} (the number of views), got {num_global}")
     with torch.autocast(device_type=z.device.type, enabled=False):
         z = at_least_float32(z)
         centre = z[:num_global].mean(0)
