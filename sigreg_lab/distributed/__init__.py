@@ -1,1 +1,21 @@
 """Reductions across processes of the small sums that statistics are made of."""
+
+from sigreg_lab.distributed.collectives import (
+    Gathered,
+    all_reduce_sum,
+    gather_samples,
+    mean_over_samples,
+    rank,
+    total_samples,
+    world_size,
+)
+
+__all__ = [
+    "Gathered",
+    "all_reduce_sum",
+    "gather_samples",
+    "mean_over_samples",
+    "rank",
+    "total_samples",
+    "world_size",
+]

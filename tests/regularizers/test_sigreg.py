@@ -1,0 +1,83 @@
+"""SIGReg: the mean over slices of a statistic, per view or over all embeddings."""
+
+import math
+
+import pytest
+import torch
+
+from sigreg_lab.regularizers import SIGReg
+from sigreg_lab.slicing import iid_directions, seeded_generator
+from sigreg_lab.univariate import AndersonDarling, EppsPulley
+
+
+def embeddings(*shape: int, seed: int = 0) -> torch.Tensor:
+    return 1.3 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.2
+
+
+def test_equals_a_loop_over_views_slices_and_nodes():
+    """The formula spelt out with Python numbers: half-grid t_k = 3k/16, trapezoid doubled, times N."""
+    z = embeddings(2, 7, 3)
+    directions = iid_directions(3, 4, generator=seeded_generator(1), dtype=torch.float64)
+    total = 0.0
+    for view in z:
+        for a in directions.T:
+            projections = [float(row @ a) for row in view]
+            nodes = [3 * k / 16 for k in range(17)]
+            heights = []
+            for t in nodes:
+                real = sum(math.cos(t * p) for p in projections) / 7 - math.exp(-t * t / 2)
+                imaginary = sum(math.sin(t * p) for p in projections) / 7
+                heights.append((real**2 + imaginary**2) * math.exp(-t * t / 2))
+            total += 7 * 2 * sum((a + b) / 2 * 3 / 16 for a, b in zip(heights, heights[1:], strict=False))
+    value = SIGReg(EppsPulley(), 4)(z, seeded_generator(0), directions=directions)
+    assert float(value) == pytest.approx(total / 8, rel=1e-12)
+
+
+def test_directions_come_from_the_generator_alone():
+    z = embeddings(2, 16, 5)
+    regularizer = SIGReg(EppsPulley(), 8)
+    first = regularizer(z, seeded_generator(3))
+    torch.manual_seed(99)
+    assert torch.equal(first, regularizer(z, seeded_generator(3)))
+    assert not torch.equal(first, regularizer(z, seeded_generator(4)))
+    injected = iid_directions(5, 8, generator=seeded_generator(3))
+    assert torch.equal(first, regularizer(z, seeded_generator(7), directions=injected))
+
+
+@pytest.mark.parametrize("statistic", [EppsPulley(), AndersonDarling()])
+def test_flattened_is_the_statistic_of_all_embeddings(statistic):
+    z = embeddings(3, 10, 4)
+    flattened = SIGReg(statistic, 6, per_view=False)(z, seeded_generator(0))
+    one_view = SIGReg(statistic, 6)(z.reshape(1, 30, 4), seeded_generator(0))
+    assert torch.equal(flattened, one_view)
+
+
+def test_flattened_is_stronger_by_the_number_of_views_when_views_are_equal():
+    """EP carries the factor N: V equal views flattened have V N samples and the same characteristic function."""
+    z = embeddings(1, 12, 4).expand(5, 12, 4)
+    per_view = SIGReg(EppsPulley(), 6)(z, seeded_generator(0))
+    flattened = SIGReg(EppsPulley(), 6, per_view=False)(z, seeded_generator(0))
+    torch.testing.assert_close(flattened, 5 * per_view, rtol=1e-12, atol=0)
+
+
+def test_gradcheck():
+    z = embeddings(2, 5, 3).requires_grad_()
+    regularizer = SIGReg(EppsPulley(), 4)
+    assert torch.autograd.gradcheck(lambda x: regularizer(x, seeded_generator(0)), z)
+
+
+def test_bad_input_is_refused_by_name():
+    regularizer = SIGReg(EppsPulley(), 4)
+    generator = seeded_generator(0)
+    with pytest.raises(ValueError, match="num_slices must be at least 1"):
+        SIGReg(EppsPulley(), 0)
+    with pytest.raises(ValueError, match="z must have at least 3"):
+        regularizer(embeddings(4, 3), generator)
+    with pytest.raises(ValueError, match="z must be floating point"):
+        regularizer(torch.ones(2, 4, 3, dtype=torch.long), generator)
+    with pytest.raises(ValueError, match="z holds 1 sample"):
+        regularizer(embeddings(2, 1, 3), generator)
+    with pytest.raises(ValueError, match="z holds 1 NaN or infinite"):
+        regularizer(torch.where(torch.arange(24).reshape(2, 4, 3) == 5, torch.nan, embeddings(2, 4, 3)), generator)
+    with pytest.raises(ValueError, match="directions must have shape"):
+        regularizer(embeddings(2, 4, 3), generator, directions=torch.ones(4, 2))
