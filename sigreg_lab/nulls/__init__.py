@@ -1,1 +1,20 @@
-"""Laws of test statistics under the null hypothesis; this room knows no statistic."""
+"""Laws of test statistics under the null hypothesis; this room knows no statistic.
+
+A law answers two questions, both for the upper tail (large values speak against the null): ``pvalue(statistic)``,
+batched, and ``critical_value(alpha)``, the threshold that a statistic exceeds with probability ``alpha``.
+"""
+
+from sigreg_lab.nulls.closed_form import ChiSquared, KolmogorovSmirnov, Normal
+from sigreg_lab.nulls.law import NullLaw
+from sigreg_lab.nulls.monte_carlo import MonteCarlo, cache_directory
+from sigreg_lab.nulls.weighted_chi_squares import WeightedChiSquares
+
+__all__ = [
+    "ChiSquared",
+    "KolmogorovSmirnov",
+    "MonteCarlo",
+    "Normal",
+    "NullLaw",
+    "WeightedChiSquares",
+    "cache_directory",
+]

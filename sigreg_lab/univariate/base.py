@@ -1,35 +1,64 @@
 """The contract of a univariate statistic: a sample goes in, a number comes out.
 
 A statistic measures how far a sample is from N(0, 1), both parameters known ("case 0"), over dimension -2: shape
-(..., N, M) gives (..., M), and (N,) gives a scalar. It is differentiable; larger means further away.
+(..., N, M) gives (..., M), and (N,) gives a scalar. It is differentiable; larger means further away. A statistic whose
+``null_hypothesis`` is "composite" does not see location and scale: it measures how far a sample is from any normal law.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sigreg_lab.kernels import sort_samples
+from sigreg_lab.nulls import MonteCarlo, NullLaw
+from sigreg_lab.nulls.law import Array
 from sigreg_lab.validation import at_least_float32, check_sample
+
+METHODS = ("auto", "asymptotic", "monte-carlo")
+Method = Literal["auto", "asymptotic", "monte-carlo"]
+
+#: Replicates of a Monte-Carlo law: as many as fit this number of simulated values, between the two bounds.
+SIMULATED_VALUES = 400_000_000
+MOST_REPLICATES = 1_000_000
+LEAST_REPLICATES = 20_000
+SEED = 20_251_111
+_VALUES_PER_CHUNK = 200_000  # what stays in the processor's cache
+
+
+class TestResult(NamedTuple):
+    """What ``UnivariateTest.test`` returns, both float64 and of the shape of ``forward``'s result."""
+
+    statistic: Tensor
+    pvalue: Tensor
 
 
 class UnivariateTest(torch.nn.Module):
     """Base of all univariate statistics.
 
     A subclass sets the class attributes and writes ``_statistic``, the formula alone: it receives (..., N, M) in
-    float32 or float64, sorted along dimension -2 if ``uses_order`` is set, and returns (..., M).
+    float32 or float64, sorted along dimension -2 if ``uses_order`` is set, and returns (..., M). It declares its null
+    law by ``asymptotic_law`` and ``asymptotic_from``; without them the law is simulated.
 
     Attributes:
         name: the name in registries, rows and tables.
         sensitive_to: which departures from N(0, 1) it reacts to, in a few words.
+        null_hypothesis: "simple", N(0, 1) itself, or "composite", any normal law.
         min_samples: the least N for which it is defined.
         uses_order: whether the formula needs the sorted sample.
+        suitable_as_loss: whether its gradient moves more than a few samples at a time.
+        asymptotic_from: the least N at which ``method="auto"`` trusts the asymptotic law (measured: see
+            docs/statistics.md); None if it never does.
     """
 
     name: ClassVar[str]
     sensitive_to: ClassVar[str]
+    null_hypothesis: ClassVar[Literal["simple", "composite"]] = "simple"
     min_samples: ClassVar[int] = 2
     uses_order: ClassVar[bool] = False
+    suitable_as_loss: ClassVar[bool] = True
+    asymptotic_from: int | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """The statistic of each column.
@@ -65,3 +94,80 @@ class UnivariateTest(torch.nn.Module):
 
     def _statistic(self, x: Tensor) -> Tensor:
         raise NotImplementedError
+
+    def test(self, x: Tensor, method: Method = "auto") -> TestResult:
+        """Statistic and p-value of each column, for independent samples under the null hypothesis.
+
+        Args:
+            x: as for ``forward``; lifted to float64.
+            method: "asymptotic", the limit law; "monte-carlo", the simulated law at this N; "auto", the first where it
+                has been measured to keep its level, else the second. A simulated law is computed once (seconds to a
+                minute) and then read from the cache; its p-values are no smaller than 1/(replicates + 1).
+
+        Returns:
+            ``TestResult(statistic, pvalue)``, both of the shape of ``forward``'s result.
+
+        Raises:
+            ValueError: as ``forward``; an unknown ``method``; "asymptotic" where no limit law is known.
+        """
+        check_sample(x, "x", ndim=1, min_samples=self.min_samples, sample_dim=-1 if x.ndim == 1 else -2)
+        with torch.no_grad():
+            statistic = self.unchecked(x.double())
+        n = x.shape[-1] if x.ndim == 1 else x.shape[-2]
+        return TestResult(statistic, self.null_law(n, method).pvalue(statistic))
+
+    def critical_value(self, alpha: float, n: int, method: Method = "auto") -> float:
+        """The threshold that the statistic of ``n`` samples exceeds with probability ``alpha`` under the null.
+
+        Raises:
+            ValueError: ``alpha`` outside (0, 1) or too small for a simulated law; as ``null_law``.
+        """
+        return self.null_law(n, method).critical_value(alpha)
+
+    def null_law(self, n: int, method: Method = "auto") -> NullLaw:
+        """Law of the statistic of ``n`` samples under its null hypothesis.
+
+        Raises:
+            ValueError: ``n`` below ``min_samples``; an unknown ``method``; "asymptotic" where no limit law is known.
+        """
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+        if n < self.min_samples:
+            raise ValueError(f"n must be at least {self.min_samples} for {self.name}, got {n}")
+        if method == "asymptotic" or (
+            method == "auto" and self.asymptotic_from is not None and n >= self.asymptotic_from
+        ):
+            law = self.asymptotic_law(n)
+            if law is None:
+                raise ValueError(f"{self.name} has no asymptotic law here; use method='monte-carlo'")
+            return law
+        return self._simulated_law(n)
+
+    def asymptotic_law(self, n: int) -> NullLaw | None:
+        """The law for large ``n``, or an exact one; None if none is known."""
+        return None
+
+    def simulate(self, rng: np.random.Generator, replicates: int, n: int) -> Array:
+        """Values of the statistic on independent samples of ``n`` standard normal numbers, float64."""
+        size = max(1, _VALUES_PER_CHUNK // n)
+        values = []
+        for start in range(0, replicates, size):
+            rows = rng.standard_normal((min(size, replicates - start), n))
+            if self.uses_order:
+                rows.sort(axis=1)
+            with torch.no_grad():
+                values.append(self.unchecked(torch.from_numpy(rows).T, presorted=True).numpy())
+        return np.concatenate(values)
+
+    def _simulated_law(self, n: int) -> MonteCarlo:
+        key = f"{type(self).__module__}.{self}|n={n}"  # names the class and every parameter
+        if key not in _LAWS:
+            replicates = min(MOST_REPLICATES, max(LEAST_REPLICATES, SIMULATED_VALUES // n))
+            chunk = min(replicates, 4 * _VALUES_PER_CHUNK // n + 1)
+            _LAWS[key] = MonteCarlo(
+                lambda rng, count: self.simulate(rng, count, n), key, replicates=replicates, seed=SEED, chunk=chunk
+            )
+        return _LAWS[key]
+
+
+_LAWS: dict[str, MonteCarlo] = {}  # the laws that this process has read or simulated already
