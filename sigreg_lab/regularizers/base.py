@@ -1,16 +1,56 @@
 """The contract of a regulariser: embeddings of all views go in, one number comes out."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
+from sigreg_lab.validation import at_least_float32, check_sample
+
 
 class Regularizer(torch.nn.Module):
-    """Base of all regularisers: (V, N, K) -> scalar.
+    """Base of all regularisers: (V, N, K) -> scalar, smaller is better.
 
-    A subclass writes ``forward(z, generator)``: ``z`` holds the embeddings of V views of N samples in K dimensions;
-    ``generator`` is the only source of randomness (a regulariser that draws nothing ignores it). All ranks hand in
-    generators in the same state.
+    A subclass writes ``_value(z, generator)``, the formula alone; it receives checked embeddings in float32 or
+    float64, with autocast switched off.
+
+    In an initialised process group the value is that of the whole batch: each rank hands in its own N embeddings of
+    every view (the N may differ), all ranks call together and hand in generators in the same state, and the mean over
+    ranks of the parameters' gradients, which ``DistributedDataParallel`` takes, is the gradient of one process on the
+    whole batch (see ``sigreg_lab.distributed``).
+
+    Attributes:
+        min_samples: the least N, on each rank.
+        min_views: the least V.
     """
 
+    min_samples: ClassVar[int] = 2
+    min_views: ClassVar[int] = 1
+
     def forward(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        """The regulariser's value.
+
+        Args:
+            z: embeddings of V views of N samples in K dimensions, shape (V, N, K). bfloat16 and float16 are lifted to
+                float32; float64 stays float64.
+            generator: the only source of randomness; a regulariser that draws nothing ignores it.
+
+        Returns:
+            A scalar, float32 (float64 for float64 embeddings), whatever autocast says.
+
+        Raises:
+            ValueError: ``z`` is not a finite floating-point tensor of shape (V, N, K) with enough views and samples.
+        """
+        self._check(z, self.min_samples)
+        with torch.autocast(device_type=z.device.type, enabled=False):
+            return self._value(at_least_float32(z), generator)
+
+    def _check(self, z: Tensor, min_samples: int) -> None:
+        check_sample(z, "z", ndim=3, min_samples=min_samples)
+        if z.ndim > 3:
+            raise ValueError(f"z must have shape (V, N, K), got {tuple(z.shape)}; flatten the further dimensions")
+        if z.shape[0] < self.min_views:
+            raise ValueError(f"z holds {z.shape[0]} view(s); {type(self).__name__} needs at least {self.min_views}")
+
+    def _value(self, z: Tensor, generator: torch.Generator) -> Tensor:
         raise NotImplementedError

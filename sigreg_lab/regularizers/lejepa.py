@@ -11,6 +11,9 @@ With mu_n the mean of sample n's first V_g ("global") views, averaged over the N
 The two differ by the scatter of the global views: pairwise = centroid + 1/V_g sum_g |z_ng - mu_n|^2. They are not
 equal, as [1] says they are, but where the global views agree.
 
+In an initialised process group both terms are those of the whole batch, on every rank, and the mean over ranks of the
+parameters' gradients is the gradient of one process on the whole batch (see ``sigreg_lab.distributed``).
+
 [1] Balestriero & LeCun (2025), arXiv:2511.08544.
 """
 
@@ -19,6 +22,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from sigreg_lab.distributed import mean_over_samples
 from sigreg_lab.regularizers.base import Regularizer
 from sigreg_lab.validation import at_least_float32, check_sample
 
@@ -60,9 +64,10 @@ def prediction_loss(
     with torch.autocast(device_type=z.device.type, enabled=False):
         z = at_least_float32(z)
         centre = z[:num_global].mean(0)
-        loss = (z - centre).square().mean((0, 1))
+        per_sample = (z - centre).square().mean(0)
         if prediction == "pairwise":
-            loss = loss + (z[:num_global] - centre).square().mean((0, 1))
+            per_sample = per_sample + (z[:num_global] - centre).square().mean(0)
+        loss = mean_over_samples(per_sample)
         return loss.sum() if dimensions == "sum" else loss.mean()
 
 

@@ -8,10 +8,11 @@
 import torch
 from torch import Tensor
 
+from sigreg_lab.distributed import all_reduce_sum, gather_samples, rank, total_samples, world_size
 from sigreg_lab.regularizers.base import Regularizer
-from sigreg_lab.slicing import iid_directions, sliced_statistic
+from sigreg_lab.regularizers.sums import as_sum_statistic
+from sigreg_lab.slicing import iid_directions, project, sliced_statistic
 from sigreg_lab.univariate import UnivariateTest
-from sigreg_lab.validation import check_sample
 
 
 class SIGReg(Regularizer):
@@ -30,8 +31,7 @@ class SIGReg(Regularizer):
 
     def __init__(self, statistic: UnivariateTest, num_slices: int = 1024, *, per_view: bool = True) -> None:
         super().__init__()
-        if num_slices < 1:
-            raise ValueError(f"num_slices must be at least 1, got {num_slices}")
+        check_num_slices(num_slices)
         self.statistic = statistic
         self.num_slices = num_slices
         self.per_view = per_view
@@ -53,9 +53,40 @@ class SIGReg(Regularizer):
         Raises:
             ValueError: ``z`` is not a finite floating-point tensor of shape (V, N, K) with enough samples.
         """
-        check_sample(z, "z", ndim=3, min_samples=self.statistic.min_samples)
+        self._check(z, self.statistic.min_samples)
         if directions is None:
             directions = iid_directions(z.shape[-1], self.num_slices, generator=generator, device=z.device)
         if not self.per_view:
             z = z.flatten(0, -2)
-        return sliced_statistic(z, self.statistic, directions).mean()
+        return mean_over_slices(z, self.statistic, directions)
+
+
+def check_num_slices(num_slices: int) -> None:
+    """Raise ``ValueError`` for a number of slices below 1."""
+    if num_slices < 1:
+        raise ValueError(f"num_slices must be at least 1, got {num_slices}")
+
+
+def mean_over_slices(z: Tensor, statistic: UnivariateTest, directions: Tensor) -> Tensor:
+    """Mean over slices, and over batch dimensions, of a statistic of the embeddings of all ranks.
+
+    A statistic that is a function of sample means costs one reduction of those means. Any other costs a gather of the
+    embeddings; then each rank takes every W-th slice, so that the sorting is shared out.
+
+    Args:
+        z: this rank's embeddings, shape (..., N, K).
+        statistic: the univariate statistic.
+        directions: shape (K, M), the same on all ranks.
+    """
+    if world_size() == 1:
+        return sliced_statistic(z, statistic, directions).mean()
+    sums = as_sum_statistic(statistic)
+    if sums is not None:
+        with torch.autocast(device_type=z.device.type, enabled=False):
+            x = project(z, directions)
+            means = sums.means(x) * x.shape[-2]
+            total = torch.as_tensor(total_samples(x.shape[-2], x.device)).to(means.dtype)
+            return sums.from_means(all_reduce_sum(means) / total, total).mean().to(x.dtype)
+    samples = gather_samples(z).samples
+    own = sliced_statistic(samples, statistic, directions[:, rank() :: world_size()], reduction="none")
+    return all_reduce_sum(own.sum()) / (directions.shape[1] * samples.shape[:-2].numel())

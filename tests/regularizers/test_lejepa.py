@@ -106,6 +106,6 @@ def test_bad_options_are_refused_by_name():
         LeJEPALoss(None, dimensions="all")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"lam must be 0 \.\. 1 in the convex form, got 1.5"):
         LeJEPALoss(None, 1.5)
-    with pytest.raises(ValueError, match="lam must be 0 or more, got -0.1"):
+    with pytest.raises(ValueError, match=r"lam must be 0 or more, got -0\.1"):
         LeJEPALoss(None, -0.1, form="additive")
     assert LeJEPALoss(None, 1.5, form="additive").lam == 1.5

@@ -1,5 +1,6 @@
 """SIGReg: the mean over slices of a statistic, per view or over all embeddings."""
 
+import itertools
 import math
 
 import pytest
@@ -28,7 +29,7 @@ def test_equals_a_loop_over_views_slices_and_nodes():
                 real = sum(math.cos(t * p) for p in projections) / 7 - math.exp(-t * t / 2)
                 imaginary = sum(math.sin(t * p) for p in projections) / 7
                 heights.append((real**2 + imaginary**2) * math.exp(-t * t / 2))
-            total += 7 * 2 * sum((a + b) / 2 * 3 / 16 for a, b in zip(heights, heights[1:], strict=False))
+            total += 7 * 2 * sum((a + b) / 2 * 3 / 16 for a, b in itertools.pairwise(heights))
     value = SIGReg(EppsPulley(), 4)(z, seeded_generator(0), directions=directions)
     assert float(value) == pytest.approx(total / 8, rel=1e-12)
 

@@ -1,0 +1,95 @@
+"""Regularisers of the first two moments: VICReg, and the distance of the covariance to the identity.
+
+With C the covariance of one view's N embeddings (divisor N - 1), averaged over the views:
+
+    VICReg                 mu/K sum_j max(0, gamma - sqrt(C_jj + eps)) + nu/K sum_{i != j} C_ij^2      [1, eq. 1-4]
+    Weak-SIGReg            |S C S' - I|_F,   S of shape (k, K) with entries N(0, 1/K) drawn at each call        [2]
+    covariance identity    |C - I|_F
+
+VICReg's invariance term is the prediction loss of ``LeJEPALoss``. The paper sums its two terms over the two views;
+the authors' code halves the variance term and not the covariance term, which amounts to nu = 2 here. Weak-SIGReg takes
+no sketch where K <= k, as in the authors' code. None of these looks at the mean.
+
+[1] Bardes, Ponce & LeCun (2022), VICReg, arXiv:2105.04906; defaults mu = 25, nu = 1, gamma = 1, eps = 1e-4.
+[2] Akbar (2026), Weak-SIGReg, arXiv:2603.05924; code kreasof-ai/sigreg, sketch dimension 64.
+"""
+
+import torch
+from torch import Tensor
+
+from sigreg_lab.distributed import all_reduce_sum, mean_over_samples, total_samples
+from sigreg_lab.regularizers.base import Regularizer
+
+
+def centre(z: Tensor) -> Tensor:
+    """``z`` less its mean over the samples of all ranks; shape (..., N, K)."""
+    return z - mean_over_samples(z).unsqueeze(-2)
+
+
+def covariance(centred: Tensor) -> Tensor:
+    """Covariance of centred embeddings of all ranks, (..., N, K) -> (..., K, K), divisor N - 1."""
+    total = total_samples(centred.shape[-2], centred.device)
+    return all_reduce_sum(centred.mT @ centred) / (total - 1)
+
+
+class VICReg(Regularizer):
+    """Variance hinge and covariance terms.
+
+    Args:
+        variance: mu, weight of the variance term.
+        covariance: nu, weight of the covariance term.
+        gamma: the standard deviation that each coordinate should reach.
+        eps: added to the variance under the root.
+
+    Raises:
+        ValueError: a negative weight, ``eps`` not positive.
+    """
+
+    def __init__(
+        self, variance: float = 25.0, covariance: float = 1.0, *, gamma: float = 1.0, eps: float = 1e-4
+    ) -> None:
+        super().__init__()
+        if min(variance, covariance) < 0:
+            raise ValueError(f"variance and covariance must be 0 or more, got {variance}, {covariance}")
+        if eps <= 0:
+            raise ValueError(f"eps must be positive (the root has no gradient at 0), got {eps}")
+        self.variance, self.covariance = variance, covariance
+        self.gamma, self.eps = gamma, eps
+
+    def extra_repr(self) -> str:
+        return f"variance={self.variance:g}, covariance={self.covariance:g}, gamma={self.gamma:g}, eps={self.eps:g}"
+
+    def _value(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        matrix = covariance(centre(z))
+        diagonal = matrix.diagonal(dim1=-2, dim2=-1)
+        hinge = (self.gamma - (diagonal + self.eps).sqrt()).relu().mean(-1)
+        others = matrix - torch.diag_embed(diagonal)
+        return (self.variance * hinge + self.covariance * others.square().sum((-2, -1)) / z.shape[-1]).mean()
+
+
+class WeakSIGReg(Regularizer):
+    """Frobenius norm of the distance of a sketched covariance to the identity.
+
+    Args:
+        sketch_dim: k, rows of the sketch; None takes the covariance as it is.
+
+    Raises:
+        ValueError: ``sketch_dim`` below 1.
+    """
+
+    def __init__(self, sketch_dim: int | None = 64) -> None:
+        super().__init__()
+        if sketch_dim is not None and sketch_dim < 1:
+            raise ValueError(f"sketch_dim must be at least 1 or None, got {sketch_dim}")
+        self.sketch_dim = sketch_dim
+
+    def extra_repr(self) -> str:
+        return f"sketch_dim={self.sketch_dim}"
+
+    def _value(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        dim = z.shape[-1]
+        if self.sketch_dim is not None and dim > self.sketch_dim:
+            normal = torch.randn(dim, self.sketch_dim, generator=generator, device=generator.device)
+            z = z @ (normal / dim**0.5).to(z)
+        distance = covariance(centre(z)) - torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
+        return torch.linalg.matrix_norm(distance).mean()

@@ -1,0 +1,105 @@
+"""Regularisers towards the uniform law on the unit sphere; u = z / |z|, the mean over views is taken.
+
+    uniformity        log 1/(N(N-1)) sum_{i != j} exp(-t |u_i - u_j|^2),   t = 2                          [1, eq. 5]
+    KoLeo             -1/N sum_i log min_{j != i} |u_i - u_j|                                              [2; 3]
+    sphere slicing    1/M sum_a T({sqrt(K) a' u_n}),   T the characteristic-function distance to a slice of the
+                      uniform law on the sphere of radius sqrt(K), phi(t) = 0F1(; K/2; -K t^2/4)            [4]
+
+KoLeo's code adds 1e-8 to the difference and to its length [3], which keeps both finite for equal embeddings. [4]
+asks for the uniform law slice by slice; its discretisation was not at hand. Here the radius is sqrt(K), so that a
+slice has variance 1, with the grid and the weight of SIGReg's half-grid: for large K the target is that of N(0, 1).
+
+[1] Wang & Isola (2020), arXiv:2005.10242.
+[2] Sablayrolles, Douze, Schmid & Jégou (2019), Spreading vectors for similarity search, arXiv:1806.03198.
+[3] Oquab et al. (2023), DINOv2, arXiv:2304.07193; code facebookresearch/dinov2.
+[4] SPHERE-JEPA (2026), arXiv:2605.26900.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from sigreg_lab.distributed import all_reduce_sum, gather_samples, mean_over_samples
+from sigreg_lab.regularizers.base import Regularizer
+from sigreg_lab.regularizers.sigreg import check_num_slices, mean_over_slices
+from sigreg_lab.regularizers.sums import CharacteristicDistance
+from sigreg_lab.slicing import iid_directions
+
+LEAST_LENGTH = 1e-6
+KOLEO_EPS = 1e-8
+
+
+class Uniformity(Regularizer):
+    """Logarithm of the mean Gaussian potential of all pairs.
+
+    Args:
+        t: sharpness of the potential.
+
+    Raises:
+        ValueError: ``t`` not positive.
+    """
+
+    def __init__(self, t: float = 2.0) -> None:
+        super().__init__()
+        if t <= 0:
+            raise ValueError(f"t must be positive, got {t}")
+        self.t = t
+
+    def extra_repr(self) -> str:
+        return f"t={self.t:g}"
+
+    def _value(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        u = normalize(z, dim=-1, eps=LEAST_LENGTH)
+        everyone, start = gather_samples(u)
+        total = everyone.shape[-2]
+        potential = torch.exp(2 * self.t * (u @ everyone.mT - 1)) * _others(u, total, start)
+        return (all_reduce_sum(potential.sum((-2, -1))) / (total * (total - 1))).log().mean()
+
+
+class KoLeo(Regularizer):
+    """Kozachenko-Leonenko estimate of the entropy, negated: distances to the nearest neighbour."""
+
+    def _value(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        u = normalize(z, dim=-1, eps=LEAST_LENGTH)
+        everyone, start = gather_samples(u)
+        with torch.no_grad():
+            others = _others(u, everyone.shape[-2], start)
+            nearest = (u @ everyone.mT).masked_fill(~others, -torch.inf).argmax(-1, keepdim=True)
+        neighbour = everyone.gather(-2, nearest.expand(*nearest.shape[:-1], u.shape[-1]))
+        distance = torch.linalg.vector_norm(u - neighbour + KOLEO_EPS, dim=-1)
+        return -mean_over_samples((distance + KOLEO_EPS).log(), dim=-1).mean()
+
+
+def _others(u: Tensor, total: int, start: int) -> Tensor:
+    """True where a pair (own sample, any sample) is of two samples, shape (N, total)."""
+    own = torch.arange(start, start + u.shape[-2], device=u.device)
+    return own[:, None] != torch.arange(total, device=u.device)
+
+
+class SphereSlicing(Regularizer):
+    """Slices of normalised embeddings against slices of the uniform law on the sphere.
+
+    Args:
+        num_slices: M, directions drawn at each call.
+        t_max: end of the grid.
+        n_points: nodes on [0, t_max], both ends counted.
+
+    Raises:
+        ValueError: ``num_slices`` below 1, a bad grid, embeddings of fewer than 2 dimensions.
+    """
+
+    def __init__(self, num_slices: int = 1024, *, t_max: float = 3.0, n_points: int = 17) -> None:
+        super().__init__()
+        check_num_slices(num_slices)
+        CharacteristicDistance(t_max, n_points)  # checks both
+        self.num_slices = num_slices
+        self.t_max, self.n_points = t_max, n_points
+
+    def extra_repr(self) -> str:
+        return f"num_slices={self.num_slices}, t_max={self.t_max:g}, n_points={self.n_points}"
+
+    def _value(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        dim = z.shape[-1]
+        statistic = CharacteristicDistance(self.t_max, self.n_points, sphere_dim=dim)
+        directions = iid_directions(dim, self.num_slices, generator=generator, dtype=z.dtype, device=z.device)
+        return mean_over_slices(normalize(z, dim=-1, eps=LEAST_LENGTH) * dim**0.5, statistic, directions)

@@ -1,0 +1,163 @@
+"""The oracle of data parallelism: the gradient of W processes is that of one process on the whole batch.
+
+Four processes start once; every check runs inside them, in groups of four, of two and of one, and writes its error.
+The reference is the same code in the same processes before any group exists. Shares of the batch are equal ("even")
+or not. The parameters sit in a small network behind ``DistributedDataParallel``, which averages gradients over ranks.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from sigreg_lab.distributed import all_reduce_sum, gather_samples, mean_over_samples, total_samples, world_size
+from sigreg_lab.regularizers import REGISTRY, LeJEPALoss, make_regularizer
+from sigreg_lab.slicing import seeded_generator
+
+VIEWS, SAMPLES, FEATURES, DIM = 3, 24, 6, 5
+SHARES = {"1": [24], "2": [12, 12], "2 uneven": [9, 15], "4": [6, 6, 6, 6], "4 uneven": [2, 11, 4, 7]}
+
+#: Cases by label: name and options. Seven slices do not divide among the ranks; three leave the last of four idle.
+CASES: dict[str, tuple[str, dict[str, object]]] = {
+    name: (name, {"num_slices": 7} if "num_slices" in entry.options else {})
+    for name, entry in REGISTRY.items()
+    if name != "none"
+} | {
+    "sigreg-ep flattened": ("sigreg-ep", {"num_slices": 7, "per_view": False}),
+    "sigreg-ad flattened": ("sigreg-ad", {"num_slices": 7, "per_view": False}),
+    "sigreg-ad three slices": ("sigreg-ad", {"num_slices": 3}),
+    "sliced-wasserstein hazen": ("sliced-wasserstein", {"num_slices": 7, "positions": "hazen"}),
+    "weak-sigreg sketched": ("weak-sigreg", {"sketch_dim": 3}),
+}
+LOSSES = [
+    ("sigreg-ep", "convex", "centroid"),
+    ("sigreg-ad", "additive", "pairwise"),
+    ("none", "convex", "pairwise"),
+]
+
+
+def objectives() -> dict[str, nn.Module]:
+    found: dict[str, nn.Module] = {label: make_regularizer(name, **options) for label, (name, options) in CASES.items()}
+    for name, form, prediction in LOSSES:
+        regularizer = make_regularizer(name, num_slices=7)
+        found[f"lejepa {name}"] = LeJEPALoss(regularizer, 0.3, form=form, prediction=prediction, global_views=2)
+    return found
+
+
+def network() -> nn.Module:
+    generator = torch.Generator().manual_seed(1)
+    model = nn.Sequential(nn.Linear(FEATURES, 8), nn.Tanh(), nn.Linear(8, DIM)).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    return model
+
+
+def value_and_gradient(model: nn.Module, objective: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    value = objective(model(x), seeded_generator(2))
+    loss = value.total if isinstance(objective, LeJEPALoss) else value
+    model.zero_grad()
+    loss.backward()
+    return loss.detach(), torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+def relative(actual: Tensor, expected: Tensor) -> float:
+    return float((actual - expected).norm() / expected.norm())
+
+
+def collective_errors(rank: int, shares: list[int]) -> dict[str, float]:
+    """Sums and gathers against the whole tensor, forward and backward."""
+    whole = torch.randn(2, SAMPLES, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    weight = torch.randn(2, SAMPLES, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    own = whole.split(shares, dim=1)[rank].clone().requires_grad_()
+    gathered, start = gather_samples(own)
+    (gradient,) = torch.autograd.grad(((rank + 1) * weight * gathered).sum(), own)
+    total = sum(r + 1 for r in range(len(shares)))  # the adjoint adds up what every rank's loss asks for
+    expected = total * weight.split(shares, dim=1)[rank]
+    (mean_gradient,) = torch.autograd.grad(mean_over_samples(own).square().sum(), own)
+    mean_expected = (len(shares) * 2 * whole.mean(1, keepdim=True) / SAMPLES).expand_as(own)
+    ones = torch.ones(shares[rank], dtype=torch.bfloat16)
+    return {
+        "gather": relative(gathered, whole),
+        "gather start": float(abs(start - sum(shares[:rank]))),
+        "gather gradient": relative(gradient, expected),
+        "mean": relative(mean_over_samples(own), whole.mean(1)),
+        "mean gradient": relative(mean_gradient, mean_expected),
+        "count": abs(float(total_samples(2**24 + 1, own.device)) / len(shares) - (2**24 + 1)),
+        "low-precision sum is float32": float(all_reduce_sum(ones.sum()).dtype != torch.float32),
+        "world size": float(world_size() != len(shares)),
+    }
+
+
+def worker(rank: int, directory: str) -> None:
+    torch.set_num_threads(1)
+    x = torch.randn(VIEWS, SAMPLES, FEATURES, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    model = network()
+    reference = {label: value_and_gradient(model, objective, x) for label, objective in objectives().items()}
+    errors: dict[str, dict[str, dict[str, float]]] = {}
+    for case, shares in SHARES.items():
+        if rank >= len(shares):
+            continue
+        dist.init_process_group(
+            "gloo", init_method=f"file://{directory}/{case.replace(' ', '-')}", rank=rank, world_size=len(shares)
+        )
+        errors[case] = {"collectives": collective_errors(rank, shares)}
+        parallel = DistributedDataParallel(model)
+        own = x.split(shares, dim=1)[rank]
+        for label, objective in objectives().items():
+            value, gradient = value_and_gradient(parallel, objective, own)
+            errors[case][label] = {
+                "value": relative(value, reference[label][0]),
+                "gradient": relative(gradient, reference[label][1]),
+            }
+        dist.barrier()
+        dist.destroy_process_group()
+    Path(directory, f"errors-{rank}.json").write_text(json.dumps(errors))
+
+
+@pytest.fixture(scope="module")
+def errors(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, dict[str, float]]]]:
+    directory = tmp_path_factory.mktemp("data_parallel")
+    mp.spawn(worker, args=(str(directory),), nprocs=4)
+    return [json.loads((directory / f"errors-{rank}.json").read_text()) for rank in range(4)]
+
+
+LABELS = [*CASES, *(f"lejepa {name}" for name, _, _ in LOSSES)]
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_gradient_is_that_of_one_process_on_the_whole_batch(errors, label):
+    for rank, found in enumerate(errors):
+        for case, shares in SHARES.items():
+            if rank < len(shares):
+                assert found[case][label]["gradient"] <= 1e-6, (case, rank)
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_value_on_every_rank_is_that_of_the_whole_batch(errors, label):
+    for rank, found in enumerate(errors):
+        for case, shares in SHARES.items():
+            if rank < len(shares):
+                assert found[case][label]["value"] <= 1e-6, (case, rank)
+
+
+@pytest.mark.parametrize("case", SHARES)
+def test_collectives_and_their_adjoints(errors, case):
+    for rank in range(len(SHARES[case])):
+        for what, error in errors[rank][case]["collectives"].items():
+            assert error <= 1e-12, (what, rank)
+
+
+def test_without_a_group_nothing_changes():
+    x = torch.randn(2, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    assert world_size() == 1
+    assert all_reduce_sum(x) is x
+    assert gather_samples(x).samples is x
+    assert total_samples(5, x.device) == 5
+    assert torch.equal(mean_over_samples(x, 0), x.mean(0))
+    assert all_reduce_sum(x.bfloat16()).dtype == torch.float32
