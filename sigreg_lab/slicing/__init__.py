@@ -1,6 +1,13 @@
-"""Slices of a multivariate sample: directions, and estimators over them."""
+"""Slices of a multivariate sample: directions, estimators over them, and the exact mean over all of them."""
 
 from sigreg_lab.slicing.directions import iid_directions, seeded_generator
 from sigreg_lab.slicing.estimators import project, sliced_statistic
+from sigreg_lab.slicing.infinite import infinite_slice_epps_pulley
 
-__all__ = ["iid_directions", "project", "seeded_generator", "sliced_statistic"]
+__all__ = [
+    "iid_directions",
+    "infinite_slice_epps_pulley",
+    "project",
+    "seeded_generator",
+    "sliced_statistic",
+]
