@@ -1,0 +1,39 @@
+"""Intervals for what studies estimate: rates and means.
+
+A rate gets Wilson's interval. A mean over a few seeds gets Student's interval: at five seeds the percentile bootstrap
+covers about 82% where it claims 95% (``tests/experiment/test_intervals.py`` measures both).
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+def rate_interval(count: int, total: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval for a rate of ``count`` out of ``total``.
+
+    Raises:
+        ValueError: ``total`` below 1, or ``count`` outside 0 .. ``total``.
+    """
+    from statsmodels.stats.proportion import proportion_confint
+
+    if total < 1 or not 0 <= count <= total:
+        raise ValueError(f"count must lie in 0 .. total and total be at least 1, got {count} of {total}")
+    low, high = proportion_confint(count, total, alpha=1 - level, method="wilson")
+    return float(low), float(high)
+
+
+def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
+    """Student's interval for the mean of independent values; infinitely wide for a single one.
+
+    Raises:
+        ValueError: no values.
+    """
+    from scipy import stats
+
+    array = np.asarray(values, dtype=float)
+    if array.size == 0:
+        raise ValueError("values is empty; hand in at least one")
+    if array.size == 1:
+        return float("-inf"), float("inf")
+    half = stats.t.ppf((1 + level) / 2, array.size - 1) * array.std(ddof=1) / np.sqrt(array.size)
+    return float(array.mean() - half), float(array.mean() + half)

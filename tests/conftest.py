@@ -1,0 +1,5 @@
+"""What all tests share: one thread, so that two test processes do not fight over two cores."""
+
+import torch
+
+torch.set_num_threads(1)

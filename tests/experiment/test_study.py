@@ -1,0 +1,64 @@
+"""What a study declares: settings, cells, seeds."""
+
+import numpy as np
+import pytest
+
+from sigreg_lab.experiment.study import StudyError, canonical, list_studies, load_study, parse_like
+
+
+def test_overrides_take_the_type_of_the_preset(workplace):
+    study = load_study("toy")
+    config = study.configure("smoke", ["shift=2,3.5", "draws=9", "log=false"])
+    assert config["shift"] == [2.0, 3.5]
+    assert config["draws"] == 9
+    assert config["log"] is False
+    assert [cell["shift"] for cell in study.cells(config)] == [2.0] * 3 + [3.5] * 3
+
+
+@pytest.mark.parametrize(
+    ("preset", "override", "message"),
+    [
+        ("huge", [], "unknown preset 'huge'; use one of smoke, quick, standard, paper"),
+        ("smoke", ["colour=1"], "not a setting of study toy; write --set key=value with one of shift, seed"),
+        ("smoke", ["draws"], "write --set key=value"),
+        ("smoke", ["draws=many"], "expected a value of type int, got 'many'"),
+        ("smoke", ["log=perhaps"], "expected true or false"),
+    ],
+)
+def test_bad_settings_are_named_with_the_remedy(workplace, preset, override, message):
+    with pytest.raises(StudyError, match=message):
+        load_study("toy").configure(preset, override)
+
+
+def test_unknown_study_lists_the_known_ones(workplace):
+    assert list_studies() == ["toy"]
+    with pytest.raises(StudyError, match="unknown study 'tov'; use one of toy"):
+        load_study("tov")
+
+
+def test_a_cells_seed_depends_on_the_cell_alone(workplace):
+    study = load_study("toy")
+    few = study.cells(study.configure("smoke", ["seed=1"]))
+    many = study.cells(study.configure("smoke", ["seed=0,1,2,3"]))
+    state = {canonical(cell): tuple(study.cell_seed(cell).generate_state(4)) for cell in many}
+    assert all(state[canonical(cell)] == tuple(study.cell_seed(cell).generate_state(4)) for cell in few)
+    assert len(set(state.values())) == 4, "seeds differ between seeds, and are paired over shifts"
+
+
+def test_seeds_of_different_studies_differ(workplace):
+    study = load_study("toy")
+    cell = study.cells(study.configure("smoke"))[0]
+    other = type(study)(**{**{f: getattr(study, f) for f in study.__dataclass_fields__}, "seed": 8})
+    assert not np.array_equal(study.cell_seed(cell).generate_state(4), other.cell_seed(cell).generate_state(4))
+
+
+def test_presets_must_have_the_same_keys(workplace):
+    study = load_study("toy")
+    fields = {f: getattr(study, f) for f in study.__dataclass_fields__}
+    with pytest.raises(ValueError, match="other keys than standard"):
+        type(study)(**{**fields, "presets": {**study.presets, "smoke": {"shift": [1.0]}}})
+
+
+def test_parse_like_keeps_text_and_numbers_apart():
+    assert parse_like("a", "1", "") == "1"
+    assert parse_like(1.5, "1", "") == 1.0
