@@ -2,6 +2,7 @@
 
 from sigreg_lab.regularizers.base import Regularizer
 from sigreg_lab.regularizers.covariance import VICReg, WeakSIGReg
+from sigreg_lab.regularizers.exact import InfiniteSliceEP
 from sigreg_lab.regularizers.joint import WMSE, BarlowTwins
 from sigreg_lab.regularizers.lejepa import LeJEPALoss, LeJEPATerms, prediction_loss
 from sigreg_lab.regularizers.registry import REGISTRY, make_regularizer, regularizer_options
@@ -15,6 +16,7 @@ __all__ = [
     "WMSE",
     "BarlowTwins",
     "CharacteristicDistance",
+    "InfiniteSliceEP",
     "KoLeo",
     "LeJEPALoss",
     "LeJEPATerms",

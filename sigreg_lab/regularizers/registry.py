@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from sigreg_lab.regularizers.base import Regularizer
 from sigreg_lab.regularizers.covariance import VICReg, WeakSIGReg
+from sigreg_lab.regularizers.exact import InfiniteSliceEP
 from sigreg_lab.regularizers.joint import WMSE, BarlowTwins
 from sigreg_lab.regularizers.sigreg import SIGReg
 from sigreg_lab.regularizers.sphere import KoLeo, SphereSlicing, Uniformity
@@ -65,6 +66,7 @@ REGISTRY: dict[str, Entry] = {
     "sigreg-ep-paper-grid": SlicedEntry(EppsPulley, t_max=5.0, n_points=9),
     "sigreg-ep-full-line": SlicedEntry(EppsPulley, integration="exact"),
     "sigreg-ep-unbiased": SlicedEntry(CharacteristicDistance, unbiased=True),
+    "sigreg-ep-infinite": Entry(InfiniteSliceEP),
     "sigreg-ad": SlicedEntry(AndersonDarling),
     "sigreg-ejb": SlicedEntry(ExtendedJarqueBera),
     "sigreg-vcreg": SlicedEntry(VCReg),

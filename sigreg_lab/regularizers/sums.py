@@ -24,10 +24,12 @@ m is the mean, s the standard deviation with divisor N - 1; no factor N.
 import functools
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sigreg_lab.kernels import characteristic_function
+from sigreg_lab.slicing.infinite import sphere_cosine
 from sigreg_lab.univariate import EppsPulley, UnivariateTest
 
 LEAST_STD = 1e-6
@@ -117,9 +119,8 @@ def _grid_values(
     weight[-1] /= 2
     if sphere_dim is None:
         return tuple(weight), tuple(math.exp(-t * t / 2) for t in nodes)
-    from scipy.special import hyp0f1
-
-    return tuple(weight), tuple(float(hyp0f1(sphere_dim / 2, -sphere_dim * t * t / 4)) for t in nodes)
+    target = sphere_cosine(math.sqrt(sphere_dim) * np.asarray(nodes), sphere_dim)
+    return tuple(weight), tuple(target.tolist())
 
 
 class MeanAndScale(SumStatistic):
