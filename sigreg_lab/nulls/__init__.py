@@ -4,7 +4,7 @@ A law answers two questions, both for the upper tail (large values speak against
 batched, and ``critical_value(alpha)``, the threshold that a statistic exceeds with probability ``alpha``.
 """
 
-from sigreg_lab.nulls.closed_form import ChiSquared, KolmogorovSmirnov, Normal
+from sigreg_lab.nulls.closed_form import ChiSquared, KolmogorovSmirnov, LogNormal, Normal
 from sigreg_lab.nulls.law import NullLaw
 from sigreg_lab.nulls.monte_carlo import MonteCarlo, cache_directory
 from sigreg_lab.nulls.weighted_chi_squares import WeightedChiSquares
@@ -12,6 +12,7 @@ from sigreg_lab.nulls.weighted_chi_squares import WeightedChiSquares
 __all__ = [
     "ChiSquared",
     "KolmogorovSmirnov",
+    "LogNormal",
     "MonteCarlo",
     "Normal",
     "NullLaw",

@@ -50,6 +50,21 @@ class Normal(_Frozen):
         super().__init__(stats.norm(mean, std))
 
 
+class LogNormal(_Frozen):
+    """Law of exp(Z), Z normal with the given mean and standard deviation.
+
+    Raises:
+        ValueError: ``std`` is not positive.
+    """
+
+    def __init__(self, mean: float, std: float) -> None:
+        from scipy import stats
+
+        if not std > 0:
+            raise ValueError(f"std must be positive, got {std}")
+        super().__init__(stats.lognorm(s=std, scale=np.exp(mean)))
+
+
 class KolmogorovSmirnov(_Frozen):
     """Exact law of the two-sided Kolmogorov-Smirnov distance D of ``n`` samples to a continuous law (SciPy, ``kstwo``).
 

@@ -1,33 +1,52 @@
 """Anderson-Darling distance of a sample to N(0, 1).
 
-    A2 = -N - 1/N sum_i (2 i - 1) (log Phi(x_(i)) + log Phi(-x_(N+1-i)))                               [1; 2, eq. 2.2]
+    A2 = N int (F_N - Phi)^2 / (Phi (1 - Phi)) dPhi
+       = -N - 1/N sum_i (2 i - 1) (log Phi(x_(i)) + log Phi(-x_(N+1-i)))                               [1; 2, eq. 2.2]
 
-Null: N(0, 1) fully specified. The sum cancels N to leave a value near 1, so it is taken in float64 whatever the
-input; the tails stay in log space, so |x| = 50 is no special case. The gradient flows through the sorted values.
+Null: N(0, 1) fully specified; the limit law is the sum of chi-squares with weights 1/(j (j + 1)) [1]. The sum cancels N
+to leave a value near 1, so it is taken in float64 whatever the input; the tails stay in log space, so |x| = 50 is no
+special case. The gradient flows through the sorted values. Cost O(N log N).
 
 [1] Anderson & Darling (1952), Annals of Mathematical Statistics 23, 193-212.
 [2] Stephens (1974), JASA 69, 730-737.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from sigreg_lab.univariate.base import UnivariateTest
+from sigreg_lab.nulls import WeightedChiSquares
+from sigreg_lab.univariate.empirical_distribution import EmpiricalDistributionTest
+
+_TERMS = 1000  # of the infinite sum; the rest enters by its mean
+LEAST_CDF = 1e-290  # below, the tail is left to log space
 
 
-class AndersonDarling(UnivariateTest):
+class AndersonDarling(EmpiricalDistributionTest):
     """Anderson-Darling statistic against N(0, 1)."""
 
     name = "anderson_darling"
     sensitive_to = "any departure, the tails most"
-    uses_order = True
+    asymptotic_from = 64
 
     def _statistic(self, x: Tensor) -> Tensor:
-        n = x.shape[-2]
         s = x.double()
-        rank = torch.arange(1, n + 1, dtype=s.dtype, device=s.device)[:, None]
-        lower = torch.special.log_ndtr(s)
-        upper = torch.special.log_ndtr(-s)
-        # The second sum re-indexed: log Phi(-x_(N+1-i)) with weight 2i-1 is log Phi(-x_(i)) with 2N+1-2i.
-        total = ((2 * rank - 1) * lower + (2 * n + 1 - 2 * rank) * upper).sum(-2)
-        return (-n - total / n).to(x.dtype)
+        return _from_logs(torch.special.log_ndtr(s), torch.special.log_ndtr(-s)).to(x.dtype)
+
+    def _from_cdf(self, lower: Tensor, upper: Tensor) -> Tensor:
+        """For bulk evaluation in float64: three times as fast, for samples whose tails do not underflow."""
+        if lower[..., 0, :].min() < LEAST_CDF or upper[..., -1, :].min() < LEAST_CDF:
+            raise ValueError("lower and upper must not underflow; use forward for samples beyond |x| = 36")
+        return _from_logs(lower.log(), upper.log())
+
+    def asymptotic_law(self, n: int) -> WeightedChiSquares:
+        j = np.arange(1, _TERMS + 1)
+        return WeightedChiSquares(1 / (j * (j + 1.0)), shift=1 / (_TERMS + 1))
+
+
+def _from_logs(lower: Tensor, upper: Tensor) -> Tensor:
+    """From log Phi(x_(i)) and log Phi(-x_(i)). The second sum is re-indexed: log Phi(-x_(N+1-i)) with weight 2 i - 1
+    is log Phi(-x_(i)) with weight 2 N + 1 - 2 i."""
+    n = lower.shape[-2]
+    weight = 2 * torch.arange(n, dtype=lower.dtype, device=lower.device)[:, None] + 1
+    return -n - (weight * lower + (2 * n - weight) * upper).sum(-2) / n

@@ -24,7 +24,7 @@ SIMULATED_VALUES = 400_000_000
 MOST_REPLICATES = 1_000_000
 LEAST_REPLICATES = 20_000
 SEED = 20_251_111
-_VALUES_PER_CHUNK = 200_000  # what stays in the processor's cache
+VALUES_PER_CHUNK = 200_000  # what stays in the processor's cache
 
 
 class TestResult(NamedTuple):
@@ -55,10 +55,16 @@ class UnivariateTest(torch.nn.Module):
     name: ClassVar[str]
     sensitive_to: ClassVar[str]
     null_hypothesis: ClassVar[Literal["simple", "composite"]] = "simple"
-    min_samples: ClassVar[int] = 2
     uses_order: ClassVar[bool] = False
     suitable_as_loss: ClassVar[bool] = True
+    min_samples: int = 2
     asymptotic_from: int | None = None
+
+    def __init__(self, eps: float = 1e-5, sorted: bool = False) -> None:
+        """``sorted`` says that samples come sorted along the sample dimension. ``eps`` is taken for the sake of callers
+        of the official classes; a statistic that uses it says so."""
+        super().__init__()
+        self.sorted = sorted
 
     def forward(self, x: Tensor) -> Tensor:
         """The statistic of each column.
@@ -87,7 +93,7 @@ class UnivariateTest(torch.nn.Module):
         with torch.autocast(device_type=x.device.type, enabled=False):
             x = at_least_float32(x)
             columns = x.unsqueeze(-1) if x.ndim == 1 else x
-            if self.uses_order and not presorted:
+            if self.uses_order and not (presorted or self.sorted):
                 columns = sort_samples(columns)
             value = self._statistic(columns)
         return value.squeeze(-1) if x.ndim == 1 else value
@@ -149,7 +155,7 @@ class UnivariateTest(torch.nn.Module):
 
     def simulate(self, rng: np.random.Generator, replicates: int, n: int) -> Array:
         """Values of the statistic on independent samples of ``n`` standard normal numbers, float64."""
-        size = max(1, _VALUES_PER_CHUNK // n)
+        size = max(1, VALUES_PER_CHUNK // n)
         values = []
         for start in range(0, replicates, size):
             rows = rng.standard_normal((min(size, replicates - start), n))
@@ -163,7 +169,7 @@ class UnivariateTest(torch.nn.Module):
         key = f"{type(self).__module__}.{self}|n={n}"  # names the class and every parameter
         if key not in _LAWS:
             replicates = min(MOST_REPLICATES, max(LEAST_REPLICATES, SIMULATED_VALUES // n))
-            chunk = min(replicates, 4 * _VALUES_PER_CHUNK // n + 1)
+            chunk = min(replicates, 4 * VALUES_PER_CHUNK // n + 1)
             _LAWS[key] = MonteCarlo(
                 lambda rng, count: self.simulate(rng, count, n), key, replicates=replicates, seed=SEED, chunk=chunk
             )

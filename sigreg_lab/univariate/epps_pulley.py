@@ -6,10 +6,19 @@ Two discretisations:
 
 - ``integration="trapezoid"``: the trapezoidal rule on [0, t_max], doubled by symmetry. The defaults (t_max = 3,
   17 points) are the half-grid of the official LeJEPA code; t_max = 5 with 9 points is linspace(-5, 5, 17), the grid
-  of the paper's Algorithm 1.
-- ``integration="exact"``: the integral over the whole line, in closed form over pairs, O(N^2).
+  of the paper's Algorithm 1. O(N n_points).
+- ``integration="exact"``: the integral over the whole line, in closed form over pairs, summed in float64, a block of
+  rows at a time: O(N^2) time, bounded memory.
 
-Null: N(0, 1) fully specified. The value carries the factor N, so that it has a limit law under the null.
+Three estimators of N int |phi_P - exp(-t^2/2)|^2 w dt, phi_P that of the sampled law:
+
+- ``estimator="v"``: the statistic above. Its mean under the null is int (1 - exp(-t^2)) w dt, not 0.
+- ``estimator="u"``: pairs of different samples only; unbiased for every N, may be negative.
+- ``estimator="split"``: phi_hat of the first N // 2 samples times that of the others; unbiased, noisier, and its value
+  and gradient depend on the order of the samples.
+
+Null: N(0, 1) fully specified. Limit laws, lambda the eigenvalues of the covariance of the empirical process under w:
+sum lambda chi2_1 (v), sum lambda (chi2_1 - 1) (u), sum lambda (chi2_1 - chi2_1') (split).
 
 [1] Epps & Pulley (1983), Biometrika 70, 723-726.
 [2] Balestriero & LeCun (2025), arXiv:2511.08544.
@@ -18,13 +27,20 @@ Null: N(0, 1) fully specified. The value carries the factor N, so that it has a 
 import math
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from sigreg_lab.kernels import characteristic_function
+from sigreg_lab.kernels import characteristic_distance, characteristic_function, gaussian_grid
+from sigreg_lab.nulls import WeightedChiSquares
+from sigreg_lab.nulls.law import Array
 from sigreg_lab.univariate.base import UnivariateTest
 
 INTEGRATIONS = ("trapezoid", "exact")
+ESTIMATORS = ("v", "u", "split")
+_PAIRS_PER_BLOCK = 1 << 22  # 32 MiB of float64
+_LARGEST_SAMPLE = 7.0  # in simulations under the null; beyond it 1 - 3e-12 of the mass of N(0, 1)
 
 
 class EppsPulley(UnivariateTest):
@@ -35,14 +51,17 @@ class EppsPulley(UnivariateTest):
         n_points: nodes on [0, t_max], both ends counted; not used by ``integration="exact"``.
         integration: "trapezoid" (grid, O(N n_points)) or "exact" (full line, closed form, O(N^2)).
         sigma: width of the weight exp(-t^2/sigma^2); the default sqrt(2) is the usual exp(-t^2/2).
+        estimator: "v" (biased, the official one), "u" (unbiased) or "split" (unbiased, two independent halves).
         num_points: another name of ``n_points``, as the official README writes it.
 
     Raises:
-        ValueError: an unknown ``integration``, fewer than 2 points, or a range or width that is not positive.
+        ValueError: an unknown ``integration`` or ``estimator``, fewer than 2 points, or a range or width that is not
+            positive.
     """
 
     name = "epps_pulley"
     sensitive_to = "any departure; strongest for location, scale and smooth changes of shape"
+    asymptotic_from = 1024
 
     def __init__(
         self,
@@ -50,6 +69,7 @@ class EppsPulley(UnivariateTest):
         n_points: int = 17,
         integration: Literal["trapezoid", "exact"] = "trapezoid",
         sigma: float = math.sqrt(2.0),
+        estimator: Literal["v", "u", "split"] = "v",
         *,
         num_points: int | None = None,
     ) -> None:
@@ -58,38 +78,100 @@ class EppsPulley(UnivariateTest):
             n_points = num_points
         if integration not in INTEGRATIONS:
             raise ValueError(f"integration must be one of {', '.join(INTEGRATIONS)}, got {integration!r}")
+        if estimator not in ESTIMATORS:
+            raise ValueError(f"estimator must be one of {', '.join(ESTIMATORS)}, got {estimator!r}")
         if n_points < 2:
             raise ValueError(f"n_points must be at least 2 (both ends of the range), got {n_points}")
-        if not (t_max > 0 and sigma > 0):
-            raise ValueError(f"t_max and sigma must be positive, got t_max={t_max}, sigma={sigma}")
+        if not (0 < t_max < math.inf and 0 < sigma < math.inf):
+            raise ValueError(f"t_max and sigma must be positive and finite, got t_max={t_max}, sigma={sigma}")
         self.t_max = float(t_max)
         self.n_points = int(n_points)
         self.integration = integration
         self.sigma = float(sigma)
+        self.estimator = estimator
 
     def extra_repr(self) -> str:
-        if self.integration == "exact":
-            return f"integration='exact', sigma={self.sigma:.6g}"
-        return f"t_max={self.t_max:g}, n_points={self.n_points}, sigma={self.sigma:.6g}"
+        grid = f"t_max={self.t_max!r}, n_points={self.n_points}" if self.integration == "trapezoid" else "exact"
+        return f"{grid}, sigma={self.sigma!r}, estimator={self.estimator!r}"
 
     def _statistic(self, x: Tensor) -> Tensor:
-        return self._exact(x) if self.integration == "exact" else self._trapezoid(x)
+        if self.integration == "exact":
+            return self._exact(x.double()).to(x.dtype)
+        if self.estimator == "u":
+            return self._trapezoid_unbiased(x)
+        return self._trapezoid(x) if self.estimator == "v" else self._trapezoid_split(x)
 
     def _trapezoid(self, x: Tensor) -> Tensor:
         c, s = characteristic_function(x, self.t_max, self.n_points)
-        t = torch.linspace(0, self.t_max, self.n_points, dtype=torch.float64, device=x.device)[1:, None]
-        step = self.t_max / (self.n_points - 1)
-        weight = 2 * step * torch.exp(-((t / self.sigma) ** 2))
-        weight[-1] /= 2
-        target = torch.exp(-(t**2) / 2)
-        error = (c - target.to(x.dtype)) ** 2 + s**2
-        return x.shape[-2] * (weight.to(x.dtype) * error).sum(-2)
+        target, weight = gaussian_grid(self.t_max, self.n_points, self.sigma, x.device)
+        return (x.shape[-2] * characteristic_distance(c, s, target, weight)).to(x.dtype)
 
     def _exact(self, x: Tensor) -> Tensor:
         """Term by term: the integral of exp(-a t^2) cos(t d) over the line is sqrt(pi/a) exp(-d^2/(4 a))."""
         n = x.shape[-2]
         decay = 1 / self.sigma**2
-        difference = x.unsqueeze(-2) - x.unsqueeze(-3)
-        within = math.sqrt(math.pi / decay) * torch.exp(-(difference**2) / (4 * decay)).sum((-3, -2)) / n
-        across = math.sqrt(math.pi / (decay + 0.5)) * torch.exp(-(x**2) / (4 * decay + 2)).sum(-2)
-        return within - 2 * across + n * math.sqrt(math.pi / (decay + 1))
+        across = math.sqrt(math.pi / (decay + 0.5)) * torch.exp(-(x**2) / (4 * decay + 2))
+        target = math.sqrt(math.pi / (decay + 1))
+        pair = math.sqrt(math.pi / decay)
+        if self.estimator == "split":
+            first, second = x[..., : n // 2, :], x[..., n // 2 :, :]
+            within = pair * _gaussian_pairs(first, second, decay) / (first.shape[-2] * second.shape[-2])
+            crossed = across[..., : n // 2, :].mean(-2) + across[..., n // 2 :, :].mean(-2)
+            return n * (within - crossed + target)
+        within = _gaussian_pairs(x, x, decay)
+        within = (within - n) / (n - 1) if self.estimator == "u" else within / n
+        return pair * within - 2 * across.sum(-2) + n * target
+
+    def eigenvalues(self) -> Array:
+        """Weights of the limit law, descending: eigenvalues of the covariance, under N(0, 1), of cos(tX) and sin(tX)
+        at the nodes, scaled by the roots of the weights. The full line has a grid of its own, exact to rounding."""
+        if self.integration == "exact":
+            return self._full_line_grid().eigenvalues()
+        t = np.linspace(0, self.t_max, self.n_points)[1:]
+        weight = 2 * self.t_max / (self.n_points - 1) * np.exp(-((t / self.sigma) ** 2))
+        weight[-1] /= 2
+        difference = np.exp(-(np.subtract.outer(t, t) ** 2) / 2) / 2
+        total = np.exp(-(np.add.outer(t, t) ** 2) / 2) / 2
+        product = np.exp(-np.add.outer(t**2, t**2) / 2)
+        scale = np.sqrt(np.outer(weight, weight))
+        cosines = np.linalg.eigvalsh(scale * (difference + total - product))
+        sines = np.linalg.eigvalsh(scale * (difference - total))
+        values = np.sort(np.concatenate([cosines, sines]))[::-1]
+        return values[values > 1e-15 * values[0]]
+
+    def asymptotic_law(self, n: int) -> WeightedChiSquares:
+        values = self.eigenvalues()
+        if self.estimator == "split":
+            return WeightedChiSquares(np.concatenate([values, -values]))
+        return WeightedChiSquares(values, shift=-float(values.sum()) if self.estimator == "u" else 0.0)
+
+    def simulate(self, rng: np.random.Generator, replicates: int, n: int) -> Array:
+        """The full line is simulated on a grid that agrees with it to rounding, in O(N) instead of O(N^2)."""
+        if self.integration == "exact":
+            return self._full_line_grid().simulate(rng, replicates, n)
+        return super().simulate(rng, replicates, n)
+
+    def _full_line_grid(self) -> "EppsPulley":
+        """The trapezoidal rule on the line is exact up to exp(-(t_max/sigma)^2), where it is cut off, and
+        exp(-(2 pi/step - d)^2 sigma^2 / 4), the aliasing of the weight for samples d apart: both below 1e-14."""
+        margin = math.sqrt(32.3)
+        t_max = margin * self.sigma
+        step = 2 * math.pi / (2 * _LARGEST_SAMPLE + 2 * margin / self.sigma)
+        return EppsPulley(t_max, math.ceil(t_max / step) + 1, sigma=self.sigma, estimator=self.estimator)
+
+
+def _gaussian_pairs(x: Tensor, y: Tensor, decay: float) -> Tensor:
+    """sum_ij exp(-(x_i - y_j)^2 / (4 decay)) over dimension -2; x is taken a block of rows at a time, and in the
+    backward pass each block is computed anew."""
+    rows = max(1, _PAIRS_PER_BLOCK // max(1, y.numel()))
+    blocks = x.split(rows, dim=-2)
+    if len(blocks) == 1:
+        return _gaussian_block(x, y, decay)
+    total = torch.zeros_like(x[..., 0, :])
+    for block in blocks:
+        total = total + checkpoint(_gaussian_block, block, y, decay, use_reentrant=False)
+    return total
+
+
+def _gaussian_block(x: Tensor, y: Tensor, decay: float) -> Tensor:
+    return torch.exp((x.unsqueeze(-2) - y.unsqueeze(-3)) ** 2 / (-4 * decay)).sum((-3, -2))

@@ -1,39 +1,45 @@
-"""Moment tests of N(0, 1) that ask for chosen values of the first two or four moments.
+"""Moment tests of normality: skewness and kurtosis, with or without mean and variance.
 
-    JB  = N/6 (skew^2 + (kurt - 3)^2 / 4)                                                                        [1]
-    EJB = N m^2 / s^2 + (N - 1) (s^2 - 1)^2 / 2 + JB                                                     [2, 4.2.1]
-    VC  = N m^2 / s^2 + (N - 1) (s^2 - 1)^2 / 2                                                          [2, 4.2.1]
+    JB  = N/6 (skew^2 + (kurt - 3)^2 / 4)                                                                          [1]
+    EJB = JB + N m^2 / s^2 + (N - 1) (s^2 - 1)^2 / 2                                                     [2, sec. 4.2.1]
+    K2  = Z_1(skew)^2 + Z_2(kurt)^2                                                                                [3]
 
 m is the mean and s^2 the variance with divisor N - 1; skew and kurt are the ratios of central moments with divisor N,
-as in SciPy. (The official LeJEPA code divides the third and fourth moment by powers of s instead.) Each term is
-asymptotically chi-squared with one degree of freedom under the null. The moments are taken in float64. A variance that
-stands in a denominator is held at 1e-12 or more, so that a collapsed sample gives a huge number and not NaN.
+as in SciPy. (The official LeJEPA code divides the third and fourth moment by powers of s instead.) Z_1 [4] and Z_2 [5]
+make skewness and kurtosis nearly standard normal. The limit laws are chi-squared with 2, 4 and 2 degrees of freedom;
+they are reached slowly. Null: any normal law for JB and K2, N(0, 1) for EJB. The moments are taken in float64. A
+variance that stands in a denominator is held at 1e-12 or more, so that a collapsed sample gives a number and not NaN.
 
 [1] Jarque & Bera (1987), International Statistical Review 55, 163-172.
 [2] Balestriero & LeCun (2025), arXiv:2511.08544.
+[3] D'Agostino & Pearson (1973), Biometrika 60, 613-622.
+[4] D'Agostino (1970), Biometrika 57, 679-681.
+[5] Anscombe & Glynn (1983), Biometrika 70, 227-234.
 """
+
+import math
 
 from torch import Tensor
 
+from sigreg_lab.nulls import ChiSquared
 from sigreg_lab.univariate.base import UnivariateTest
-
-LEAST_VARIANCE = 1e-12
-
-
-def _mean_and_variance_terms(x: Tensor) -> Tensor:
-    n = x.shape[-2]
-    mean = x.mean(-2)
-    variance = x.var(-2, correction=1)
-    return n * mean**2 / variance.clamp_min(LEAST_VARIANCE) + (n - 1) * (variance - 1) ** 2 / 2
+from sigreg_lab.univariate.mean_variance import LEAST_VARIANCE, VCReg
 
 
-def _skewness_and_kurtosis_terms(x: Tensor) -> Tensor:
-    n = x.shape[-2]
-    centred = x - x.mean(-2, keepdim=True)
-    second = (centred**2).mean(-2).clamp_min(LEAST_VARIANCE)
-    skewness = (centred**3).mean(-2) / second**1.5
-    kurtosis = (centred**4).mean(-2) / second**2
-    return n / 6 * (skewness**2 + (kurtosis - 3) ** 2 / 4)
+class JarqueBera(UnivariateTest):
+    """Skewness and kurtosis against 0 and 3; chi-squared(2) in the limit."""
+
+    name = "jarque_bera"
+    sensitive_to = "skewness, kurtosis"
+    null_hypothesis = "composite"
+    min_samples = 4  # fewer samples leave the kurtosis no freedom
+
+    def _statistic(self, x: Tensor) -> Tensor:
+        skewness, kurtosis = _skewness_and_kurtosis(x.double())
+        return (x.shape[-2] / 6 * (skewness**2 + (kurtosis - 3) ** 2 / 4)).to(x.dtype)
+
+    def asymptotic_law(self, n: int) -> ChiSquared:
+        return ChiSquared(2)
 
 
 class ExtendedJarqueBera(UnivariateTest):
@@ -44,14 +50,52 @@ class ExtendedJarqueBera(UnivariateTest):
 
     def _statistic(self, x: Tensor) -> Tensor:
         y = x.double()
-        return (_mean_and_variance_terms(y) + _skewness_and_kurtosis_terms(y)).to(x.dtype)
+        return (VCReg()._statistic(y) + JarqueBera()._statistic(y)).to(x.dtype)
+
+    def asymptotic_law(self, n: int) -> ChiSquared:
+        return ChiSquared(4)
 
 
-class VCReg(UnivariateTest):
-    """Mean and variance against 0 and 1; chi-squared(2) in the limit."""
+class DAgostinoK2(UnivariateTest):
+    """D'Agostino and Pearson's K2, the omnibus of transformed skewness and kurtosis; chi-squared(2) in the limit."""
 
-    name = "vcreg"
-    sensitive_to = "mean, variance"
+    name = "dagostino_k2"
+    sensitive_to = "skewness, kurtosis"
+    null_hypothesis = "composite"
+    min_samples = 8  # the transformation of the skewness asks for it [4]
 
     def _statistic(self, x: Tensor) -> Tensor:
-        return _mean_and_variance_terms(x.double()).to(x.dtype)
+        n = x.shape[-2]
+        skewness, kurtosis = _skewness_and_kurtosis(x.double())
+        return (_normal_skewness(skewness, n) ** 2 + _normal_kurtosis(kurtosis, n) ** 2).to(x.dtype)
+
+    def asymptotic_law(self, n: int) -> ChiSquared:
+        return ChiSquared(2)
+
+
+def _skewness_and_kurtosis(x: Tensor) -> tuple[Tensor, Tensor]:
+    centred = x - x.mean(-2, keepdim=True)
+    squared = centred**2
+    second = squared.mean(-2).clamp_min(LEAST_VARIANCE)
+    return (squared * centred).mean(-2) / second**1.5, (squared**2).mean(-2) / second**2
+
+
+def _normal_skewness(skewness: Tensor, n: int) -> Tensor:
+    """Z_1: Johnson's S_U curve fitted to the null law of the skewness [4]."""
+    y = skewness * math.sqrt((n + 1) * (n + 3) / (6 * (n - 2)))
+    beta = 3 * (n**2 + 27 * n - 70) * (n + 1) * (n + 3) / ((n - 2) * (n + 5) * (n + 7) * (n + 9))
+    squared_width = math.sqrt(2 * (beta - 1)) - 1
+    delta = 1 / math.sqrt(0.5 * math.log(squared_width))
+    alpha = math.sqrt(2 / (squared_width - 1))
+    return delta * (y / alpha).asinh()
+
+
+def _normal_kurtosis(kurtosis: Tensor, n: int) -> Tensor:
+    """Z_2: Wilson and Hilferty's cube root on a shifted chi-squared fitted to the null law of the kurtosis [5]."""
+    mean = 3 * (n - 1) / (n + 1)
+    variance = 24 * n * (n - 2) * (n - 3) / ((n + 1) ** 2 * (n + 3) * (n + 5))
+    skewness = 6 * (n**2 - 5 * n + 2) / ((n + 7) * (n + 9)) * math.sqrt(6 * (n + 3) * (n + 5) / (n * (n - 2) * (n - 3)))
+    a = 6 + 8 / skewness * (2 / skewness + math.sqrt(1 + 4 / skewness**2))
+    denominator = 1 + (kurtosis - mean) / math.sqrt(variance) * math.sqrt(2 / (a - 4))
+    root = denominator.sign() * ((1 - 2 / a) / denominator.abs()) ** (1 / 3)
+    return (1 - 2 / (9 * a) - root) / math.sqrt(2 / (9 * a))

@@ -1,0 +1,32 @@
+"""Kolmogorov-Smirnov distance of a sample to N(0, 1): a test, unsuitable as a loss.
+
+    D = sup |F_N - Phi| = max_i max(i/N - u_i, u_i - (i - 1)/N),      u_i = Phi(x_(i))                               [1]
+
+Not multiplied by sqrt(N), as in SciPy. Null: N(0, 1) fully specified; the law is exact at every N [2]. The gradient is
+that of one sample, the one at which the largest gap lies: hence no loss.
+
+[1] Smirnov (1948), Annals of Mathematical Statistics 19, 279-281.
+[2] Simard & L'Ecuyer (2011), Journal of Statistical Software 39(11).
+"""
+
+import torch
+from torch import Tensor
+
+from sigreg_lab import nulls
+from sigreg_lab.univariate.empirical_distribution import EmpiricalDistributionTest, plotting_positions
+
+
+class KolmogorovSmirnov(EmpiricalDistributionTest):
+    """Kolmogorov-Smirnov statistic against N(0, 1)."""
+
+    name = "kolmogorov_smirnov"
+    sensitive_to = "any departure, the centre most: location above all"
+    suitable_as_loss = False
+    asymptotic_from = 2
+
+    def _from_cdf(self, lower: Tensor, upper: Tensor) -> Tensor:
+        gap = torch.abs(lower - plotting_positions(lower))
+        return gap.amax(-2) + 1 / (2 * lower.shape[-2])
+
+    def asymptotic_law(self, n: int) -> nulls.KolmogorovSmirnov:
+        return nulls.KolmogorovSmirnov(n)

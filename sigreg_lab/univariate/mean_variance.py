@@ -1,0 +1,64 @@
+"""Statistics of the first two moments: they see mean and variance, and nothing else.
+
+    VC = N m^2 / s^2 + (N - 1) (s^2 - 1)^2 / 2                                                           [1, sec. 4.2.1]
+    MS = m^2 + (s - 1)^2                                                                                 [1, app. B.14]
+
+m is the mean and s^2 the variance with divisor N - 1. VC is chi-squared(2) in the limit; N MS tends to chi2_1 +
+chi2_1/2. Null: N(0, 1) fully specified. The moments are taken in float64. A variance in a denominator or under a root
+is held at 1e-12 or more, so that a collapsed sample gives a finite value and gradient. Cost O(N).
+
+[1] Balestriero & LeCun (2025), arXiv:2511.08544.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sigreg_lab.nulls import ChiSquared, WeightedChiSquares
+from sigreg_lab.nulls.law import Array
+from sigreg_lab.univariate.base import UnivariateTest
+
+LEAST_VARIANCE = 1e-12
+
+
+class MeanVarianceTest(UnivariateTest):
+    """Base of the statistics that are functions of mean and variance; a subclass writes ``_from_mean_and_variance``."""
+
+    sensitive_to = "mean, variance"
+
+    def _statistic(self, x: Tensor) -> Tensor:
+        y = x.double()
+        return self._from_mean_and_variance(y.mean(-2), y.var(-2, correction=1), y.shape[-2]).to(x.dtype)
+
+    def _from_mean_and_variance(self, mean: Tensor, variance: Tensor, n: int) -> Tensor:
+        raise NotImplementedError
+
+    def simulate(self, rng: np.random.Generator, replicates: int, n: int) -> Array:
+        """Drawn from the joint law of mean and variance, which are independent: normal and chi-squared(n - 1)."""
+        mean = torch.from_numpy(rng.standard_normal(replicates) / np.sqrt(n))
+        variance = torch.from_numpy(rng.chisquare(n - 1, replicates) / (n - 1))
+        return np.asarray(self._from_mean_and_variance(mean, variance, n))
+
+
+class VCReg(MeanVarianceTest):
+    """Mean and variance against 0 and 1; chi-squared(2) in the limit."""
+
+    name = "vcreg"
+
+    def _from_mean_and_variance(self, mean: Tensor, variance: Tensor, n: int) -> Tensor:
+        return n * mean**2 / variance.clamp_min(LEAST_VARIANCE) + (n - 1) * (variance - 1) ** 2 / 2
+
+    def asymptotic_law(self, n: int) -> ChiSquared:
+        return ChiSquared(2)
+
+
+class MeanStd(MeanVarianceTest):
+    """Squared mean and squared distance of the standard deviation to 1: the limit of VICReg over all slices."""
+
+    name = "mean_std"
+
+    def _from_mean_and_variance(self, mean: Tensor, variance: Tensor, n: int) -> Tensor:
+        return mean**2 + (variance.clamp_min(LEAST_VARIANCE).sqrt() - 1) ** 2
+
+    def asymptotic_law(self, n: int) -> WeightedChiSquares:
+        return WeightedChiSquares([1 / n, 1 / (2 * n)])
