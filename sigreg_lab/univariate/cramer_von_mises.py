@@ -1,7 +1,7 @@
 """Cramér-von Mises distance of a sample to N(0, 1), and Watson's, which a rotation of the circle leaves unchanged.
 
-    W2 = N int (F_N - Phi)^2 dPhi = 1/(12 N) + sum_i (u_i - (2 i - 1)/(2 N))^2,      u_i = Phi(x_(i))      [1, eq. 2.2]
-    U2 = W2 - N (mean u - 1/2)^2                                                                          [2; 1, eq. 2.4]
+    W2 = N int (F_N - Phi)^2 dPhi = 1/(12 N) + sum_i (u_i - (2 i - 1)/(2 N))^2,      u_i = Phi(x_(i))     [1, eq. 2.2]
+    U2 = W2 - N (mean u - 1/2)^2                                                                         [2; 1, eq. 2.4]
 
 Both carry the factor N, as in SciPy (the official LeJEPA code leaves out N and 1/(12 N)). U2 is summed as squared
 distances from the mean of u_i - (2 i - 1)/(2 N), so that nothing cancels. Null: N(0, 1) fully specified. The limit laws
