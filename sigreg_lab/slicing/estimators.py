@@ -8,7 +8,8 @@ from torch import Tensor
 from sigreg_lab.univariate import UnivariateTest
 from sigreg_lab.validation import at_least_float32, check_sample
 
-REDUCTIONS = ("mean", "max", "none")
+REDUCTIONS = ("mean", "sum", "max", "none")
+Reduction = Literal["mean", "sum", "max", "none"]
 
 
 def project(x: Tensor, directions: Tensor) -> Tensor:
@@ -38,7 +39,9 @@ def sliced_statistic(
     x: Tensor,
     statistic: UnivariateTest,
     directions: Tensor,
-    reduction: Literal["mean", "max", "none"] = "mean",
+    reduction: Reduction = "mean",
+    *,
+    clip: float | None = None,
 ) -> Tensor:
     """A univariate statistic over slices of a multivariate sample.
 
@@ -46,10 +49,11 @@ def sliced_statistic(
         x: sample, shape (..., N, K).
         statistic: the univariate statistic.
         directions: shape (K, M), unit columns; see ``sigreg_lab.slicing.directions``.
-        reduction: over the slices: "mean" (SIGReg's loss), "max" (the union-intersection test) or "none".
+        reduction: over the slices: "mean" (SIGReg's loss), "sum", "max" (the union-intersection test) or "none".
+        clip: values of a slice below it count as 0, and carry no gradient.
 
     Returns:
-        Shape (...) for "mean" and "max", (..., M) for "none".
+        Shape (...), or (..., M) for "none".
 
     Raises:
         ValueError: a sample that the statistic refuses, directions of the wrong shape, an unknown reduction.
@@ -58,8 +62,12 @@ def sliced_statistic(
         raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
     check_sample(x, "x", ndim=2, min_samples=statistic.min_samples)
     per_slice = statistic.unchecked(project(x, directions))
+    if clip is not None:
+        per_slice = torch.where(per_slice < clip, 0.0, per_slice)
     if reduction == "mean":
         return per_slice.mean(-1)
+    if reduction == "sum":
+        return per_slice.sum(-1)
     if reduction == "max":
         return per_slice.amax(-1)
     return per_slice
