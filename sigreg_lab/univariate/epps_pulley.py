@@ -106,6 +106,20 @@ class EppsPulley(UnivariateTest):
         target, weight = gaussian_grid(self.t_max, self.n_points, self.sigma, x.device)
         return (x.shape[-2] * characteristic_distance(c, s, target, weight)).to(x.dtype)
 
+    def _trapezoid_unbiased(self, x: Tensor) -> Tensor:
+        n = x.shape[-2]
+        c, s = characteristic_function(x, self.t_max, self.n_points)
+        target, weight = (row[:, None] for row in gaussian_grid(self.t_max, self.n_points, self.sigma, x.device))
+        pairs = (n * (c**2 + s**2) - 1) / (n - 1)  # mean of cos(t (x_i - x_j)) over i != j
+        return (n * (weight * (pairs - 2 * target * c + target**2)).sum(-2)).to(x.dtype)
+
+    def _trapezoid_split(self, x: Tensor) -> Tensor:
+        n = x.shape[-2]
+        target, weight = (row[:, None] for row in gaussian_grid(self.t_max, self.n_points, self.sigma, x.device))
+        c1, s1 = characteristic_function(x[..., : n // 2, :], self.t_max, self.n_points)
+        c2, s2 = characteristic_function(x[..., n // 2 :, :], self.t_max, self.n_points)
+        return (n * (weight * ((c1 - target) * (c2 - target) + s1 * s2)).sum(-2)).to(x.dtype)
+
     def _exact(self, x: Tensor) -> Tensor:
         """Term by term: the integral of exp(-a t^2) cos(t d) over the line is sqrt(pi/a) exp(-d^2/(4 a))."""
         n = x.shape[-2]

@@ -1,0 +1,212 @@
+"""Epps-Pulley distance over slices of embeddings, averaged: projections, sums, distance and gradient in one operation.
+
+    p = x A,   EP_m = N sum_k w_k ((c_km - phi_k)^2 + s_km^2),   value = 1/M sum_m EP_m
+    d value / dx = G A',   G_nm = 2/M sum_k w_k t_k (s_km cos(t_k p_nm) - (c_km - phi_k) sin(t_k p_nm))
+
+c_km + i s_km is the empirical characteristic function of column m at t_k (``characteristic_function``). The weight of
+every slice in the mean is known beforehand, so the gradient is taken during the forward pass, block of slices by block
+of slices: two matrix products in all, and at no time more than one block of projections in memory (``BLOCK_BYTES``),
+beside the gradient itself. A second derivative, or a gradient for the directions, goes back to the separate operations.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sigreg_lab.kernels.characteristic_function import characteristic_function, check_grid, gradient_coefficients
+from sigreg_lab.kernels.dispatch import choose_backend, implementation
+from sigreg_lab.kernels.matmul import linear, matmul
+from sigreg_lab.validation import at_least_float32
+
+BLOCK_BYTES = 8 << 20
+_ROWS = 2048  # rows of the gradient that are updated at a time
+
+
+def gaussian_grid(t_max: float, n_points: int, sigma: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Target exp(-t^2/2) and weight exp(-t^2/sigma^2) of the trapezoidal rule, doubled by symmetry, at the nodes t > 0.
+
+    Returns:
+        ``(target, weight)``, each of shape (n_points - 1,), float64. At t = 0 the distance is 0.
+    """
+    step = t_max / (n_points - 1)
+    t = step * torch.arange(1, n_points, dtype=torch.float64, device=device)
+    weight = 2 * step * torch.exp(-((t / sigma) ** 2))
+    weight[-1] /= 2
+    return torch.exp(-(t**2) / 2), weight
+
+
+def characteristic_distance(c: Tensor, s: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """sum_k w_k ((c_k - target_k)^2 + s_k^2) over dimension -2: two of (..., order, M) -> (..., M)."""
+    return (weight[:, None] * ((c - target[:, None]) ** 2 + s**2)).sum(-2)
+
+
+def sliced_epps_pulley(
+    x: Tensor,
+    directions: Tensor,
+    t_max: float,
+    n_points: int,
+    target: Tensor,
+    weight: Tensor,
+    *,
+    backend: str = "auto",
+) -> Tensor:
+    """Mean over slices of N times the characteristic distance of the projections of ``x``.
+
+    Args:
+        x: embeddings, shape (..., N, K), floating point. The arithmetic is in float32 or better, but for the products
+            on a GPU, which take bfloat16 embeddings as they are and add in float32.
+        directions: shape (K, M), on the device of ``x``; taken in the dtype of the products.
+        t_max: last node of the grid.
+        n_points: nodes on [0, t_max], both ends counted.
+        target: characteristic function that the projections are compared with, shape (n_points - 1,), real.
+        weight: of each node's squared error, shape (n_points - 1,); see ``gaussian_grid``.
+        backend: see ``choose_backend``.
+
+    Returns:
+        Shape (...), float32, or float64 for float64 ``x``.
+
+    Raises:
+        ValueError: a shape that does not fit, inputs on different devices, no samples, an unknown backend.
+        BackendUnavailable: a forced backend cannot run here.
+    """
+    check_grid(t_max, n_points)
+    _check(x, directions, target, weight, n_points)
+    choose_backend(backend, x.device, at_least_float32(x[:0]).dtype)  # a wrong choice fails here, not inside
+    step = t_max / (n_points - 1)
+    if directions.requires_grad:
+        return _separately(x, directions, step, target, weight, backend)
+    with_gradient = torch.is_grad_enabled() and x.requires_grad
+    return _SlicedEppsPulley.apply(x, directions, step, target.double(), weight.double(), with_gradient, backend)[0]
+
+
+def _check(x: Tensor, directions: Tensor, target: Tensor, weight: Tensor, n_points: int) -> None:
+    if not x.is_floating_point() or x.ndim < 2 or x.shape[-2] < 1:
+        raise ValueError(
+            f"x must be floating point, of shape (..., N, K) with at least one sample; got {x.dtype}, {tuple(x.shape)}"
+        )
+    if directions.ndim != 2 or directions.shape[0] != x.shape[-1] or directions.shape[1] < 1:
+        raise ValueError(
+            f"directions must have shape (K, M) with K = {x.shape[-1]} and M >= 1, got {tuple(directions.shape)}"
+        )
+    for name, tensor in (("directions", directions), ("target", target), ("weight", weight)):
+        if tensor.device != x.device:
+            raise ValueError(f"{name} lies on {tensor.device} and x on {x.device}; move it with {name}.to(x.device)")
+    for name, tensor in (("target", target), ("weight", weight)):
+        if tensor.shape != (n_points - 1,):
+            raise ValueError(f"{name} must have shape ({n_points - 1},), one value a node; got {tuple(tensor.shape)}")
+
+
+def _separately(x: Tensor, directions: Tensor, step: float, target: Tensor, weight: Tensor, backend: str) -> Tensor:
+    """The same value by the separate, everywhere differentiable operations."""
+    lifted = at_least_float32(x)
+    p = matmul(lifted, directions.to(lifted.dtype))
+    n_points = len(target) + 1
+    c, s = characteristic_function(p, step * (n_points - 1), n_points, backend=backend)
+    return (x.shape[-2] * characteristic_distance(c, s, target, weight)).mean(-1).to(lifted.dtype)
+
+
+def _by_blocks_of_slices(
+    x: Tensor, directions: Tensor, step: float, target: Tensor, weight: Tensor, with_gradient: bool, kernels: Any
+) -> tuple[Tensor, Tensor]:
+    """Value (B,) in float64 and gradient (B, N, K) (empty without one), for ``x`` of shape (B, N, K)."""
+    batch, num_samples, dim = x.shape
+    num_slices, order = directions.shape[1], len(target)
+    rows = x.reshape(-1, dim)
+    value = x.new_zeros(batch, dtype=torch.float64)
+    gradient = x.new_empty(rows.shape if with_gradient else (0,))
+    width = max(64, BLOCK_BYTES // (rows.shape[0] * x.element_size()) // 64 * 64)
+    for start in range(0, num_slices, width):
+        block = directions[:, start : start + width]
+        p = linear(rows, block.T).view(batch, num_samples, -1)
+        mean = kernels.cosine_sine_sums(p, step, order).transpose(0, 1) / num_samples
+        c, s = mean.unbind(1)
+        value += num_samples * characteristic_distance(c, s, target, weight).sum(-1) / num_slices
+        if with_gradient:
+            mean[:, 0] -= target[:, None]
+            mean *= 2 / num_slices * weight[:, None]  # the gradient of the value with respect to the sums
+            a, b = gradient_coefficients(mean, step, p.dtype)
+            g = kernels.trigonometric_polynomial(p, step, a, b, out=p).view(rows.shape[0], -1)
+            for row in range(0, rows.shape[0], _ROWS):
+                part = linear(g[row : row + _ROWS], block)
+                if start == 0:
+                    gradient[row : row + _ROWS] = part
+                else:
+                    gradient[row : row + _ROWS] += part
+    return value, gradient.view(x.shape) if with_gradient else gradient
+
+
+@torch.library.custom_op("sigreg_lab::sliced_epps_pulley", mutates_args=())
+def _sliced_epps_pulley(
+    x: Tensor, directions: Tensor, step: float, target: Tensor, weight: Tensor, with_gradient: bool, backend: str
+) -> tuple[Tensor, Tensor]:
+    """Value (...) and, if asked for, its gradient, of the shape of ``x``; both float32 or better."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    if x.numel() == 0:
+        gradient_shape = x.shape if with_gradient else (0,)
+        return x.new_zeros(x.shape[:-2], dtype=dtype), x.new_zeros(gradient_shape, dtype=dtype)
+    with torch.autocast(device_type=x.device.type, enabled=False):
+        batched = x.reshape(-1, *x.shape[-2:])
+        chosen = choose_backend(backend, x.device, dtype)
+        if chosen == "triton":
+            from sigreg_lab.kernels.triton_fused import sliced_epps_pulley as fused
+
+            value, gradient = fused(batched, directions, step, target, weight, with_gradient)
+        else:
+            value, gradient = _by_blocks_of_slices(
+                batched.to(dtype), directions.to(dtype), step, target, weight, with_gradient, implementation(chosen, x)
+            )
+    return value.to(dtype).view(x.shape[:-2]), gradient.view(x.shape) if with_gradient else gradient
+
+
+@_sliced_epps_pulley.register_fake
+def _(
+    x: Tensor, directions: Tensor, step: float, target: Tensor, weight: Tensor, with_gradient: bool, backend: str
+) -> tuple[Tensor, Tensor]:
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    gradient_shape = x.shape if with_gradient else (0,)
+    return x.new_empty(x.shape[:-2], dtype=dtype), x.new_empty(gradient_shape, dtype=dtype)
+
+
+class _SlicedEppsPulley(torch.autograd.Function):
+    """Value and, for the backward pass, the gradient that the forward pass has found."""
+
+    @staticmethod
+    def forward(
+        x: Tensor, directions: Tensor, step: float, target: Tensor, weight: Tensor, with_gradient: bool, backend: str
+    ) -> tuple[Tensor, Tensor]:
+        return torch.ops.sigreg_lab.sliced_epps_pulley(x, directions, step, target, weight, with_gradient, backend)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        x, directions, ctx.step, target, weight, _, ctx.backend = inputs
+        ctx.save_for_backward(x, directions, target, weight, output[1])
+        ctx.mark_non_differentiable(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        x, directions, target, weight, gradient = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph: x has to stay visible
+            value = _separately(x, directions, ctx.step, target, weight, ctx.backend)
+            (grad_x,) = torch.autograd.grad(value, x, grad, create_graph=True)
+        else:
+            grad_x = (grad[..., None, None] * gradient).to(x.dtype)
+        return grad_x, None, None, None, None, None, None
+
+    @staticmethod
+    def vmap(
+        info: Any,
+        in_dims: Any,
+        x: Tensor,
+        directions: Tensor,
+        step: float,
+        target: Tensor,
+        weight: Tensor,
+        with_gradient: bool,
+        backend: str,
+    ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+        if any(dim is not None for dim in (in_dims[1], in_dims[3], in_dims[4])):
+            raise ValueError("vmap maps over views of x only; directions, target and weight are shared")
+        x = x.movedim(in_dims[0], 0)
+        out = _SlicedEppsPulley.apply(x, directions, step, target, weight, with_gradient, backend)
+        return out, (0, 0)

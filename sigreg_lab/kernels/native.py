@@ -1,0 +1,177 @@
+"""CPU kernels in C, built on first use and called through ctypes.
+
+A source file is compiled by the system's compiler into the user's cache (``SIGREG_LAB_CACHE``, else
+``$XDG_CACHE_HOME/sigreg_lab``, else ``~/.cache/sigreg_lab``), under a name made of source, flags, compiler and
+processor: a change of any of them builds anew. The library is written beside its final name and renamed, so that
+processes that start together do not see half a file. Without a compiler the reason is kept, and "auto" takes the eager
+implementation.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+# Never -ffast-math, which breaks the reduction of the angle. The last sets are for compilers without OpenMP.
+_COMMON_FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-shared", "-fPIC")
+_FLAG_SETS = (("-march=native", "-fopenmp"), ("-march=native",), ("-mcpu=native", "-fopenmp"), ())
+_DEFINES = {torch.float32: (), torch.float64: ("-DREAL_IS_DOUBLE",)}
+MAX_ORDER = 1024  # accumulators live on the stack
+
+_POINTER, _LONG, _DOUBLE, _INT = ctypes.c_void_p, ctypes.c_long, ctypes.c_double, ctypes.c_int
+_ARRAY = (_POINTER, _LONG, _LONG, _LONG, _LONG, _LONG)
+_SIGNATURES = {
+    "cosine_sine_sums": (*_ARRAY, _DOUBLE, _INT, _LONG, _POINTER, _INT),
+    "trigonometric_polynomial": (*_ARRAY, _DOUBLE, _INT, _POINTER, _POINTER, _LONG, _POINTER, _INT),
+    "hadamard_rounds": (_POINTER, _LONG, _LONG, _LONG, _LONG, _POINTER, _LONG, _LONG, _LONG, _DOUBLE, _POINTER, _INT),
+}
+
+
+class BuildError(RuntimeError):
+    """A C source could not be built; the message holds the compiler's."""
+
+
+def cosine_sine_sums(x: Tensor, step: float, order: int) -> Tensor:
+    """Sums over samples of cos(k step x) and sin(k step x): (B, N, M) -> (2, B, order, M), float64."""
+    batch, num_samples, num_slices = x.shape
+    x = _rows_contiguous(x)
+    threads = torch.get_num_threads()
+    splits = _splits(batch * num_slices, num_samples, threads)
+    sums = torch.empty(splits, 2, batch, order, num_slices, dtype=torch.float64)
+    library = _library("characteristic_function.c", *_DEFINES[x.dtype])
+    library.cosine_sine_sums(*_array(x), step, order, splits, sums.data_ptr(), threads)
+    return sums[0] if splits == 1 else sums.sum(0)
+
+
+def trigonometric_polynomial(x: Tensor, step: float, a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
+    """sum_k a_k sin(k step x) + b_k cos(k step x); ``a``, ``b``: (B, order, M), of x's dtype; ``out`` may be ``x``."""
+    batch, num_samples, num_slices = x.shape
+    x = _rows_contiguous(x)
+    out = torch.empty_like(x, memory_format=torch.contiguous_format) if out is None else out
+    if out.stride() != x.stride():
+        x = x.contiguous()
+    a, b = a.contiguous(), b.contiguous()
+    threads = torch.get_num_threads()
+    splits = _splits(batch * num_slices, num_samples, threads)
+    library = _library("characteristic_function.c", *_DEFINES[x.dtype])
+    library.trigonometric_polynomial(
+        *_array(x), step, a.shape[1], a.data_ptr(), b.data_ptr(), splits, out.data_ptr(), threads
+    )
+    return out
+
+
+def why_unavailable(dtype: torch.dtype) -> str:
+    """An empty string if the kernels for ``dtype`` can run here, else the reason. Builds them if need be."""
+    if dtype not in _DEFINES:
+        return f"it computes in float32 and float64, not {dtype}"
+    try:
+        _library("characteristic_function.c", *_DEFINES[dtype])
+    except BuildError as error:
+        return str(error)
+    return ""
+
+
+def _rows_contiguous(x: Tensor) -> Tensor:
+    return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
+
+
+def _array(x: Tensor) -> tuple[int, ...]:
+    return (x.data_ptr(), *x.shape, x.stride(0), x.stride(1))
+
+
+def _splits(columns: int, num_samples: int, threads: int) -> int:
+    """Parts into which the samples are cut so that every thread has work; 64 slices make one task."""
+    tasks = -(-columns // 64)
+    return max(1, min(-(-threads // tasks) if tasks < 2 * threads else 1, num_samples // 256))
+
+
+def load(source: str, *defines: str) -> ctypes.CDLL:
+    """The shared library of a C file of this folder, built if the cache does not hold it.
+
+    Raises:
+        BuildError: no compiler, or it failed.
+    """
+    library = _library(source, *defines)
+    return library
+
+
+@functools.cache
+def _library(source: str, *defines: str) -> ctypes.CDLL:
+    built = _build_or_reason(source, defines)
+    if isinstance(built, str):
+        raise BuildError(built)
+    library = ctypes.CDLL(str(built))
+    for name, signature in _SIGNATURES.items():
+        if hasattr(library, name):
+            getattr(library, name).argtypes = signature
+            getattr(library, name).restype = None
+    return library
+
+
+@functools.cache
+def _build_or_reason(source: str, defines: tuple[str, ...]) -> Path | str:
+    """Path of the built library, or why there is none: a failed build is not tried twice in a process."""
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if not compiler:
+        return "no C compiler was found (cc, gcc, clang, or the one that CC names)"
+    code = (Path(__file__).parent / source).read_bytes()
+    complaint = ""
+    for machine_flags in _FLAG_SETS:
+        flags = (*_COMMON_FLAGS, *machine_flags, *defines)
+        try:
+            return _build(compiler, code, flags, Path(source).stem)
+        except (OSError, subprocess.SubprocessError) as error:
+            stderr = getattr(error, "stderr", None)
+            complaint = complaint or (stderr.decode(errors="replace").strip() if stderr else str(error))
+    return f"{compiler} failed: {complaint[-500:]}"
+
+
+def _build(compiler: str, code: bytes, flags: tuple[str, ...], stem: str) -> Path:
+    key = hashlib.sha256(b"\0".join([code, repr((compiler, flags, _machine())).encode()])).hexdigest()[:16]
+    folder = _cache_folder()
+    library = folder / f"{stem}-{key}.so"
+    if not library.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            source, fresh = Path(scratch, f"{stem}.c"), Path(scratch, f"{stem}.so")
+            source.write_bytes(code)
+            command = [compiler, *flags, str(source), "-o", str(fresh), "-lm"]
+            subprocess.run(command, check=True, capture_output=True, timeout=120)
+            os.replace(fresh, library)
+    return library
+
+
+def _cache_folder() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(os.environ.get("SIGREG_LAB_CACHE") or Path(cache, "sigreg_lab"))
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass
+    return _private_folder()
+
+
+@functools.cache
+def _private_folder() -> Path:
+    """A folder for this process alone, where there is no cache to write to."""
+    return Path(tempfile.mkdtemp(prefix="sigreg_lab-"))
+
+
+@functools.cache
+def _machine() -> tuple[str, ...]:
+    """What "native" means here: a cache on a shared disk serves machines that differ."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        flags = platform.processor()
+    return (platform.machine(), platform.system(), flags)
