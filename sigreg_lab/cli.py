@@ -111,9 +111,18 @@ def pretrain_command(
     from sigreg_lab.pretrain.run import configure, run
 
     config = configure(data, regularizer, seed, settings or ())
-    with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task(f"{data} {regularizer}", total=config.steps)
-        folder, row = run(config, out, lambda step, terms: progress.update(task, completed=step + 1))
+    progress = Progress(console=Console(stderr=True))
+    task = progress.add_task(f"{data} {regularizer}", total=config.steps)
+
+    def on_step(step: int, terms: dict[str, float]) -> None:
+        progress.start()  # not before the config has proved good; idempotent
+        progress.update(task, completed=step + 1)
+
+    try:
+        folder, row = run(config, out, on_step)
+    finally:
+        if progress.live.is_started:
+            progress.stop()
     for key, value in row.items():
         print(f"{key:28} {value:.4f}")
     print(f"Results: {folder} (row.csv, history.csv, config.json, manifest.json)")

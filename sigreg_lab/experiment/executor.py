@@ -21,12 +21,7 @@ def local_executor(workers: int) -> Iterator[Executor]:
 
     Each uses one thread, also when there is one worker, so that a cell's arithmetic does not depend on their number.
     A worker ends when this process is gone, however it went. Leaving the block drops what has not started.
-
-    Raises:
-        StudyError: ``workers`` below 1.
     """
-    if workers < 1:
-        raise StudyError(f"--workers must be at least 1, got {workers}")
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)

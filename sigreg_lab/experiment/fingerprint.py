@@ -18,7 +18,7 @@ def fingerprint(study_file: Path) -> dict[str, str]:
     """A digest of the study's code and of the library's code that it imports, and the versions it ran with.
 
     Comments, docstrings and layout do not count. Code counts if the study reaches it by imports, functions' own
-    imports included.
+    imports included; so does C that lies beside it.
     """
     files = {study_file.stem: study_file}
     pending = [study_file]
@@ -30,6 +30,8 @@ def fingerprint(study_file: Path) -> dict[str, str]:
     digest = hashlib.sha256()
     for name in sorted(files):
         digest.update(f"{name}:{_meaning(files[name])}\n".encode())
+    for source in sorted({c for path in files.values() if path != study_file for c in path.parent.glob("*.c")}):
+        digest.update(source.read_bytes())
     return {"code": digest.hexdigest()[:16], "versions": canonical({lib: _version(lib) for lib in LIBRARIES})}
 
 

@@ -54,6 +54,8 @@ def run_study(
     """
     study = load_study(name)
     config = study.configure(preset, overrides)
+    if workers < 1:
+        raise StudyError(f"--workers must be at least 1, got {workers}")
     folder = out / (f"{preset}-custom" if overrides else preset) / name
     store = Store(out / "store" / f"{name}.sqlite")
     try:
