@@ -31,7 +31,7 @@ def test_every_preset_has_cells_with_seeds_of_their_own(name):
 
 def _power_rows(**changes):
     rows = {"alternative": "null", "n": 50, "statistic": "epps_pulley", "replicates": 10_000, "rejections": 500}
-    rows |= {"critical_value": 1.0, "null_replicates": 100_000, "alpha": 0.05}
+    rows |= {"critical_value": 1.0, "calibration_error": 0.0, "alpha": 0.05}
     return pd.DataFrame([{**rows, **changes}])
 
 
