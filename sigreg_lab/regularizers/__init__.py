@@ -8,26 +8,22 @@ from sigreg_lab.regularizers.lejepa import LeJEPALoss, LeJEPATerms, prediction_l
 from sigreg_lab.regularizers.registry import REGISTRY, make_regularizer, regularizer_options
 from sigreg_lab.regularizers.sigreg import SIGReg
 from sigreg_lab.regularizers.sphere import KoLeo, SphereSlicing, Uniformity
-from sigreg_lab.regularizers.sums import CharacteristicDistance, MeanAndScale
-from sigreg_lab.regularizers.wasserstein import VISReg, Wasserstein
+from sigreg_lab.regularizers.visreg import VISReg
 
 __all__ = [
     "REGISTRY",
     "WMSE",
     "BarlowTwins",
-    "CharacteristicDistance",
     "InfiniteSliceEP",
     "KoLeo",
     "LeJEPALoss",
     "LeJEPATerms",
-    "MeanAndScale",
     "Regularizer",
     "SIGReg",
     "SphereSlicing",
     "Uniformity",
     "VICReg",
     "VISReg",
-    "Wasserstein",
     "WeakSIGReg",
     "make_regularizer",
     "prediction_loss",

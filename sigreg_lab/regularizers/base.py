@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sigreg_lab.distributed import world_size
 from sigreg_lab.validation import at_least_float32, check_sample
 
 
@@ -20,7 +21,7 @@ class Regularizer(torch.nn.Module):
     whole batch (see ``sigreg_lab.distributed``).
 
     Attributes:
-        min_samples: the least N, on each rank.
+        min_samples: the least N, counted over all ranks; each rank hands in one sample or more.
         min_views: the least V.
     """
 
@@ -46,7 +47,7 @@ class Regularizer(torch.nn.Module):
             return self._value(at_least_float32(z), generator)
 
     def _check(self, z: Tensor, min_samples: int) -> None:
-        check_sample(z, "z", ndim=3, min_samples=min_samples)
+        check_sample(z, "z", ndim=3, min_samples=min_samples if world_size() == 1 else 1)
         if z.ndim > 3:
             raise ValueError(f"z must have shape (V, N, K), got {tuple(z.shape)}; flatten the further dimensions")
         if z.shape[0] < self.min_views:

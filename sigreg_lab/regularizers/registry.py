@@ -9,20 +9,31 @@ from sigreg_lab.regularizers.exact import InfiniteSliceEP
 from sigreg_lab.regularizers.joint import WMSE, BarlowTwins
 from sigreg_lab.regularizers.sigreg import SIGReg
 from sigreg_lab.regularizers.sphere import KoLeo, SphereSlicing, Uniformity
-from sigreg_lab.regularizers.sums import CharacteristicDistance, MeanAndScale
-from sigreg_lab.regularizers.wasserstein import VISReg, Wasserstein
-from sigreg_lab.univariate import AndersonDarling, EppsPulley, ExtendedJarqueBera, Moments, UnivariateTest, VCReg
+from sigreg_lab.regularizers.visreg import VISReg
+from sigreg_lab.univariate import (
+    AndersonDarling,
+    CramerVonMises,
+    EppsPulley,
+    ExtendedJarqueBera,
+    MeanStd,
+    Moments,
+    ShapiroWilk,
+    UnivariateTest,
+    VCReg,
+    Wasserstein,
+    Watson,
+)
 
 Option = int | float | bool | str | None
 
 
-#: Not offered: another name of ``n_points``, and what ``SphereSlicing`` sets.
-HIDDEN = ("num_points", "sphere_dim")
+#: Options of statistics that are not offered: another name of ``n_points``, an unused one, what callers assert.
+HIDDEN = ("num_points", "eps", "sorted")
 
 
 def _defaults(build: Callable[..., object]) -> dict[str, Option]:
     parameters = inspect.signature(build).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in HIDDEN}
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 class Entry:
@@ -41,7 +52,7 @@ class SlicedEntry(Entry):
 
     def __init__(self, statistic: Callable[..., UnivariateTest], **changed: Option) -> None:
         self._statistic = statistic
-        self._own = _defaults(statistic)
+        self._own = {name: default for name, default in _defaults(statistic).items() if name not in HIDDEN}
         self.options = _defaults(SIGReg) | self._own | changed
 
     def __call__(self, **options: Option) -> Regularizer | None:
@@ -65,14 +76,17 @@ REGISTRY: dict[str, Entry] = {
     "sigreg-ep": SlicedEntry(EppsPulley),
     "sigreg-ep-paper-grid": SlicedEntry(EppsPulley, t_max=5.0, n_points=9),
     "sigreg-ep-full-line": SlicedEntry(EppsPulley, integration="exact"),
-    "sigreg-ep-unbiased": SlicedEntry(CharacteristicDistance, unbiased=True),
+    "sigreg-ep-unbiased": SlicedEntry(EppsPulley, estimator="u"),
     "sigreg-ep-infinite": Entry(InfiniteSliceEP),
     "sigreg-ad": SlicedEntry(AndersonDarling),
+    "sigreg-cvm": SlicedEntry(CramerVonMises),
+    "sigreg-watson": SlicedEntry(Watson),
+    "sigreg-sw": SlicedEntry(ShapiroWilk),
     "sigreg-ejb": SlicedEntry(ExtendedJarqueBera),
     "sigreg-vcreg": SlicedEntry(VCReg),
     "sigreg-moments": SlicedEntry(Moments),
-    "sigreg-mean-scale": SlicedEntry(MeanAndScale),
-    "sliced-wasserstein": SlicedEntry(Wasserstein),
+    "sigreg-mean-std": SlicedEntry(MeanStd),
+    "sliced-wasserstein": SlicedEntry(Wasserstein, quantiles="mean"),
     "visreg": Entry(VISReg),
     "vicreg": Entry(VICReg),
     "barlow-twins": Entry(BarlowTwins),

@@ -8,9 +8,9 @@
 import torch
 from torch import Tensor
 
-from sigreg_lab.distributed import all_reduce_sum, gather_samples, rank, total_samples, world_size
+from sigreg_lab.distributed import all_reduce_sum, gather_samples, rank, world_size
 from sigreg_lab.regularizers.base import Regularizer
-from sigreg_lab.regularizers.sums import as_sum_statistic
+from sigreg_lab.regularizers.sums import reduced_statistic, sum_form
 from sigreg_lab.slicing import iid_directions, project, sliced_statistic
 from sigreg_lab.univariate import UnivariateTest
 
@@ -80,13 +80,10 @@ def mean_over_slices(z: Tensor, statistic: UnivariateTest, directions: Tensor) -
     """
     if world_size() == 1:
         return sliced_statistic(z, statistic, directions).mean()
-    sums = as_sum_statistic(statistic)
-    if sums is not None:
+    form = sum_form(statistic)
+    if form is not None:
         with torch.autocast(device_type=z.device.type, enabled=False):
-            x = project(z, directions)
-            means = sums.means(x) * x.shape[-2]
-            total = torch.as_tensor(total_samples(x.shape[-2], x.device)).to(means.dtype)
-            return sums.from_means(all_reduce_sum(means) / total, total).mean().to(x.dtype)
+            return reduced_statistic(project(z, directions), form).mean()
     samples = gather_samples(z).samples
     own = sliced_statistic(samples, statistic, directions[:, rank() :: world_size()], reduction="none")
     return all_reduce_sum(own.sum()) / (directions.shape[1] * samples.shape[:-2].numel())

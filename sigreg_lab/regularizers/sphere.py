@@ -15,15 +15,22 @@ slice has variance 1, with the grid and the weight of SIGReg's half-grid: for la
 [4] SPHERE-JEPA (2026), arXiv:2605.26900.
 """
 
+import functools
+import math
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from sigreg_lab.distributed import all_reduce_sum, gather_samples, mean_over_samples
+from sigreg_lab.kernels import gaussian_grid
+from sigreg_lab.kernels.characteristic_function import check_grid
 from sigreg_lab.regularizers.base import Regularizer
-from sigreg_lab.regularizers.sigreg import check_num_slices, mean_over_slices
-from sigreg_lab.regularizers.sums import CharacteristicDistance
-from sigreg_lab.slicing import iid_directions
+from sigreg_lab.regularizers.sigreg import check_num_slices
+from sigreg_lab.regularizers.sums import characteristic_sums, reduced_statistic
+from sigreg_lab.slicing import iid_directions, project
+from sigreg_lab.slicing.infinite import sphere_cosine
 
 LEAST_LENGTH = 1e-6
 KOLEO_EPS = 1e-8
@@ -91,7 +98,7 @@ class SphereSlicing(Regularizer):
     def __init__(self, num_slices: int = 1024, *, t_max: float = 3.0, n_points: int = 17) -> None:
         super().__init__()
         check_num_slices(num_slices)
-        CharacteristicDistance(t_max, n_points)  # checks both
+        check_grid(t_max, n_points)
         self.num_slices = num_slices
         self.t_max, self.n_points = t_max, n_points
 
@@ -100,6 +107,17 @@ class SphereSlicing(Regularizer):
 
     def _value(self, z: Tensor, generator: torch.Generator) -> Tensor:
         dim = z.shape[-1]
-        statistic = CharacteristicDistance(self.t_max, self.n_points, sphere_dim=dim)
+        if dim < 2:
+            raise ValueError(f"z has {dim} dimension; a sphere needs at least 2")
         directions = iid_directions(dim, self.num_slices, generator=generator, dtype=z.dtype, device=z.device)
-        return mean_over_slices(normalize(z, dim=-1, eps=LEAST_LENGTH) * dim**0.5, statistic, directions)
+        _, weight = gaussian_grid(self.t_max, self.n_points, math.sqrt(2), z.device)
+        target = torch.tensor(_target(self.t_max, self.n_points, dim), dtype=weight.dtype, device=z.device)
+        form = characteristic_sums(self.t_max, self.n_points, target, weight)
+        u = normalize(z, dim=-1, eps=LEAST_LENGTH) * dim**0.5
+        return reduced_statistic(project(u, directions), form).mean()
+
+
+@functools.lru_cache(maxsize=64)
+def _target(t_max: float, n_points: int, dim: int) -> tuple[float, ...]:
+    """0F1(; K/2; -K t^2/4) at the nodes t > 0."""
+    return tuple(sphere_cosine(math.sqrt(dim) * np.linspace(0, t_max, n_points)[1:], dim).tolist())

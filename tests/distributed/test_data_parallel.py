@@ -20,7 +20,7 @@ from sigreg_lab.regularizers import REGISTRY, LeJEPALoss, make_regularizer
 from sigreg_lab.slicing import seeded_generator
 
 VIEWS, SAMPLES, FEATURES, DIM = 3, 24, 6, 5
-SHARES = {"1": [24], "2": [12, 12], "2 uneven": [9, 15], "4": [6, 6, 6, 6], "4 uneven": [2, 11, 4, 7]}
+SHARES = {"1": [24], "2": [12, 12], "2 uneven": [9, 15], "4": [6, 6, 6, 6], "4 uneven": [1, 11, 5, 7]}
 
 #: Cases by label: name and options. Seven slices do not divide among the ranks; three leave the last of four idle.
 CASES: dict[str, tuple[str, dict[str, object]]] = {
@@ -31,7 +31,7 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "sigreg-ep flattened": ("sigreg-ep", {"num_slices": 7, "per_view": False}),
     "sigreg-ad flattened": ("sigreg-ad", {"num_slices": 7, "per_view": False}),
     "sigreg-ad three slices": ("sigreg-ad", {"num_slices": 3}),
-    "sliced-wasserstein hazen": ("sliced-wasserstein", {"num_slices": 7, "positions": "hazen"}),
+    "sliced-wasserstein midpoint": ("sliced-wasserstein", {"num_slices": 7, "quantiles": "midpoint"}),
     "weak-sigreg sketched": ("weak-sigreg", {"sketch_dim": 3}),
 }
 LOSSES = [

@@ -70,7 +70,7 @@ def test_bad_options_are_refused_by_name():
         Uniformity(0.0)
     with pytest.raises(ValueError, match="num_slices must be at least 1"):
         SphereSlicing(0)
-    with pytest.raises(ValueError, match="n_points must be at least 2"):
+    with pytest.raises(ValueError, match="n_points >= 2"):
         SphereSlicing(n_points=1)
-    with pytest.raises(ValueError, match="sphere_dim must be at least 2"):
+    with pytest.raises(ValueError, match="a sphere needs at least 2"):
         SphereSlicing(2)(embeddings(2, 4, 1), seeded_generator(0))

@@ -1,0 +1,84 @@
+"""Finite values and gradients where embeddings degenerate: collapse, ties, large scale, few samples in many dimensions.
+
+The embeddings come out of a bfloat16 layer under autocast, and the gradient is that of its float32 parameters, as in
+training. A gradient may be zero (exact collapse is a saddle of several regularisers) but not NaN or infinite.
+"""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sigreg_lab.regularizers import REGISTRY, Regularizer, make_regularizer, regularizer_options
+from sigreg_lab.slicing import seeded_generator
+
+NAMES = [name for name in REGISTRY if name != "none"]
+FEATURES, VIEWS, SAMPLES = 16, 2, 8
+
+
+def build(name: str, **options: object) -> Regularizer:
+    few = {"num_slices": 8} if "num_slices" in regularizer_options(name) else {}
+    regularizer = make_regularizer(name, **few, **options)
+    assert regularizer is not None
+    return regularizer
+
+
+def layer(dim: int, *, scale: float, bias: float) -> nn.Linear:
+    generator = torch.Generator().manual_seed(0)
+    linear = nn.Linear(FEATURES, dim)
+    with torch.no_grad():
+        linear.weight.copy_(scale * torch.randn(dim, FEATURES, generator=generator) / FEATURES**0.5)
+        linear.bias.copy_(bias * torch.randn(dim, generator=generator))
+    return linear
+
+
+def features(*, tied: bool = False) -> Tensor:
+    x = torch.randn(VIEWS, SAMPLES, FEATURES, generator=torch.Generator().manual_seed(1))
+    return x[:, :2].repeat_interleave(SAMPLES // 2, dim=1) if tied else x
+
+
+#: What comes out of the layer: (scale of weights, scale of biases, whether samples are tied).
+CONDITIONS = {
+    "all zero": (0.0, 0.0, False),
+    "all equal": (0.0, 1.0, False),
+    "far and equal": (0.0, 100.0, False),
+    "equal but for rounding": (1e-6, 1.0, False),
+    "tiny": (1e-8, 0.0, False),
+    "nearly equal": (1e-2, 1.0, False),
+    "ties": (1.0, 0.1, True),
+    "nearly equal and tied": (1e-2, 1.0, True),
+    "large": (1e3, 0.0, False),
+    "plain": (1.0, 0.0, False),
+}
+
+
+def value_and_gradients(regularizer: Regularizer, linear: nn.Linear, x: Tensor) -> list[Tensor]:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        z = linear(x)
+        assert z.dtype == torch.bfloat16
+        value = regularizer(z, seeded_generator(0))
+    assert value.dtype == torch.float32
+    value.backward()
+    return [value, linear.weight.grad, linear.bias.grad]
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("name", NAMES)
+def test_finite_under_autocast(name, condition):
+    scale, bias, tied = CONDITIONS[condition]
+    results = value_and_gradients(build(name), layer(32, scale=scale, bias=bias), features(tied=tied))
+    assert all(result.isfinite().all() for result in results)
+
+
+@pytest.mark.parametrize("condition", ["all equal", "nearly equal and tied"])
+@pytest.mark.parametrize("name", NAMES)
+def test_finite_in_2048_dimensions(name, condition):
+    scale, bias, tied = CONDITIONS[condition]
+    results = value_and_gradients(build(name), layer(2048, scale=scale, bias=bias), features(tied=tied))
+    assert all(result.isfinite().all() for result in results)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_is_not_lost_when_nearly_collapsed(name):
+    """Near collapse the gradient is alive, if the regulariser answers to scale or angle at all."""
+    _, weight, _ = value_and_gradients(build(name), layer(32, scale=1e-2, bias=1.0), features())
+    assert float(weight.norm()) > 0
