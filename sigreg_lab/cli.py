@@ -41,22 +41,22 @@ def list_command() -> None:
 
 @study_app.command("run")
 def run_command(
-    name: Annotated[str, typer.Argument(help="A study's name, or 'all'.")],
+    names: Annotated[list[str], typer.Argument(help="Names of studies, or 'all'.")],
     preset: Preset = "standard",
     settings: Set = None,
     workers: Annotated[int, typer.Option(help="Processes, of one thread each.")] = 1,
     out: Out = RUNS,
 ) -> None:
-    """Compute a study's missing cells, then write rows, summary, figures and report. Finished cells are kept."""
+    """Compute the missing cells of studies, then write rows, summary, figures, report. Finished cells are kept."""
     from rich.console import Console
 
     from sigreg_lab.experiment.progress import TerminalProgress
     from sigreg_lab.experiment.run import run_study
     from sigreg_lab.experiment.study import list_studies
 
-    names = list_studies() if name == "all" else [name]
-    if name == "all" and settings:
-        raise StudyError("--set goes with one study, not with 'all'")
+    names = list_studies() if names == ["all"] else names
+    if len(names) > 1 and settings:
+        raise StudyError(f"--set goes with one study, not with {len(names)}")
     console = Console(stderr=True)
     folders = []
     for item in names:

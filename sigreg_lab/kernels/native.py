@@ -20,18 +20,23 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sigreg_lab.kernels import eager
+
 # Never -ffast-math, which breaks the reduction of the angle. The last sets are for compilers without OpenMP.
 _COMMON_FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-shared", "-fPIC")
 _FLAG_SETS = (("-march=native", "-fopenmp"), ("-march=native",), ("-mcpu=native", "-fopenmp"), ())
 _DEFINES = {torch.float32: (), torch.float64: ("-DREAL_IS_DOUBLE",)}
-MAX_ORDER = 1024  # accumulators live on the stack
+LARGEST_ORDER = 512  # the accumulators lie on the stack
+_LEAST_SAMPLES = 256  # that make a task
 
 _POINTER, _LONG, _DOUBLE, _INT = ctypes.c_void_p, ctypes.c_long, ctypes.c_double, ctypes.c_int
 _ARRAY = (_POINTER, _LONG, _LONG, _LONG, _LONG, _LONG)
+_HADAMARD = (_POINTER, _LONG, _LONG, _LONG, _POINTER, _LONG, _LONG, _LONG, _DOUBLE, _POINTER, _INT)
 _SIGNATURES = {
     "cosine_sine_sums": (*_ARRAY, _DOUBLE, _INT, _LONG, _POINTER, _INT),
     "trigonometric_polynomial": (*_ARRAY, _DOUBLE, _INT, _POINTER, _POINTER, _LONG, _POINTER, _INT),
-    "hadamard_rounds": (_POINTER, _LONG, _LONG, _LONG, _LONG, _POINTER, _LONG, _LONG, _LONG, _DOUBLE, _POINTER, _INT),
+    "hadamard_forward": _HADAMARD,
+    "hadamard_transposed": _HADAMARD,
 }
 
 
@@ -41,31 +46,50 @@ class BuildError(RuntimeError):
 
 def cosine_sine_sums(x: Tensor, step: float, order: int) -> Tensor:
     """Sums over samples of cos(k step x) and sin(k step x): (B, N, M) -> (2, B, order, M), float64."""
+    if order > LARGEST_ORDER:
+        return eager.cosine_sine_sums(x, step, order)
     batch, num_samples, num_slices = x.shape
     x = _rows_contiguous(x)
-    threads = torch.get_num_threads()
-    splits = _splits(batch * num_slices, num_samples, threads)
+    splits = _splits(batch * num_slices, num_samples)
     sums = torch.empty(splits, 2, batch, order, num_slices, dtype=torch.float64)
     library = _library("characteristic_function.c", *_DEFINES[x.dtype])
-    library.cosine_sine_sums(*_array(x), step, order, splits, sums.data_ptr(), threads)
+    library.cosine_sine_sums(*_array(x), step, order, splits, sums.data_ptr(), threads())
     return sums[0] if splits == 1 else sums.sum(0)
 
 
 def trigonometric_polynomial(x: Tensor, step: float, a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
     """sum_k a_k sin(k step x) + b_k cos(k step x); ``a``, ``b``: (B, order, M), of x's dtype; ``out`` may be ``x``."""
+    if a.shape[1] > LARGEST_ORDER:
+        return eager.trigonometric_polynomial(x, step, a, b, out)
     batch, num_samples, num_slices = x.shape
     x = _rows_contiguous(x)
     out = torch.empty_like(x, memory_format=torch.contiguous_format) if out is None else out
     if out.stride() != x.stride():
         x = x.contiguous()
     a, b = a.contiguous(), b.contiguous()
-    threads = torch.get_num_threads()
-    splits = _splits(batch * num_slices, num_samples, threads)
+    splits = _splits(batch * num_slices, num_samples)
     library = _library("characteristic_function.c", *_DEFINES[x.dtype])
     library.trigonometric_polynomial(
-        *_array(x), step, a.shape[1], a.data_ptr(), b.data_ptr(), splits, out.data_ptr(), threads
+        *_array(x), step, a.shape[1], a.data_ptr(), b.data_ptr(), splits, out.data_ptr(), threads()
     )
     return out
+
+
+def hadamard(x: Tensor, signs: Tensor, num_slices: int, transposed: bool, scale: float) -> Tensor:
+    """Scaled rounds of signs and Hadamard transforms: (rows, K) -> (rows, M); transposed (rows, M) -> (rows, n)."""
+    x, signs = x.contiguous(), signs.contiguous()
+    blocks, rounds, n = signs.shape
+    library = _library("hadamard.c", *_DEFINES[x.dtype])
+    out = x.new_empty(x.shape[0], n if transposed else num_slices)
+    function = library.hadamard_transposed if transposed else library.hadamard_forward
+    shape = (x.shape[0], n if transposed else x.shape[1], n)
+    function(x.data_ptr(), *shape, signs.data_ptr(), blocks, rounds, num_slices, scale, out.data_ptr(), threads())
+    return out
+
+
+def threads() -> int:
+    """As many as torch uses."""
+    return torch.get_num_threads()
 
 
 def why_unavailable(dtype: torch.dtype) -> str:
@@ -87,20 +111,11 @@ def _array(x: Tensor) -> tuple[int, ...]:
     return (x.data_ptr(), *x.shape, x.stride(0), x.stride(1))
 
 
-def _splits(columns: int, num_samples: int, threads: int) -> int:
+def _splits(columns: int, num_samples: int) -> int:
     """Parts into which the samples are cut so that every thread has work; 64 slices make one task."""
     tasks = -(-columns // 64)
-    return max(1, min(-(-threads // tasks) if tasks < 2 * threads else 1, num_samples // 256))
-
-
-def load(source: str, *defines: str) -> ctypes.CDLL:
-    """The shared library of a C file of this folder, built if the cache does not hold it.
-
-    Raises:
-        BuildError: no compiler, or it failed.
-    """
-    library = _library(source, *defines)
-    return library
+    wanted = -(-threads() // tasks) if tasks < 2 * threads() else 1
+    return max(1, min(wanted, num_samples // _LEAST_SAMPLES))
 
 
 @functools.cache

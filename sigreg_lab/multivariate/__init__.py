@@ -1,5 +1,42 @@
-"""Statistics of a multivariate sample's distance to N(0, I)."""
+"""Statistics of a multivariate sample's distance to N(0, I), one file a family."""
 
+from sigreg_lab.multivariate.base import MultivariateTest
+from sigreg_lab.multivariate.bhep import BHEP, HZ
+from sigreg_lab.multivariate.energy import Energy
+from sigreg_lab.multivariate.generating import BHEP_M, COMB, HV
+from sigreg_lab.multivariate.infinite import InfiniteSliceEppsPulley
+from sigreg_lab.multivariate.moments import AlternativeSkewness, MardiaKurtosis, MardiaSkewness
 from sigreg_lab.multivariate.sliced import SlicingUnivariateTest
 
-__all__ = ["SlicingUnivariateTest"]
+#: Every statistic without slices, by its name.
+REGISTRY: dict[str, type[MultivariateTest]] = {
+    cls.name: cls
+    for cls in (
+        InfiniteSliceEppsPulley,
+        BHEP,
+        HZ,
+        BHEP_M,
+        COMB,
+        HV,
+        Energy,
+        MardiaSkewness,
+        AlternativeSkewness,
+        MardiaKurtosis,
+    )
+}
+
+__all__ = [
+    "BHEP",
+    "BHEP_M",
+    "COMB",
+    "HV",
+    "HZ",
+    "REGISTRY",
+    "AlternativeSkewness",
+    "Energy",
+    "InfiniteSliceEppsPulley",
+    "MardiaKurtosis",
+    "MardiaSkewness",
+    "MultivariateTest",
+    "SlicingUnivariateTest",
+]

@@ -1,12 +1,26 @@
 """The official package's sliced test, under its own names, on this library's parts."""
 
+import hashlib
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from sigreg_lab.slicing import iid_directions, seeded_generator, sliced_statistic
+from sigreg_lab.multivariate.base import simulated_law
+from sigreg_lab.nulls import MonteCarlo, NullLaw
+from sigreg_lab.nulls.law import Array
+from sigreg_lab.slicing import make_directions, seeded_generator, sliced_statistic
+from sigreg_lab.slicing.directions import DIRECTIONS
 from sigreg_lab.univariate import UnivariateTest
+from sigreg_lab.univariate.base import TestResult
+from sigreg_lab.validation import check_sample
+
+SAMPLERS = ("gaussian", *DIRECTIONS)
+#: Replicates of a simulated law: as many as fit this number of operations, between the two bounds.
+SIMULATED_OPERATIONS = 2e11
+MOST_REPLICATES = 20_000
+LEAST_REPLICATES = 2_000
 
 
 class SlicingUnivariateTest(torch.nn.Module):
@@ -14,10 +28,12 @@ class SlicingUnivariateTest(torch.nn.Module):
 
     Args:
         univariate_test: the statistic.
-        num_slices: M, directions per call.
-        reduction: "mean", "sum" or None (one value per slice); over the batch dimensions too, as in the official code.
-        sampler: "gaussian", independent uniform directions.
-        clip_value: values below it count as 0.
+        num_slices: M, directions per call; the number of columns if ``sampler`` is a tensor.
+        reduction: over the slices: "mean", "sum", "max" or None (one value per slice). ``forward`` then takes "mean"
+            and "sum" over the batch dimensions too, as the official code does, and the mean of the "max".
+        sampler: kind of directions: "gaussian" (or "iid"), "orthogonal", "sobol", "hd3", "fixed"; or the directions
+            themselves, shape (K, M).
+        clip_value: values of a slice below it count as 0.
 
     The directions of call number i are seeded by i (buffer ``global_step``), so that ranks that have made the same
     number of calls project on the same directions, and a checkpoint restores the sequence.
@@ -27,37 +43,127 @@ class SlicingUnivariateTest(torch.nn.Module):
     """
 
     global_step: Tensor
+    injected: Tensor | None
 
     def __init__(
         self,
         univariate_test: UnivariateTest,
         num_slices: int,
-        reduction: Literal["mean", "sum"] | None = "mean",
-        sampler: str = "gaussian",
+        reduction: Literal["mean", "sum", "max"] | None = "mean",
+        sampler: str | Tensor = "gaussian",
         clip_value: float | None = None,
     ) -> None:
         super().__init__()
-        if reduction not in ("mean", "sum", None):
-            raise ValueError(f"reduction must be 'mean', 'sum' or None, got {reduction!r}")
-        if sampler != "gaussian":
-            raise ValueError(f"sampler must be 'gaussian', got {sampler!r}")
+        if reduction not in ("mean", "sum", "max", None):
+            raise ValueError(f"reduction must be 'mean', 'sum', 'max' or None, got {reduction!r}")
+        if isinstance(sampler, Tensor):
+            if sampler.ndim != 2 or sampler.shape[1] != num_slices:
+                raise ValueError(
+                    f"sampler, if a tensor, must hold directions of shape (K, num_slices={num_slices}), "
+                    f"got {tuple(sampler.shape)}"
+                )
+        elif sampler not in SAMPLERS:
+            raise ValueError(
+                f"sampler must be one of {', '.join(SAMPLERS)}, or a tensor of directions; got {sampler!r}"
+            )
         if num_slices < 1:
             raise ValueError(f"num_slices must be at least 1, got {num_slices}")
         self.univariate_test = univariate_test
         self.num_slices = num_slices
         self.reduction = reduction
-        self.sampler = sampler
+        self.sampler = sampler if isinstance(sampler, str) else "injected"
         self.clip_value = clip_value
         self.register_buffer("global_step", torch.zeros((), dtype=torch.long))
+        self.register_buffer("injected", sampler if isinstance(sampler, Tensor) else None, persistent=False)
+
+    def extra_repr(self) -> str:
+        return (
+            f"num_slices={self.num_slices}, reduction={self.reduction!r}, sampler={self.sampler!r}, "
+            f"clip_value={self.clip_value!r}"
+        )
+
+    def directions(self, dim: int, generator: torch.Generator) -> Tensor:
+        """Directions of this test's kind, shape (K, M), float32 unless injected."""
+        if self.injected is not None:
+            return self.injected
+        kind = "iid" if self.sampler == "gaussian" else self.sampler
+        return make_directions(kind, dim, self.num_slices, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """The reduced statistic of ``x``, shape (..., N, K): a scalar, or (..., M) for ``reduction=None``."""
-        generator = seeded_generator(int(self.global_step))
-        directions = iid_directions(x.shape[-1], self.num_slices, generator=generator, device=x.device)
+        check_sample(x, "x", ndim=2, min_samples=self.univariate_test.min_samples)
+        value = self._reduced(x, self.directions(x.shape[-1], seeded_generator(int(self.global_step))))
         self.global_step.add_(1)
-        value = sliced_statistic(x, self.univariate_test, directions, reduction="none")
-        if self.clip_value is not None:
-            value = torch.where(value < self.clip_value, 0.0, value)
         if self.reduction is None:
             return value
-        return value.mean() if self.reduction == "mean" else value.sum()
+        return value.sum() if self.reduction == "sum" else value.mean()
+
+    def test(self, x: Tensor, *, replicates: int | None = None) -> TestResult:
+        """Statistic and p-value of each sample, for independent rows of N(0, I).
+
+        The directions are those of the coming call of ``forward``; the step does not move. With ``reduction=None``
+        each slice is tested by itself, by the univariate statistic's law: M p-values, not corrected for their number.
+        Otherwise the reduced value is ranked among those of simulated samples of N(0, I) on directions of the same
+        number and kind, drawn anew (for directions handed in, on those): the maximum is calibrated as a maximum.
+
+        Args:
+            x: samples, shape (..., N, K).
+            replicates: simulated samples, at least 100; if not given 2,000 to 20,000 by their cost. The least p-value
+                is 1/(replicates + 1). The law is read from the cache if it is there.
+
+        Returns:
+            ``TestResult(statistic, pvalue)``, float64, shape (...), or (..., M) for ``reduction=None``.
+
+        Raises:
+            ValueError: as ``forward``; ``clip_value`` with ``reduction=None``, where a clipped slice has no law.
+        """
+        if self.reduction is None and self.clip_value is not None:
+            raise ValueError("clip_value must be None to test each slice; choose a reduction, or do not clip")
+        check_sample(x, "x", ndim=2, min_samples=self.univariate_test.min_samples)
+        n, dim = x.shape[-2:]
+        with torch.no_grad():
+            statistic = self._reduced(x.double(), self.directions(dim, seeded_generator(int(self.global_step))))
+        if self.reduction is None:
+            return TestResult(statistic, self.univariate_test.null_law(n).pvalue(statistic))
+        return TestResult(statistic, self.null_law(n, dim, replicates=replicates).pvalue(statistic))
+
+    def critical_value(self, alpha: float, n: int, dim: int, *, replicates: int | None = None) -> float:
+        """The threshold that the reduced statistic of ``n`` samples exceeds with probability ``alpha`` under N(0, I).
+
+        Raises:
+            ValueError: ``alpha`` outside (0, 1) or too small for the replicates; ``n`` or ``dim`` too small.
+        """
+        return self.null_law(n, dim, replicates=replicates).critical_value(alpha)
+
+    def null_law(self, n: int, dim: int, *, replicates: int | None = None) -> NullLaw:
+        """Law of the reduced statistic of ``n`` samples of N(0, I) in ``dim`` dimensions; see ``test``.
+
+        Raises:
+            ValueError: ``n`` or ``dim`` too small; fewer than 100 ``replicates``.
+        """
+        if dim < 1 or n < self.univariate_test.min_samples:
+            least = self.univariate_test.min_samples
+            raise ValueError(f"dim must be at least 1 and n at least {least}, got dim={dim}, n={n}")
+        if self.reduction is None:
+            return self.univariate_test.null_law(n)
+        if replicates is None:
+            cost = n * self.num_slices * (0.2 * dim + 50.0)
+            replicates = int(min(MOST_REPLICATES, max(LEAST_REPLICATES, SIMULATED_OPERATIONS / cost)))
+        key = f"{type(self).__module__}.{self}|n={n}|dim={dim}|replicates={replicates}"
+        if self.injected is not None:
+            content = self.injected.detach().double().cpu().contiguous().numpy().tobytes()
+            key += f"|directions={hashlib.sha256(content).hexdigest()}"
+        law: MonteCarlo = simulated_law(lambda rng, count: self._simulate(rng, count, n, dim), key, replicates, 8)
+        return law
+
+    def _reduced(self, x: Tensor, directions: Tensor) -> Tensor:
+        reduction = "none" if self.reduction is None else self.reduction
+        return sliced_statistic(x, self.univariate_test, directions, reduction, clip=self.clip_value)
+
+    def _simulate(self, rng: np.random.Generator, replicates: int, n: int, dim: int) -> Array:
+        """Reduced values of samples of N(0, I), one draw of directions for each few samples."""
+        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        directions = self.directions(dim, generator)
+        x = torch.from_numpy(rng.standard_normal((replicates, n, dim), dtype=np.float32))
+        with torch.no_grad():
+            return self._reduced(x, directions.cpu()).double().numpy()

@@ -2,9 +2,9 @@
 
 from sigreg_lab.regularizers.base import Regularizer
 from sigreg_lab.regularizers.covariance import VICReg, WeakSIGReg
-from sigreg_lab.regularizers.exact import InfiniteSliceEP
 from sigreg_lab.regularizers.joint import WMSE, BarlowTwins
 from sigreg_lab.regularizers.lejepa import LeJEPALoss, LeJEPATerms, prediction_loss
+from sigreg_lab.regularizers.multivariate import MultivariateRegularizer
 from sigreg_lab.regularizers.registry import REGISTRY, make_regularizer, regularizer_options
 from sigreg_lab.regularizers.sigreg import SIGReg
 from sigreg_lab.regularizers.sphere import KoLeo, SphereSlicing, Uniformity
@@ -14,10 +14,10 @@ __all__ = [
     "REGISTRY",
     "WMSE",
     "BarlowTwins",
-    "InfiniteSliceEP",
     "KoLeo",
     "LeJEPALoss",
     "LeJEPATerms",
+    "MultivariateRegularizer",
     "Regularizer",
     "SIGReg",
     "SphereSlicing",

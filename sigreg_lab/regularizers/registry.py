@@ -1,12 +1,17 @@
 """Regularisers by name, with their options."""
 
 import inspect
+import math
 from collections.abc import Callable
+from typing import Literal
 
+import torch
+
+from sigreg_lab.multivariate import BHEP, InfiniteSliceEppsPulley
 from sigreg_lab.regularizers.base import Regularizer
 from sigreg_lab.regularizers.covariance import VICReg, WeakSIGReg
-from sigreg_lab.regularizers.exact import InfiniteSliceEP
 from sigreg_lab.regularizers.joint import WMSE, BarlowTwins
+from sigreg_lab.regularizers.multivariate import MultivariateRegularizer
 from sigreg_lab.regularizers.sigreg import SIGReg
 from sigreg_lab.regularizers.sphere import KoLeo, SphereSlicing, Uniformity
 from sigreg_lab.regularizers.visreg import VISReg
@@ -18,7 +23,6 @@ from sigreg_lab.univariate import (
     MeanStd,
     Moments,
     ShapiroWilk,
-    UnivariateTest,
     VCReg,
     Wasserstein,
     Watson,
@@ -27,8 +31,9 @@ from sigreg_lab.univariate import (
 Option = int | float | bool | str | None
 
 
-#: Options of statistics that are not offered: another name of ``n_points``, an unused one, what callers assert.
-HIDDEN = ("num_points", "eps", "sorted")
+#: Options of statistics that are not offered: another name of ``n_points``, an unused one, what callers
+#: assert, and the whitening that would hide scale.
+HIDDEN = ("num_points", "eps", "sorted", "standardise")
 
 
 def _defaults(build: Callable[..., object]) -> dict[str, Option]:
@@ -47,18 +52,24 @@ class Entry:
         return self._build(**(self.options | options))
 
 
-class SlicedEntry(Entry):
-    """SIGReg with a univariate statistic; takes the options of both."""
+class StatisticEntry(Entry):
+    """A regulariser made of a statistic, SIGReg unless said otherwise; takes the options of both."""
 
-    def __init__(self, statistic: Callable[..., UnivariateTest], **changed: Option) -> None:
+    def __init__(
+        self,
+        statistic: Callable[..., torch.nn.Module],
+        build: Callable[..., Regularizer] = SIGReg,
+        **changed: Option,
+    ) -> None:
+        super().__init__(build)
         self._statistic = statistic
         self._own = {name: default for name, default in _defaults(statistic).items() if name not in HIDDEN}
-        self.options = _defaults(SIGReg) | self._own | changed
+        self.options |= self._own | changed
 
     def __call__(self, **options: Option) -> Regularizer | None:
         chosen = self.options | options
         statistic = self._statistic(**{name: chosen.pop(name) for name in self._own})
-        return SIGReg(statistic, **chosen)  # type: ignore[arg-type]
+        return self._build(statistic, **chosen)
 
 
 class NoneEntry(Entry):
@@ -71,22 +82,32 @@ class NoneEntry(Entry):
         return None
 
 
+def _infinite_slices(
+    t_max: float = 3.0,
+    n_points: int = 17,
+    integration: Literal["trapezoid", "exact"] = "trapezoid",
+    sigma: float = math.sqrt(2.0),
+) -> InfiniteSliceEppsPulley:
+    return InfiniteSliceEppsPulley(EppsPulley(t_max, n_points, integration, sigma))
+
+
 #: How to build each regulariser, by its name; "none" is the control.
 REGISTRY: dict[str, Entry] = {
-    "sigreg-ep": SlicedEntry(EppsPulley),
-    "sigreg-ep-paper-grid": SlicedEntry(EppsPulley, t_max=5.0, n_points=9),
-    "sigreg-ep-full-line": SlicedEntry(EppsPulley, integration="exact"),
-    "sigreg-ep-unbiased": SlicedEntry(EppsPulley, estimator="u"),
-    "sigreg-ep-infinite": Entry(InfiniteSliceEP),
-    "sigreg-ad": SlicedEntry(AndersonDarling),
-    "sigreg-cvm": SlicedEntry(CramerVonMises),
-    "sigreg-watson": SlicedEntry(Watson),
-    "sigreg-sw": SlicedEntry(ShapiroWilk),
-    "sigreg-ejb": SlicedEntry(ExtendedJarqueBera),
-    "sigreg-vcreg": SlicedEntry(VCReg),
-    "sigreg-moments": SlicedEntry(Moments),
-    "sigreg-mean-std": SlicedEntry(MeanStd),
-    "sliced-wasserstein": SlicedEntry(Wasserstein, quantiles="mean"),
+    "sigreg-ep": StatisticEntry(EppsPulley),
+    "sigreg-ep-paper-grid": StatisticEntry(EppsPulley, t_max=5.0, n_points=9),
+    "sigreg-ep-full-line": StatisticEntry(EppsPulley, integration="exact"),
+    "sigreg-ep-unbiased": StatisticEntry(EppsPulley, estimator="u"),
+    "sigreg-ep-infinite": StatisticEntry(_infinite_slices, MultivariateRegularizer),
+    "bhep": StatisticEntry(BHEP, MultivariateRegularizer),
+    "sigreg-ad": StatisticEntry(AndersonDarling),
+    "sigreg-cvm": StatisticEntry(CramerVonMises),
+    "sigreg-watson": StatisticEntry(Watson),
+    "sigreg-sw": StatisticEntry(ShapiroWilk),
+    "sigreg-ejb": StatisticEntry(ExtendedJarqueBera),
+    "sigreg-vcreg": StatisticEntry(VCReg),
+    "sigreg-moments": StatisticEntry(Moments),
+    "sigreg-mean-std": StatisticEntry(MeanStd),
+    "sliced-wasserstein": StatisticEntry(Wasserstein, quantiles="mean"),
     "visreg": Entry(VISReg),
     "vicreg": Entry(VICReg),
     "barlow-twins": Entry(BarlowTwins),

@@ -174,7 +174,7 @@ class _Evaluate(torch.autograd.Function):
         return grad * _Evaluate.apply(q, ctx.function, ctx.order + 1), None, None
 
 
-def _smoothing(dim: int) -> float:
+def smoothing(dim: int) -> float:
     """How much longer a piece may be in R^dim than on a line: E a_1^10 to the power -1/10."""
     k = np.arange(1, 6)
     return float(np.prod((2 * k - 1) / (dim + 2 * k - 2)) ** -0.1)
@@ -184,7 +184,7 @@ class GaussianRadial(RadialFunction):
     """amplitude 1F1(1/2; dim/2; -rate q): the mean over directions of amplitude exp(-rate (a'd)^2), q = |d|^2."""
 
     def __init__(self, dim: int, amplitude: float, rate: float) -> None:
-        super().__init__(piece=0.3 * _smoothing(dim) / math.sqrt(2 * rate))
+        super().__init__(piece=0.3 * smoothing(dim) / math.sqrt(2 * rate))
         self.dim, self.amplitude, self.rate = dim, amplitude, rate
 
     def derivative(self, order: int, r: Real) -> Real:
@@ -197,7 +197,7 @@ class CosineRadial(RadialFunction):
     """sum_k weight_k 0F1(; dim/2; -t_k^2 q / 4): the mean over directions of sum_k weight_k cos(t_k a'd)."""
 
     def __init__(self, dim: int, t: Real, weight: Real) -> None:
-        super().__init__(piece=_smoothing(dim) / float(t.max()))
+        super().__init__(piece=smoothing(dim) / float(t.max()))
         self.dim, self.t, self.weight = dim, t, weight
 
     def derivative(self, order: int, r: Real) -> Real:
@@ -231,19 +231,21 @@ def infinite_slice_epps_pulley(x: Tensor, statistic: EppsPulley | None = None) -
 
     Args:
         x: samples, shape (..., N, K), floating point.
-        statistic: which Epps-Pulley: its grid, or the full line for ``integration="exact"``, and its ``sigma``; the
-            default half-grid if not given.
+        statistic: which Epps-Pulley: its grid, or the full line for ``integration="exact"``, its ``sigma`` and its
+            ``estimator``, "v" or "u"; the default half-grid if not given.
 
     Returns:
         Shape (...); computed in float64, returned in the dtype of ``x`` (float32 for bfloat16 and float16).
         Differentiable; O(N^2) time, memory O(N K) and blocks of fixed size.
 
     Raises:
-        ValueError: a sample that is no finite floating-point tensor of shape (..., N, K), or one spread so far that
-            the table of the radial functions would not hold it.
+        ValueError: a sample that is no finite floating-point tensor of shape (..., N, K) with 2 rows or more, or one
+            spread so far that the table of the radial functions would not hold it; ``estimator="split"``.
     """
     statistic = EppsPulley() if statistic is None else statistic
-    check_sample(x, "x", ndim=2, min_samples=1)
+    if statistic.estimator not in ("v", "u"):
+        raise ValueError(f"statistic.estimator must be 'v' or 'u' over all directions, got {statistic.estimator!r}")
+    check_sample(x, "x", ndim=2, min_samples=statistic.min_samples)
     with torch.autocast(device_type=x.device.type, enabled=False):
         y = x.double().flatten(0, -3) if x.ndim > 2 else x.double().unsqueeze(0)
         n, dim = y.shape[-2:]
@@ -252,5 +254,7 @@ def infinite_slice_epps_pulley(x: Tensor, statistic: EppsPulley | None = None) -
         )
         centred = y - y.detach().mean(-2, keepdim=True)  # distances do not change, their rounding errors shrink
         pairs = pair_sum(centred, lambda rows, columns: within(squared_distances(rows, columns)))
+        if statistic.estimator == "u":  # without the N pairs of a sample with itself
+            pairs = (pairs - n * within.evaluate(pairs.new_zeros(()), 0)) * (n / (n - 1))
         value = pairs / n - 2 * across(y.square().sum(-1)).sum(-1) + n * constant
     return value.reshape(x.shape[:-2]).to(at_least_float32(x).dtype)

@@ -27,7 +27,7 @@ class AndersonDarling(EmpiricalDistributionTest):
 
     name = "anderson_darling"
     sensitive_to = "any departure, the tails most"
-    asymptotic_from = 64
+    asymptotic_from = 128
 
     def _statistic(self, x: Tensor) -> Tensor:
         s = x.double()

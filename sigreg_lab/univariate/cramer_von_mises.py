@@ -26,7 +26,7 @@ class CramerVonMises(EmpiricalDistributionTest):
 
     name = "cramer_von_mises"
     sensitive_to = "any departure, the centre most: location above all"
-    asymptotic_from = 64
+    asymptotic_from = 128
 
     def _from_cdf(self, lower: Tensor, upper: Tensor) -> Tensor:
         gap = lower - plotting_positions(lower)
@@ -42,7 +42,7 @@ class Watson(EmpiricalDistributionTest):
 
     name = "watson"
     sensitive_to = "scale and shape; little to location"
-    asymptotic_from = 64
+    asymptotic_from = 128
 
     def _from_cdf(self, lower: Tensor, upper: Tensor) -> Tensor:
         gap = lower - plotting_positions(lower)

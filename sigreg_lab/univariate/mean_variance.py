@@ -44,6 +44,7 @@ class VCReg(MeanVarianceTest):
     """Mean and variance against 0 and 1; chi-squared(2) in the limit."""
 
     name = "vcreg"
+    asymptotic_from = 4096
 
     def _from_mean_and_variance(self, mean: Tensor, variance: Tensor, n: int) -> Tensor:
         return n * mean**2 / variance.clamp_min(LEAST_VARIANCE) + (n - 1) * (variance - 1) ** 2 / 2
@@ -56,6 +57,7 @@ class MeanStd(MeanVarianceTest):
     """Squared mean and squared distance of the standard deviation to 1: the limit of VICReg over all slices."""
 
     name = "mean_std"
+    asymptotic_from = 256
 
     def _from_mean_and_variance(self, mean: Tensor, variance: Tensor, n: int) -> Tensor:
         return mean**2 + (variance.clamp_min(LEAST_VARIANCE).sqrt() - 1) ** 2
