@@ -15,7 +15,7 @@ setup: .venv/.ready
 	@touch $@
 
 quickstart: setup
-	$(BIN)/sigreg-lab study run all --preset quick --workers $(WORKERS)
+	$(BIN)/sigreg-lab study run power regularizers_digits --preset quick --workers $(WORKERS)
 
 test: setup
 	$(BIN)/ruff check .

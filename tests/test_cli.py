@@ -29,11 +29,11 @@ def test_study_list_names_each_study(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("study", "run", "pwoer"), "unknown study 'pwoer'; use one of power, regularizers_digits"),
+        (("study", "run", "pwoer"), "unknown study 'pwoer'; use one of calibration, power, regularizers_digits"),
         (("study", "run", "power", "--preset", "huge"), "unknown preset 'huge'; use one of smoke, quick"),
         (("study", "run", "power", "--set", "colour=red"), "--set colour=red: not a setting of study power"),
         (("study", "run", "power", "--workers", "0"), "--workers must be at least 1, got 0"),
-        (("study", "run", "all", "--set", "n=5"), "--set goes with one study, not with 'all'"),
+        (("study", "run", "power", "calibration", "--set", "n=5"), "--set goes with one study, not with 2"),
         (("study", "figures", "power", "--preset", "smoke"), "no rows of study power"),
         (("study", "publish", "power", "--preset", "smoke"), "no finished run of power with preset smoke"),
         (("pretrain", "--regularizer", "sigreg"), "unknown regularizer 'sigreg'; known: sigreg-ep"),

@@ -1,0 +1,24 @@
+"""The README's code runs as it stands."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def test_the_python_examples_run_one_after_the_other():
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(block, names)
+    assert len(blocks) == 3
+    assert names["embeddings"].grad is not None
+    assert names["views"].grad is not None
+    assert tuple(names["pvalue"].shape) == (3,)
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)]+)\)", README))
+def test_every_link_within_the_project_leads_somewhere(link):
+    assert (Path(__file__).parents[1] / link).exists()
