@@ -1,4 +1,4 @@
-"""The infinite-slice regulariser against quadrature on the circle and against many slices."""
+"""Regularisers without slices: against quadrature on the circle, many slices, and quadrature over the plane."""
 
 import math
 
@@ -38,6 +38,24 @@ def test_is_the_mean_that_slices_estimate():
     assert error < 0.01 * exact
 
 
+@pytest.mark.parametrize("beta", [0.1, 1.0])
+def test_bhep_is_its_integral_over_the_plane(beta):
+    """The definition by the trapezoidal rule in two dimensions, exact to rounding for a Gaussian weight."""
+    z = embeddings(2, 6, 2)
+    t = torch.linspace(-9, 9, 721, dtype=torch.float64) * beta
+    grid = torch.cartesian_prod(t, t)
+    weight = torch.exp(-grid.square().sum(1) / (2 * beta**2)) / (2 * math.pi * beta**2) * (t[1] - t[0]) ** 2
+    total = 0.0
+    for view in z:
+        wave = torch.exp(1j * (grid @ view.T)).mean(1) - torch.exp(-grid.square().sum(1) / 2)
+        total += 6 * float((weight * wave.abs().square()).sum()) / 2
+    assert float(make_regularizer("bhep", beta=beta)(z, seeded_generator(0))) == pytest.approx(total, rel=1e-9)
+
+
 def test_bad_options_are_refused_by_name():
     with pytest.raises(ValueError, match="integration must be one of"):
         make_regularizer("sigreg-ep-infinite", integration="simpson")
+    with pytest.raises(ValueError, match="beta must be positive"):
+        make_regularizer("bhep", beta=0.0)
+    with pytest.raises(ValueError, match="unknown option standardise"):
+        make_regularizer("bhep", standardise=True)
