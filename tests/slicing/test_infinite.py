@@ -15,7 +15,8 @@ HALF_GRID = EppsPulley()
 PAPER_GRID = EppsPulley(t_max=5.0, n_points=9)
 FULL_LINE = EppsPulley(integration="exact")
 NARROW = EppsPulley(integration="exact", sigma=0.7)
-DISCRETISATIONS = [HALF_GRID, PAPER_GRID, FULL_LINE, NARROW]
+UNBIASED = EppsPulley(estimator="u")
+DISCRETISATIONS = [HALF_GRID, PAPER_GRID, FULL_LINE, NARROW, UNBIASED]
 DIMENSIONS = [1, 2, 3, 5, 16, 63, 64, 128, 512, 1025, 2048]
 
 
@@ -147,6 +148,11 @@ def test_far_samples_are_exact_up_to_the_end_of_the_table_and_refused_beyond():
     assert infinite_slice_epps_pulley(x).item() == pytest.approx(mean.item(), rel=1e-11)
     with pytest.raises(ValueError, match="scale x down"):
         infinite_slice_epps_pulley(1e6 * x)
+
+
+def test_sample_splitting_is_refused():
+    with pytest.raises(ValueError, match="estimator must be 'v' or 'u'"):
+        infinite_slice_epps_pulley(sample(5, 2, seed=9), EppsPulley(estimator="split"))
 
 
 @pytest.mark.parametrize("bad", [torch.ones(3), torch.ones(3, 2, dtype=torch.int64), torch.full((3, 2), torch.nan)])

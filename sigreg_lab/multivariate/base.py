@@ -1,0 +1,192 @@
+"""The contract of a multivariate statistic: a sample goes in, a number comes out.
+
+A statistic measures how far a sample is from N(0, I) over dimension -2: shape (..., N, K) gives (...). It is
+differentiable; larger means further away. With ``standardise=True`` the sample is first centred and whitened,
+
+    y_j = L^-1 (x_j - mean),   L L' = S = 1/N sum_j (x_j - mean)(x_j - mean)',
+
+so that it measures the distance to *any* normal law (the classical tests of normality). The statistics depend on y
+through inner products alone, so any square root of S gives the same number.
+"""
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sigreg_lab.nulls import MonteCarlo, NullLaw
+from sigreg_lab.nulls.law import Array
+from sigreg_lab.univariate.base import METHODS, SEED, Method, TestResult
+from sigreg_lab.validation import at_least_float32, check_sample
+
+#: Replicates of a simulated law: as many as fit this number of operations, between the two bounds.
+SIMULATED_OPERATIONS = 4e10
+MOST_REPLICATES = 100_000
+LEAST_REPLICATES = 2_000
+#: Whitening is refused where a diagonal entry of the Cholesky factor is below this times the largest.
+_SINGULAR = 1e-7
+_LAWS: dict[str, MonteCarlo] = {}
+
+
+class MultivariateTest(torch.nn.Module):
+    """Base of all multivariate statistics.
+
+    A subclass sets the class attributes and writes ``_statistic``, the formula alone: it receives (B, N, K) in float64,
+    whitened already if ``standardise`` is set, and returns (B,). It may declare its limit law by ``asymptotic_law``
+    and ``asymptotic_from``; without them the law is simulated.
+
+    Args:
+        standardise: False measures the distance to N(0, I) ("case 0"), True to any normal law.
+
+    Attributes:
+        name: the name in registries, rows and tables.
+        sensitive_to: which departures it reacts to, in a few words.
+        asymptotic_from: the least N at which ``method="auto"`` trusts the asymptotic law; None if it never does.
+        limit_at: for larger N (and 8 K) the law is simulated at this N: a statistic that carries the factor N has a
+            limit law, which it reaches to O(1/N). None simulates at N itself, whatever it costs.
+    """
+
+    name: ClassVar[str]
+    sensitive_to: ClassVar[str]
+    asymptotic_from: int | None = None
+    limit_at: ClassVar[int | None] = 1024
+
+    def __init__(self, *, standardise: bool = False) -> None:
+        super().__init__()
+        self.standardise = bool(standardise)
+
+    def extra_repr(self) -> str:
+        return f"standardise={self.standardise}"
+
+    def min_samples(self, dim: int) -> int:
+        """The least N for which it is defined in dimension ``dim``: 2, or K + 1 to whiten."""
+        return max(2, dim + 1) if self.standardise else 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The statistic of each sample.
+
+        Args:
+            x: samples, shape (..., N, K), floating point.
+
+        Returns:
+            Shape (...). The arithmetic is in float64 under any autocast; the result has the dtype of ``x``, float32
+            for bfloat16 and float16.
+
+        Raises:
+            ValueError: ``x`` is no floating-point tensor of that shape, is empty, has NaN or infinite values, too few
+                samples, or, to whiten, a singular covariance.
+        """
+        return self._value(x).to(at_least_float32(x).dtype)
+
+    def _value(self, x: Tensor) -> Tensor:
+        check_sample(x, "x", ndim=2, min_samples=2)
+        check_sample(x, "x", ndim=2, min_samples=self.min_samples(x.shape[-1]))
+        with torch.autocast(device_type=x.device.type, enabled=False):
+            y = x.double().reshape(-1, *x.shape[-2:])
+            if self.standardise:
+                y = whiten(y)
+            return self._statistic(y).reshape(x.shape[:-2])
+
+    def _statistic(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def test(self, x: Tensor, method: Method = "auto") -> TestResult:
+        """Statistic and p-value of each sample, for independent rows under the null hypothesis.
+
+        Args:
+            x: as for ``forward``; lifted to float64.
+            method: "asymptotic", the limit law; "monte-carlo", the simulated law; "auto", the first where it is
+                trusted (``asymptotic_from``), else the second. A simulated law is computed once, in seconds to
+                minutes, and then read from the cache; for large N see ``limit_at``.
+
+        Returns:
+            ``TestResult(statistic, pvalue)``, both float64 and of the shape of ``forward``'s result.
+
+        Raises:
+            ValueError: as ``forward``; an unknown ``method``; "asymptotic" where no limit law is known.
+        """
+        with torch.no_grad():
+            statistic = self._value(x)
+        n, dim = x.shape[-2:]
+        return TestResult(statistic, self.null_law(n, dim, method).pvalue(self._extremeness(statistic)))
+
+    def critical_value(self, alpha: float, n: int, dim: int, method: Method = "auto") -> float:
+        """The threshold that the statistic of ``n`` samples in ``dim`` dimensions exceeds with probability ``alpha``.
+
+        Raises:
+            ValueError: ``alpha`` outside (0, 1) or too small for a simulated law; as ``null_law``.
+        """
+        return self.null_law(n, dim, method).critical_value(alpha)
+
+    def null_law(self, n: int, dim: int, method: Method = "auto") -> NullLaw:
+        """Law of the statistic of ``n`` samples in ``dim`` dimensions under its null hypothesis.
+
+        Raises:
+            ValueError: too small an ``n`` or ``dim``; an unknown ``method``; "asymptotic" where no limit law is known.
+        """
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+        if dim < 1:
+            raise ValueError(f"dim must be at least 1, got {dim}")
+        if n < self.min_samples(dim):
+            raise ValueError(f"n must be at least {self.min_samples(dim)} for {self.name} with dim={dim}, got {n}")
+        if method == "asymptotic" or (
+            method == "auto" and self.asymptotic_from is not None and n >= self.asymptotic_from
+        ):
+            law = self.asymptotic_law(n, dim)
+            if law is None:
+                raise ValueError(f"{self.name} has no asymptotic law here; use method='monte-carlo'")
+            return law
+        return self._simulated_law(n, dim)
+
+    def asymptotic_law(self, n: int, dim: int) -> NullLaw | None:
+        """The law for large ``n``, or an exact one; None if none is known."""
+        return None
+
+    def simulate(self, rng: np.random.Generator, replicates: int, n: int, dim: int) -> Array:
+        """Values of the statistic on independent samples of N(0, I), float64."""
+        with torch.no_grad():
+            x = torch.from_numpy(rng.standard_normal((replicates, n, dim)))
+            return self._extremeness(self._value(x)).numpy()
+
+    def _extremeness(self, statistic: Tensor) -> Tensor:
+        """What speaks against the null when large: the statistic itself, unless a subclass is two-sided."""
+        return statistic
+
+    def _simulated_law(self, n: int, dim: int) -> NullLaw:
+        size = n if self.limit_at is None else min(n, max(self.limit_at, 8 * dim))
+        replicates = int(SIMULATED_OPERATIONS / self._operations(size, dim))
+        replicates = min(MOST_REPLICATES, max(LEAST_REPLICATES, replicates))
+        key = f"{type(self).__module__}.{self}|n={size}|dim={dim}"
+        return simulated_law(
+            lambda rng, count: self.simulate(rng, count, size, dim), key, replicates, max(1, 200_000 // (size * dim))
+        )
+
+    def _operations(self, n: int, dim: int) -> float:
+        """About how many operations one value costs."""
+        return n**2 * (dim + 30.0)
+
+
+def simulated_law(simulate, key: str, replicates: int, chunk: int) -> MonteCarlo:  # type: ignore[no-untyped-def]
+    """The Monte-Carlo law of that key, kept for the rest of the process once it is known."""
+    if key not in _LAWS:
+        _LAWS[key] = MonteCarlo(simulate, key, replicates=replicates, seed=SEED, chunk=min(chunk, replicates))
+    return _LAWS[key]
+
+
+def whiten(x: Tensor) -> Tensor:
+    """Centred and whitened samples, (B, N, K): mean 0, covariance (divisor N) I; differentiable.
+
+    Raises:
+        ValueError: a covariance that is singular to working precision.
+    """
+    centred = x - x.mean(-2, keepdim=True)
+    factor, info = torch.linalg.cholesky_ex(centred.mT @ centred / x.shape[-2])
+    diagonal = factor.diagonal(dim1=-2, dim2=-1)
+    if (info != 0).any() or (diagonal.amin(-1) <= _SINGULAR * diagonal.amax(-1)).any():
+        raise ValueError(
+            "x has a singular covariance, it cannot be standardised; drop constant or dependent columns, or use "
+            "standardise=False"
+        )
+    return torch.linalg.solve_triangular(factor, centred.mT, upper=False).mT

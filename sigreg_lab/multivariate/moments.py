@@ -1,0 +1,86 @@
+"""Skewness and kurtosis of a multivariate sample.
+
+    Mardia skewness        b  = 1/N^2 sum_jk (y_j'y_k)^3                                                      [1; 4, 64]
+    alternative skewness   b~ = 1/N^2 sum_jk y_j'y_k |y_j|^2 |y_k|^2 = |1/N sum_j |y_j|^2 y_j|^2           [2, 3; 4, 65]
+    Mardia kurtosis        b2 = 1/N sum_j |y_j|^4,   K (K + 2) for N(0, I)                                    [1; 4, 66]
+
+The first two are 0 for N(0, I) and are the values returned; of the kurtosis it is (b2 - K (K + 2))^2, so that larger
+means further away. (The total excess kurtosis of [2], the trace of E |y|^2 y y' - (K + 2) I, is b2 - K (K + 2) too.)
+A single moment does not know N(0, I): other laws have the same. Limit laws, with nu = K (K + 1) (K + 2) / 6:
+
+    standardised   N b -> 6 chi2_nu,                          N b~ -> 2 (K + 2) chi2_K
+                   N (b2 - K (K + 2))^2 -> 8 K (K + 2) chi2_1
+    N(0, I) known  N b -> 6 chi2_(nu - K) + 3 (K + 4) chi2_K, N b~ -> (K + 2) (K + 4) chi2_K
+                   N (b2 - K (K + 2))^2 -> 8 K (K + 2) (K + 3) chi2_1
+
+(6 on the harmonic cubics, 3 (K + 4) on |y|^2 y: the eigenvalues of the kernel (x'y)^3 under N(0, I).)
+
+[1] Mardia (1970), Biometrika 57, 519-530. [2] Mori, Rohatgi & Szekely (1994), Theory of Probability and its
+Applications 38, 547-551. [3] Henze (2002), Statistical Papers 43, 467-506. [4] Balestriero & LeCun (2025),
+arXiv:2511.08544, appendix F.
+"""
+
+import numpy as np
+from torch import Tensor
+
+from sigreg_lab.multivariate.base import MultivariateTest
+from sigreg_lab.nulls import NullLaw, WeightedChiSquares
+from sigreg_lab.slicing.pairwise import pair_sum
+
+
+class MardiaSkewness(MultivariateTest):
+    """Mardia's skewness b; O(N^2)."""
+
+    name = "mardia_skewness"
+    sensitive_to = "asymmetry; for known N(0, I) the mean too"
+    limit_at = None
+
+    def _statistic(self, x: Tensor) -> Tensor:
+        return pair_sum(x, lambda rows, columns: (rows @ columns.mT) ** 3) / x.shape[-2] ** 2
+
+    def asymptotic_law(self, n: int, dim: int) -> NullLaw:
+        cubics = dim * (dim + 1) * (dim + 2) // 6
+        if self.standardise:
+            return _scaled_chi_squares([(6, cubics)], n)
+        return _scaled_chi_squares([(6, cubics - dim), (3 * (dim + 4), dim)], n)
+
+
+class AlternativeSkewness(MultivariateTest):
+    """The skewness b~ of Mori, Rohatgi and Szekely; O(N)."""
+
+    name = "alternative_skewness"
+    sensitive_to = "asymmetry of |y|^2 y; for known N(0, I) the mean too"
+    limit_at = None
+
+    def _statistic(self, x: Tensor) -> Tensor:
+        return (x.square().sum(-1, keepdim=True) * x).mean(-2).square().sum(-1)
+
+    def asymptotic_law(self, n: int, dim: int) -> NullLaw:
+        return _scaled_chi_squares([(2 * (dim + 2) if self.standardise else (dim + 2) * (dim + 4), dim)], n)
+
+    def _operations(self, n: int, dim: int) -> float:
+        return 30.0 * n * dim + (n * dim**2 if self.standardise else 0)
+
+
+class MardiaKurtosis(MultivariateTest):
+    """Squared departure of Mardia's kurtosis b2 from K (K + 2); O(N)."""
+
+    name = "mardia_kurtosis"
+    sensitive_to = "the spread of |y|: tails; for known N(0, I) the scale too"
+    limit_at = None
+
+    def _statistic(self, x: Tensor) -> Tensor:
+        dim = x.shape[-1]
+        return (x.square().sum(-1).square().mean(-1) - dim * (dim + 2)) ** 2
+
+    def asymptotic_law(self, n: int, dim: int) -> NullLaw:
+        variance = 8 * dim * (dim + 2) * (1 if self.standardise else dim + 3)
+        return _scaled_chi_squares([(variance, 1)], n)
+
+    def _operations(self, n: int, dim: int) -> float:
+        return 30.0 * n * dim + (n * dim**2 if self.standardise else 0)
+
+
+def _scaled_chi_squares(terms: list[tuple[float, int]], n: int) -> NullLaw:
+    """1/n times the sum over terms (scale, df) of scale chi2_df."""
+    return WeightedChiSquares(np.repeat([scale / n for scale, _ in terms], [df for _, df in terms]))
