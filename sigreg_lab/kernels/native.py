@@ -28,6 +28,7 @@ _FLAG_SETS = (("-march=native", "-fopenmp"), ("-march=native",), ("-mcpu=native"
 _DEFINES = {torch.float32: (), torch.float64: ("-DREAL_IS_DOUBLE",)}
 LARGEST_ORDER = 512  # the accumulators lie on the stack
 _LEAST_SAMPLES = 256  # that make a task
+_LEAST_WORK = 1 << 15
 
 _POINTER, _LONG, _DOUBLE, _INT = ctypes.c_void_p, ctypes.c_long, ctypes.c_double, ctypes.c_int
 _ARRAY = (_POINTER, _LONG, _LONG, _LONG, _LONG, _LONG)
@@ -53,7 +54,7 @@ def cosine_sine_sums(x: Tensor, step: float, order: int) -> Tensor:
     splits = _splits(batch * num_slices, num_samples)
     sums = torch.empty(splits, 2, batch, order, num_slices, dtype=torch.float64)
     library = _library("characteristic_function.c", *_DEFINES[x.dtype])
-    library.cosine_sine_sums(*_array(x), step, order, splits, sums.data_ptr(), threads())
+    library.cosine_sine_sums(*_array(x), step, order, splits, sums.data_ptr(), threads(x.numel()))
     return sums[0] if splits == 1 else sums.sum(0)
 
 
@@ -70,7 +71,7 @@ def trigonometric_polynomial(x: Tensor, step: float, a: Tensor, b: Tensor, out: 
     splits = _splits(batch * num_slices, num_samples)
     library = _library("characteristic_function.c", *_DEFINES[x.dtype])
     library.trigonometric_polynomial(
-        *_array(x), step, a.shape[1], a.data_ptr(), b.data_ptr(), splits, out.data_ptr(), threads()
+        *_array(x), step, a.shape[1], a.data_ptr(), b.data_ptr(), splits, out.data_ptr(), threads(x.numel())
     )
     return out
 
@@ -83,13 +84,15 @@ def hadamard(x: Tensor, signs: Tensor, num_slices: int, transposed: bool, scale:
     out = x.new_empty(x.shape[0], n if transposed else num_slices)
     function = library.hadamard_transposed if transposed else library.hadamard_forward
     shape = (x.shape[0], n if transposed else x.shape[1], n)
-    function(x.data_ptr(), *shape, signs.data_ptr(), blocks, rounds, num_slices, scale, out.data_ptr(), threads())
+    function(
+        x.data_ptr(), *shape, signs.data_ptr(), blocks, rounds, num_slices, scale, out.data_ptr(), threads(out.numel())
+    )
     return out
 
 
-def threads() -> int:
-    """As many as torch uses."""
-    return torch.get_num_threads()
+def threads(work: int) -> int:
+    """As many as torch uses, for ``work`` elements; one for a call that is over before a second thread has woken."""
+    return torch.get_num_threads() if work >= _LEAST_WORK else 1
 
 
 def why_unavailable(dtype: torch.dtype) -> str:
@@ -113,8 +116,8 @@ def _array(x: Tensor) -> tuple[int, ...]:
 
 def _splits(columns: int, num_samples: int) -> int:
     """Parts into which the samples are cut so that every thread has work; 64 slices make one task."""
-    tasks = -(-columns // 64)
-    wanted = -(-threads() // tasks) if tasks < 2 * threads() else 1
+    tasks, available = -(-columns // 64), threads(columns * num_samples)
+    wanted = -(-available // tasks) if tasks < 2 * available else 1
     return max(1, min(wanted, num_samples // _LEAST_SAMPLES))
 
 
