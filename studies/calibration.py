@@ -15,8 +15,8 @@ from scipy import stats
 from sigreg_lab import univariate
 from sigreg_lab.experiment import Study, rate_interval
 from sigreg_lab.experiment.study import Cell, Config, Row
-from sigreg_lab.figures.plots import markdown_table
-from sigreg_lab.figures.theme import label, palette
+from sigreg_lab.figures.tables import markdown_table
+from sigreg_lab.figures.theme import label, new_figure, palette, themed
 from sigreg_lab.nulls import MonteCarlo
 
 LEVELS = (0.01, 0.05, 0.1)
@@ -71,12 +71,12 @@ def verify(summary: pd.DataFrame) -> list[str]:
     ]
 
 
+@themed()
 def figures(summary: pd.DataFrame) -> dict[str, Figure]:
-    import matplotlib.pyplot as plt
-
     names = list(dict.fromkeys(summary["statistic"]))
     colours = palette([str(level) for level in LEVELS])
-    figure, axis = plt.subplots(figsize=(7.5, 1.4 + 0.28 * len(names)))
+    figure = new_figure(7.5, 1.4 + 0.28 * len(names))
+    axis = figure.subplots()
     axis.axvspan(-_bound(), _bound(), color="0.93", zorder=0, label="99.9% interval")
     axis.axvline(0, color="0.6", lw=0.8)
     for offset, level in zip((-0.2, 0.0, 0.2), LEVELS, strict=True):
@@ -95,11 +95,11 @@ def report(summary: pd.DataFrame) -> str:
     outside = summary[summary["deviation"].abs() > _bound()]
     worst = summary.loc[summary["deviation"].abs().idxmax()]
     chance = 1 - math.pow(CONFIDENCE, len(summary))
+    where = f"{label(worst['statistic'])} at n = {worst['samples']}, level {worst['level']:g}"
     lines = [
         f"- {len(outside)} of {len(summary)} measured rates lie outside their 99.9% interval (at least one does by "
-        f"chance with probability {chance:.2f}). The furthest: {label(worst['statistic'])} at n = {worst['samples']}, level "
-        f"{worst['level']:g}: {worst['rate']:.5f} ({worst['low']:.5f}, {worst['high']:.5f}), {worst['deviation']:+.2f} "
-        f"standard errors."
+        f"chance with probability {chance:.2f}). The furthest: {where}: {worst['rate']:.5f} ({worst['low']:.5f}, "
+        f"{worst['high']:.5f}), {worst['deviation']:+.2f} standard errors."
     ]
     five = summary[summary["level"] == 0.05]
     sizes = sorted(five["n"].unique())

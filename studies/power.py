@@ -15,7 +15,8 @@ from scipy import stats
 from sigreg_lab import alternatives, univariate
 from sigreg_lab.experiment import Study, rate_interval
 from sigreg_lab.experiment.study import Cell, Config, Row
-from sigreg_lab.figures.plots import grouped_intervals, markdown_table
+from sigreg_lab.figures.plots import grouped_intervals
+from sigreg_lab.figures.tables import markdown_table
 from sigreg_lab.figures.theme import label
 from sigreg_lab.nulls import MonteCarlo
 

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from sigreg_lab.experiment import Study, mean_interval
 from sigreg_lab.experiment.study import Cell, Config, Row
-from sigreg_lab.figures.plots import grouped_intervals, markdown_table
+from sigreg_lab.figures.plots import grouped_intervals
+from sigreg_lab.figures.tables import markdown_table
 from sigreg_lab.figures.theme import label
 from sigreg_lab.pretrain import PretrainConfig, evaluate, pretrain
 from sigreg_lab.pretrain.probes import SHOTS

@@ -1,17 +1,17 @@
 """Plots that several studies draw."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sigreg_lab.figures.theme import label, palette
+from sigreg_lab.figures.theme import label, new_figure, palette, themed
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
 
+@themed()
 def grouped_intervals(
     table: "pd.DataFrame",
     *,
@@ -41,7 +41,6 @@ def grouped_intervals(
         limits: ends of the horizontal axis.
         share_axis: whether all panels have the same horizontal axis.
     """
-    import matplotlib.pyplot as plt
     from matplotlib.ticker import MaxNLocator
 
     groups, hues, panels = (list(dict.fromkeys(table[column])) for column in (group, hue, panel))
@@ -49,9 +48,8 @@ def grouped_intervals(
     spread = 0.0 if group == hue else 0.66
     offsets = dict(zip(hues, np.linspace(-spread / 2, spread / 2, len(hues)), strict=True))
     height = 1.1 + len(groups) * (0.42 if group == hue else 0.12 + 0.14 * len(hues))
-    figure, axes = plt.subplots(
-        1, len(panels), figsize=(2.2 + 3.1 * len(panels), height), sharey=True, sharex=share_axis, squeeze=False
-    )
+    figure = new_figure(2.2 + 3.1 * len(panels), height)
+    axes = figure.subplots(1, len(panels), sharey=True, sharex=share_axis, squeeze=False)
     for axis, name in zip(axes[0], panels, strict=True):
         part = table[table[panel] == name]
         for key in hues:
@@ -79,9 +77,3 @@ def grouped_intervals(
     if handles:
         figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 3), frameon=False)
     return figure
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, the first column to the left, the others to the right."""
-    lines = [list(header), ["---", *["---:"] * (len(header) - 1)], *(list(row) for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def label(key: str) -> str:
 
 @contextmanager
 def themed() -> Iterator[None]:
-    """Draw inside this block in the house's look, off screen."""
+    """Draw inside this block, or in a function that it decorates, in the house's look."""
     import matplotlib
     import seaborn as sns
 
@@ -45,18 +44,18 @@ def themed() -> Iterator[None]:
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.titlelocation": "left",
-        "figure.constrained_layout.use": True,
         "grid.color": "0.92",
         "font.family": "DejaVu Sans",
-        "svg.hashsalt": "sigreg-lab",
     }
-    backend = matplotlib.get_backend()
     with matplotlib.rc_context(style):
-        matplotlib.use("agg")
-        try:
-            yield
-        finally:
-            matplotlib.use(backend)
+        yield
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure, inches, that lays itself out and is known to nobody else: no window, nothing to close."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def palette(keys: Sequence[str]) -> dict[str, tuple[float, float, float]]:
@@ -64,11 +63,3 @@ def palette(keys: Sequence[str]) -> dict[str, tuple[float, float, float]]:
     import seaborn as sns
 
     return dict(zip(keys, sns.color_palette("colorblind", len(keys)), strict=True))
-
-
-def save(figure: "Figure", path: Path) -> None:
-    """Write a figure as PNG, without metadata that changes from run to run, and let go of it."""
-    import matplotlib.pyplot as plt
-
-    figure.savefig(path, dpi=150, metadata={"Software": None})
-    plt.close(figure)

@@ -1,0 +1,64 @@
+"""The house: a room imports only rooms below it, and importing the package is quick."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sigreg_lab
+
+PACKAGE = Path(sigreg_lab.__file__).parent
+#: From the ground up; a name is a folder or a file.
+ROOMS = (
+    "validation",
+    "kernels",
+    "distributed",
+    "nulls",
+    "alternatives",
+    "experiment",
+    "univariate",
+    "slicing",
+    "multivariate",
+    "diagnostics",
+    "regularizers",
+    "pretrain",
+    "figures",
+    "cli",
+)
+
+
+def _rooms_used(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "sigreg_lab" and len(parts) > 1:
+                yield parts[1]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_rooms_below_it(room):
+    place = PACKAGE / room
+    files = place.rglob("*.py") if place.is_dir() else [place.with_suffix(".py")]
+    allowed = ROOMS[: ROOMS.index(room) + 1]
+    for path in files:
+        above = [used for used in _rooms_used(path) if used not in allowed]
+        assert not above, f"{path.relative_to(PACKAGE)} imports {above}"
+
+
+def test_every_room_is_listed():
+    places = {p.stem for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()}
+    assert places == {*ROOMS, "__init__"}
+
+
+def test_importing_the_package_and_its_command_line_loads_nothing_heavy():
+    code = "import sigreg_lab, sigreg_lab.cli, sys; print(*sorted(m for m in sys.modules if '.' not in m))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"torch", "scipy", "pandas", "matplotlib", "sklearn", "statsmodels", "seaborn", "lightning_fabric", "timm"}
+    assert not heavy & set(done.stdout.split())
