@@ -110,11 +110,13 @@ class SphereSlicing(Regularizer):
         if dim < 2:
             raise ValueError(f"z has {dim} dimension; a sphere needs at least 2")
         directions = iid_directions(dim, self.num_slices, generator=generator, dtype=z.dtype, device=z.device)
-        _, weight = gaussian_grid(self.t_max, self.n_points, math.sqrt(2), z.device)
-        target = torch.tensor(_target(self.t_max, self.n_points, dim), dtype=weight.dtype, device=z.device)
-        form = characteristic_sums(self.t_max, self.n_points, target, weight)
+        form = characteristic_sums(self.t_max, self.n_points, lambda device: self._grid(dim, device))
         u = normalize(z, dim=-1, eps=LEAST_LENGTH) * dim**0.5
         return reduced_statistic(project(u, directions), form).mean()
+
+    def _grid(self, dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        _, weight = gaussian_grid(self.t_max, self.n_points, math.sqrt(2), device)
+        return torch.tensor(_target(self.t_max, self.n_points, dim), dtype=weight.dtype, device=device), weight
 
 
 @functools.lru_cache(maxsize=64)

@@ -3,10 +3,12 @@
     T(x) = f(1/N sum_i g(x_i), N)
 
 Epps-Pulley on a grid, V- and U-statistic: g = cos(t_k x), sin(t_k x), S = 2 (n_points - 1). Mean and variance, and the
-extended Jarque-Bera statistic: powers of x less its mean, which is reduced first. The formulas are those of
-``sigreg_lab.univariate``; the means are float64.
+extended Jarque-Bera statistic: powers of x less its mean, which is reduced first. Moments: powers of x. The formulas
+are those of ``sigreg_lab.univariate``; the means are float64.
 """
 
+import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,8 +17,11 @@ from torch import Tensor
 
 from sigreg_lab.distributed import all_reduce_sum, mean_over_samples, total_samples
 from sigreg_lab.kernels import characteristic_distance, characteristic_function, gaussian_grid
-from sigreg_lab.univariate import EppsPulley, ExtendedJarqueBera, UnivariateTest, VCReg
+from sigreg_lab.univariate import EppsPulley, ExtendedJarqueBera, Moments, UnivariateTest, VCReg
 from sigreg_lab.univariate.mean_variance import LEAST_VARIANCE, MeanVarianceTest
+
+#: From a device to target and weight at the nodes t > 0, as ``gaussian_grid``.
+Grid = Callable[[torch.device], tuple[Tensor, Tensor]]
 
 
 class SumForm(NamedTuple):
@@ -29,19 +34,19 @@ class SumForm(NamedTuple):
 def sum_form(statistic: UnivariateTest) -> SumForm | None:
     """The statistic as a function of sample means; None if it is none, or none that is known here."""
     if isinstance(statistic, EppsPulley) and statistic.integration == "trapezoid" and statistic.estimator in ("v", "u"):
-        grid = gaussian_grid(statistic.t_max, statistic.n_points, statistic.sigma, torch.device("cpu"))
-        return characteristic_sums(statistic.t_max, statistic.n_points, *grid, unbiased=statistic.estimator == "u")
+        grid = functools.partial(gaussian_grid, statistic.t_max, statistic.n_points, statistic.sigma)
+        return characteristic_sums(statistic.t_max, statistic.n_points, grid, unbiased=statistic.estimator == "u")
     if isinstance(statistic, MeanVarianceTest):
         return SumForm(lambda x: _moments(x, 2), lambda m, n: _mean_and_variance_value(statistic, m, n))
     if isinstance(statistic, ExtendedJarqueBera):
         return SumForm(lambda x: _moments(x, 4), _extended_jarque_bera)
+    if isinstance(statistic, Moments):
+        return SumForm(lambda x: _raw_moments(x, statistic.k_max), _moments_value)
     return None
 
 
-def characteristic_sums(
-    t_max: float, n_points: int, target: Tensor, weight: Tensor, *, unbiased: bool = False
-) -> SumForm:
-    """N times the distance of the empirical characteristic function to ``target``, with ``weight`` at each node.
+def characteristic_sums(t_max: float, n_points: int, grid: Grid, *, unbiased: bool = False) -> SumForm:
+    """N times the weighted distance of the empirical characteristic function to a target, both given by ``grid``.
 
     The U-statistic leaves the diagonal out of |phi_hat|^2: EP_U = EP - N/(N-1) sum_k w_k (1 - c_k^2 - s_k^2).
     """
@@ -51,9 +56,9 @@ def characteristic_sums(
 
     def value(means: Tensor, n: Tensor) -> Tensor:
         c, s = means.chunk(2, dim=-2)
-        w = weight.to(means.device)
-        distance = n * characteristic_distance(c, s, target.to(means.device), w)
-        return distance - n / (n - 1) * (w[:, None] * (1 - c**2 - s**2)).sum(-2) if unbiased else distance
+        target, weight = grid(means.device)
+        distance = n * characteristic_distance(c, s, target, weight)
+        return distance - n / (n - 1) * (weight[:, None] * (1 - c**2 - s**2)).sum(-2) if unbiased else distance
 
     return SumForm(means, value)
 
@@ -83,3 +88,16 @@ def _extended_jarque_bera(moments: Tensor, n: Tensor) -> Tensor:
     skewness = moments[..., 2, :] / second**1.5
     kurtosis = moments[..., 3, :] / second**2
     return _mean_and_variance_value(VCReg(), moments, n) + n / 6 * (skewness**2 + (kurtosis - 3) ** 2 / 4)
+
+
+def _raw_moments(x: Tensor, order: int) -> Tensor:
+    y = x.double()
+    return torch.stack([(y**k).mean(-2) for k in range(1, order + 1)], dim=-2)
+
+
+def _moments_value(moments: Tensor, n: Tensor) -> Tensor:
+    total = torch.zeros_like(moments[..., 0, :])
+    for order, moment in enumerate(moments.unbind(-2), start=1):
+        target = 0.0 if order % 2 else float(math.prod(range(order - 1, 0, -2)))
+        total = total + (1.0 if order == 1 else math.exp(-order)) * (moment - target).abs()
+    return total

@@ -3,10 +3,12 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy import integrate, stats
 
-from sigreg_lab.regularizers import SIGReg
+from sigreg_lab.regularizers import SIGReg, make_regularizer
 from sigreg_lab.slicing import iid_directions, seeded_generator
 from sigreg_lab.univariate import AndersonDarling, EppsPulley
 
@@ -32,6 +34,60 @@ def test_equals_a_loop_over_views_slices_and_nodes():
             total += 7 * 2 * sum((a + b) / 2 * 3 / 16 for a, b in itertools.pairwise(heights))
     value = SIGReg(EppsPulley(), 4)(z, seeded_generator(0), directions=directions)
     assert float(value) == pytest.approx(total / 8, rel=1e-12)
+
+
+def _epps_pulley_line(x: np.ndarray) -> float:
+    def height(t: float) -> float:
+        return abs(np.exp(1j * t * x).mean() - math.exp(-t * t / 2)) ** 2 * math.exp(-t * t / 2)
+
+    return len(x) * integrate.quad(height, -12, 12, limit=400)[0]
+
+
+def _anderson_darling(x: np.ndarray) -> float:
+    n, s = len(x), np.sort(x)
+    i = np.arange(1, n + 1)
+    return -n - np.mean((2 * i - 1) * (stats.norm.logcdf(s) + stats.norm.logsf(s[::-1])))
+
+
+def _cramer_von_mises(x: np.ndarray) -> float:
+    return stats.cramervonmises(x, "norm").statistic
+
+
+def _watson(x: np.ndarray) -> float:
+    return _cramer_von_mises(x) - len(x) * (stats.norm.cdf(x).mean() - 0.5) ** 2
+
+
+def _mean_and_variance(x: np.ndarray) -> float:
+    n, variance = len(x), x.var(ddof=1)
+    return n * x.mean() ** 2 / variance + (n - 1) * (variance - 1) ** 2 / 2
+
+
+def _moments(x: np.ndarray) -> float:
+    targets = {1: 0.0, 2: 1.0, 3: 0.0, 4: 3.0}
+    return sum((1 if k == 1 else math.exp(-k)) * abs(np.mean(x**k) - m) for k, m in targets.items())
+
+
+#: Each statistic from SciPy and NumPy alone.
+REFERENCES = {
+    "sigreg-ep-full-line": _epps_pulley_line,
+    "sigreg-ad": _anderson_darling,
+    "sigreg-cvm": _cramer_von_mises,
+    "sigreg-watson": _watson,
+    "sigreg-sw": lambda x: 1 - stats.shapiro(x).statistic,
+    "sigreg-ejb": lambda x: _mean_and_variance(x) + stats.jarque_bera(x).statistic,
+    "sigreg-vcreg": _mean_and_variance,
+    "sigreg-mean-std": lambda x: x.mean() ** 2 + (x.std(ddof=1) - 1) ** 2,
+    "sigreg-moments": _moments,
+}
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_equals_a_loop_over_slices_of_an_independent_statistic(name):
+    z = embeddings(2, 13, 3)
+    directions = iid_directions(3, 4, generator=seeded_generator(1), dtype=torch.float64)
+    expected = np.mean([REFERENCES[name](view.numpy() @ a.numpy()) for view in z for a in directions.T])
+    value = make_regularizer(name, num_slices=4)(z, seeded_generator(0), directions=directions)
+    assert float(value) == pytest.approx(expected, rel=1e-10)
 
 
 def test_directions_come_from_the_generator_alone():

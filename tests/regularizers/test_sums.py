@@ -1,5 +1,6 @@
 """Statistics as functions of sample means: the same values and gradients as the statistics themselves."""
 
+import functools
 import math
 
 import pytest
@@ -12,6 +13,7 @@ from sigreg_lab.univariate import (
     EppsPulley,
     ExtendedJarqueBera,
     MeanStd,
+    Moments,
     ShapiroWilk,
     UnivariateTest,
     VCReg,
@@ -26,6 +28,7 @@ STATISTICS = [
     ExtendedJarqueBera(),
     VCReg(),
     MeanStd(),
+    Moments(5),
 ]
 
 
@@ -56,7 +59,6 @@ def test_others_are_left_alone(statistic: UnivariateTest):
 
 def test_unbiased_equals_the_sum_over_distinct_pairs():
     values = sample(6, 1)[0].squeeze(1).tolist()
-    target, weight = gaussian_grid(3.0, 17, math.sqrt(2), torch.device("cpu"))
     total = 0.0
     for k in range(1, 17):
         t = 3 * k / 16
@@ -64,6 +66,6 @@ def test_unbiased_equals_the_sum_over_distinct_pairs():
         real = sum(math.cos(t * value) for value in values) / 6
         distance = sum(pairs) / 30 - 2 * real * math.exp(-t * t / 2) + math.exp(-t * t)
         total += (1 if k < 16 else 0.5) * 2 * 3 / 16 * math.exp(-t * t / 2) * distance
-    form = characteristic_sums(3.0, 17, target, weight, unbiased=True)
+    form = characteristic_sums(3.0, 17, functools.partial(gaussian_grid, 3.0, 17, math.sqrt(2)), unbiased=True)
     value = reduced_statistic(torch.tensor(values, dtype=torch.float64)[:, None], form)
     assert float(value) == pytest.approx(6 * total, rel=1e-12)
