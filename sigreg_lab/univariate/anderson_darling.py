@@ -11,6 +11,8 @@ special case. The gradient flows through the sorted values. Cost O(N log N).
 [2] Stephens (1974), JASA 69, 730-737.
 """
 
+from functools import cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -40,8 +42,13 @@ class AndersonDarling(EmpiricalDistributionTest):
         return _from_logs(lower.log(), upper.log())
 
     def asymptotic_law(self, n: int) -> WeightedChiSquares:
-        j = np.arange(1, _TERMS + 1)
-        return WeightedChiSquares(1 / (j * (j + 1.0)), shift=1 / (_TERMS + 1))
+        return _limit_law()
+
+
+@cache
+def _limit_law() -> WeightedChiSquares:
+    j = np.arange(1, _TERMS + 1)
+    return WeightedChiSquares(1 / (j * (j + 1.0)), shift=1 / (_TERMS + 1))
 
 
 def _from_logs(lower: Tensor, upper: Tensor) -> Tensor:

@@ -80,8 +80,12 @@ class UnivariateTest(torch.nn.Module):
             ValueError: ``x`` is no floating-point tensor, is empty, has NaN or infinite values, or fewer than
                 ``min_samples`` samples.
         """
-        check_sample(x, "x", ndim=1, min_samples=self.min_samples, sample_dim=-1 if x.ndim == 1 else -2)
+        self._check(x)
         return self.unchecked(x)
+
+    def _check(self, x: Tensor) -> None:
+        single = isinstance(x, Tensor) and x.ndim == 1
+        check_sample(x, "x", ndim=1, min_samples=self.min_samples, sample_dim=-1 if single else -2)
 
     def unchecked(self, x: Tensor, *, presorted: bool = False) -> Tensor:
         """``forward`` without its checks, for callers that have checked already.
@@ -116,7 +120,7 @@ class UnivariateTest(torch.nn.Module):
         Raises:
             ValueError: as ``forward``; an unknown ``method``; "asymptotic" where no limit law is known.
         """
-        check_sample(x, "x", ndim=1, min_samples=self.min_samples, sample_dim=-1 if x.ndim == 1 else -2)
+        self._check(x)
         with torch.no_grad():
             statistic = self.unchecked(x.double())
         n = x.shape[-1] if x.ndim == 1 else x.shape[-2]

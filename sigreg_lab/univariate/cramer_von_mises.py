@@ -12,6 +12,8 @@ Gradient: flows through the sorted values; it vanishes far out, where u is flat.
 [2] Watson (1961), Biometrika 48, 109-114.
 """
 
+from functools import cache
+
 import numpy as np
 from torch import Tensor
 
@@ -33,8 +35,7 @@ class CramerVonMises(EmpiricalDistributionTest):
         return (gap**2).sum(-2) + 1 / (12 * lower.shape[-2])
 
     def asymptotic_law(self, n: int) -> WeightedChiSquares:
-        weights = 1 / (np.pi * np.arange(1, _TERMS + 1)) ** 2
-        return WeightedChiSquares(weights, shift=1 / 6 - weights.sum())
+        return _limit_law(circular=False)
 
 
 class Watson(EmpiricalDistributionTest):
@@ -49,5 +50,13 @@ class Watson(EmpiricalDistributionTest):
         return ((gap - gap.mean(-2, keepdim=True)) ** 2).sum(-2) + 1 / (12 * lower.shape[-2])
 
     def asymptotic_law(self, n: int) -> WeightedChiSquares:
+        return _limit_law(circular=True)
+
+
+@cache
+def _limit_law(circular: bool) -> WeightedChiSquares:
+    if circular:
         weights = np.repeat(1 / (2 * np.pi * np.arange(1, _TERMS // 2 + 1)) ** 2, 2)
         return WeightedChiSquares(weights, shift=1 / 12 - weights.sum())
+    weights = 1 / (np.pi * np.arange(1, _TERMS + 1)) ** 2
+    return WeightedChiSquares(weights, shift=1 / 6 - weights.sum())

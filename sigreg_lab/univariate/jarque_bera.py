@@ -30,6 +30,7 @@ class JarqueBera(UnivariateTest):
     """Skewness and kurtosis against 0 and 3; chi-squared(2) in the limit."""
 
     name = "jarque_bera"
+    asymptotic_from = 32_768
     sensitive_to = "skewness, kurtosis"
     null_hypothesis = "composite"
     min_samples = 4  # fewer samples leave the kurtosis no freedom
@@ -46,6 +47,7 @@ class ExtendedJarqueBera(UnivariateTest):
     """Mean, variance, skewness and kurtosis against 0, 1, 0 and 3; chi-squared(4) in the limit."""
 
     name = "extended_jarque_bera"
+    asymptotic_from = 32_768
     sensitive_to = "mean, variance, skewness, kurtosis"
 
     def _statistic(self, x: Tensor) -> Tensor:
@@ -60,6 +62,7 @@ class DAgostinoK2(UnivariateTest):
     """D'Agostino and Pearson's K2, the omnibus of transformed skewness and kurtosis; chi-squared(2) in the limit."""
 
     name = "dagostino_k2"
+    asymptotic_from = 32_768
     sensitive_to = "skewness, kurtosis"
     null_hypothesis = "composite"
     min_samples = 8  # the transformation of the skewness asks for it [4]

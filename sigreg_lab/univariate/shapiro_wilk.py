@@ -2,11 +2,11 @@
 
     W = (sum_i a_i x_(i))^2 / sum_i (x_i - mean x)^2,     a of unit length;     the statistic is 1 - W              [1]
 
-Expected order statistics, m_i = Phi^-1(p_i): p_i = (i - pi/8)/(N + 1/4) "elfving" [2], (i - 3/8)/(N + 1/4) "blom" [3],
-i/(N + 1) "rahman" [4]. Weights a from m: "royston", the polynomial fit to the exact covariance that SciPy and R use
-(Blom's scores alone) [5]; "rahman", V^-1 m with V the large-sample covariance of order statistics, whose inverse is
-tridiagonal, (V^-1)_ii = 2 phi_i^2 and (V^-1)_i,i+1 = -phi_i phi_(i+1) up to a factor [4, 6]; "shapiro_francia", V = I
-[7].
+Expected order statistics, m_i = Phi^-1(p_i): p_i = (i - pi/8)/(N + 1 - pi/4) "elfving" [2] (the official code divides
+by N + 1/4, which is not symmetric), (i - 3/8)/(N + 1/4) "blom" [3], i/(N + 1) "rahman" [4]. Weights a from m: "royston",
+the polynomial fit to the exact covariance that SciPy and R use (Blom's scores alone) [5]; "rahman", V^-1 m with V the
+large-sample covariance of order statistics, whose inverse is tridiagonal, (V^-1)_ii = 2 phi_i^2 and (V^-1)_i,i+1 =
+-phi_i phi_(i+1) up to a factor [4, 6]; "shapiro_francia", V = I [7].
 
 1 - W and not W, so that larger means further away, as in the official code; SciPy's W is 1 minus it. (The official code
 takes 1 - sqrt(W) and does not centre x.) Null: any normal law; location and scale have no influence. Royston's
@@ -126,7 +126,7 @@ def _weights(n: int, expectation_mode: str, covariance_mode: str) -> Array:
 
     rank = np.arange(1, n + 1)
     if expectation_mode == "elfving":
-        position = (rank - np.pi / 8) / (n + 0.25)
+        position = (rank - np.pi / 8) / (n + 1 - np.pi / 4)
     elif expectation_mode == "blom":
         position = (rank - 0.375) / (n + 0.25)
     else:

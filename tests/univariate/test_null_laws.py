@@ -1,0 +1,98 @@
+"""p-values and thresholds: size under the null, agreement of the two, what is refused."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from sigreg_lab import univariate as u
+from sigreg_lab.nulls import MonteCarlo
+from sigreg_lab.univariate import base
+from tests.univariate.cases import DEFAULTS
+
+registered = pytest.mark.parametrize("statistic", DEFAULTS.values(), ids=DEFAULTS.keys())
+CALIBRATION, FRESH = 40_000, 20_000
+
+
+@pytest.fixture
+def _fewer_replicates(monkeypatch):
+    monkeypatch.setattr(base, "MOST_REPLICATES", CALIBRATION)
+    monkeypatch.setattr(base, "_LAWS", {})
+
+
+@registered
+@pytest.mark.parametrize("n", [8, 300])
+@pytest.mark.usefixtures("_fewer_replicates")
+def test_type_one_error_is_the_level(statistic, n):
+    fresh = FRESH if n == 8 else FRESH // 4
+    values = torch.from_numpy(statistic.simulate(np.random.default_rng([n, 99]), fresh, n))
+    pvalues = statistic.null_law(n).pvalue(values)
+    for alpha in (0.01, 0.05, 0.1, 0.5):
+        # Both the fresh samples and the simulated law err; 4 standard errors, 128 comparisons.
+        error = math.sqrt(alpha * (1 - alpha) * (1 / fresh + 1 / CALIBRATION))
+        assert abs(float((pvalues <= alpha).double().mean()) - alpha) < 4 * error
+        rejected = (values > statistic.critical_value(alpha, n)).double().mean()
+        assert abs(float(rejected) - alpha) < 4 * error
+
+
+@registered
+@pytest.mark.usefixtures("_fewer_replicates")
+def test_statistic_and_pvalue_are_batched(statistic):
+    x = torch.randn(2, 12, 3, generator=torch.Generator().manual_seed(1))
+    result = statistic.test(x)
+    assert result.statistic.shape == result.pvalue.shape == (2, 3)
+    torch.testing.assert_close(result.statistic, statistic(x.double()), rtol=0, atol=0)
+    assert ((result.pvalue > 0) & (result.pvalue <= 1)).all()
+    single = statistic.test(x[1, :, 2])
+    assert single.pvalue.shape == ()
+    torch.testing.assert_close(single.pvalue, result.pvalue[1, 2], rtol=1e-10, atol=1e-12)
+    # p-values fall as the statistic rises, and meet alpha at the threshold.
+    order = result.statistic.flatten().argsort()
+    assert (result.pvalue.flatten()[order].diff() <= 1e-12).all()
+    threshold = torch.tensor(statistic.critical_value(0.05, 12), dtype=torch.float64)
+    assert float(statistic.null_law(12).pvalue(threshold)) == pytest.approx(0.05, rel=1e-6)
+
+
+@registered
+@pytest.mark.usefixtures("_fewer_replicates")
+def test_far_from_the_null_is_rejected(statistic):
+    x = torch.randn(40, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    assert float(statistic.test(3 * (1.5 * x).exp()).pvalue) < 1e-3
+
+
+def test_auto_takes_the_asymptotic_law_from_its_stated_size_on():
+    statistic = u.EppsPulley()
+    first = statistic.asymptotic_from
+    assert statistic.null_law(first).pvalue(torch.tensor(1.0)) == statistic.null_law(first, "asymptotic").pvalue(
+        torch.tensor(1.0)
+    )
+    assert not isinstance(statistic.null_law(first), MonteCarlo)
+
+
+@pytest.mark.usefixtures("_fewer_replicates")
+def test_auto_simulates_below_it():
+    statistic = u.CramerVonMises()
+    assert isinstance(statistic.null_law(20), MonteCarlo)
+    assert statistic.null_law(20) is u.CramerVonMises().null_law(20)  # simulated once
+    assert statistic.null_law(20).replicates == CALIBRATION
+
+
+@pytest.mark.usefixtures("_fewer_replicates")
+def test_parameters_have_laws_of_their_own():
+    thresholds = {u.Moments(k).critical_value(0.05, 10) for k in (1, 2, 3, 4)}
+    assert len(thresholds) == 4
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: u.Watson().null_law(20, "table"), "method"),
+        (lambda: u.DAgostinoK2().null_law(7), "at least 8"),
+        (lambda: u.Moments().null_law(20, "asymptotic"), "no asymptotic law"),
+        (lambda: u.Watson().critical_value(1.5, 20, "asymptotic"), "alpha"),
+    ],
+)
+def test_bad_arguments_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
