@@ -87,7 +87,8 @@ def test_equals_a_loop_over_slices_of_an_independent_statistic(name):
     directions = iid_directions(3, 4, generator=seeded_generator(1), dtype=torch.float64)
     expected = np.mean([REFERENCES[name](view.numpy() @ a.numpy()) for view in z for a in directions.T])
     value = make_regularizer(name, num_slices=4)(z, seeded_generator(0), directions=directions)
-    assert float(value) == pytest.approx(expected, rel=1e-10)
+    tolerance = 1e-8 if name == "sigreg-sw" else 1e-10  # SciPy's W approximates the normal quantiles
+    assert float(value) == pytest.approx(expected, rel=tolerance)
 
 
 def test_directions_come_from_the_generator_alone():
