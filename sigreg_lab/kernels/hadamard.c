@@ -39,22 +39,25 @@ static inline vec permute(vec v, ivec from) {
 #endif
 }
 
-/* The transform among the lanes of one register: at stride h, lane i becomes v[i ^ h] + v[i] or v[i ^ h] - v[i]. */
-static inline vec within_register(vec v) {
-    for (int h = 1; h < LANES; h *= 2) {
-        ivec from;
-        vec sign;
-        for (int i = 0; i < LANES; i++) {
-            from[i] = i ^ h;
-            sign[i] = i & h ? -1 : 1;
-        }
-        v = permute(v, from) + v * sign;
-    }
-    return v;
-}
+#define STRIDES_WITHIN 4 /* 1, 2, 4, 8, as far as they are below LANES */
 
 static inline void transform(vec *y, long vectors) {
-    for (long i = 0; i < vectors; i++) y[i] = within_register(y[i]);
+    /* Among the lanes of a register, at stride h: lane i becomes v[i ^ h] + v[i], or v[i ^ h] - v[i] where i & h. */
+    ivec from[STRIDES_WITHIN];
+    vec sign[STRIDES_WITHIN];
+    for (int s = 0; s < STRIDES_WITHIN; s++)
+        for (int i = 0; i < LANES; i++) {
+            from[s][i] = i ^ (1 << s);
+            sign[s][i] = i & (1 << s) ? -1 : 1;
+        }
+    for (long i = 0; i < vectors; i++) {
+        vec v = y[i];
+        v = permute(v, from[0]) + v * sign[0];
+        if (LANES > 2) v = permute(v, from[1]) + v * sign[1];
+        if (LANES > 4) v = permute(v, from[2]) + v * sign[2];
+        if (LANES > 8) v = permute(v, from[3]) + v * sign[3];
+        y[i] = v;
+    }
     long h = 1;
     for (; 4 * h <= vectors; h *= 4)
         for (long i = 0; i < vectors; i += 4 * h)

@@ -1,11 +1,12 @@
 """From a multivariate sample to one number: project on directions, apply a univariate statistic, reduce over slices."""
 
-from typing import Literal
+from typing import Literal, TypeGuard
 
 import torch
 from torch import Tensor
 
-from sigreg_lab.univariate import UnivariateTest
+from sigreg_lab.kernels import gaussian_grid, matmul, sliced_epps_pulley
+from sigreg_lab.univariate import EppsPulley, UnivariateTest
 from sigreg_lab.validation import at_least_float32, check_sample
 
 REDUCTIONS = ("mean", "sum", "max", "none")
@@ -30,9 +31,8 @@ def project(x: Tensor, directions: Tensor) -> Tensor:
             f"directions must have shape (K, M) with K = {x.shape[-1]}, the last dimension of the sample; "
             f"got {tuple(directions.shape)}"
         )
-    with torch.autocast(device_type=x.device.type, enabled=False):
-        x = at_least_float32(x)
-        return x @ directions.to(dtype=x.dtype, device=x.device)
+    x = at_least_float32(x)
+    return matmul(x, directions.to(dtype=x.dtype, device=x.device))
 
 
 def sliced_statistic(
@@ -61,6 +61,10 @@ def sliced_statistic(
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
     check_sample(x, "x", ndim=2, min_samples=statistic.min_samples)
+    if reduction == "mean" and clip is None and _in_one_operation(statistic, x, directions):
+        target, weight = gaussian_grid(statistic.t_max, statistic.n_points, statistic.sigma, x.device)
+        directions = directions.to(x.device)
+        return sliced_epps_pulley(x, directions, statistic.t_max, statistic.n_points, target, weight)
     per_slice = statistic.unchecked(project(x, directions))
     if clip is not None:
         per_slice = torch.where(per_slice < clip, 0.0, per_slice)
@@ -71,3 +75,14 @@ def sliced_statistic(
     if reduction == "max":
         return per_slice.amax(-1)
     return per_slice
+
+
+def _in_one_operation(statistic: UnivariateTest, x: Tensor, directions: Tensor) -> TypeGuard[EppsPulley]:
+    """Whether the mean over slices has an operation of its own, which keeps no projections."""
+    return (
+        type(statistic) is EppsPulley
+        and statistic.integration == "trapezoid"
+        and statistic.estimator == "v"
+        and directions.ndim == 2
+        and directions.shape[0] == x.shape[-1]
+    )
