@@ -45,6 +45,7 @@ def run_command(
     preset: Preset = "standard",
     settings: Set = None,
     workers: Annotated[int, typer.Option(help="Processes, of one thread each.")] = 1,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, to compute there.")] = None,
     out: Out = RUNS,
 ) -> None:
     """Compute the missing cells of studies, then write rows, summary, figures, report. Finished cells are kept."""
@@ -61,7 +62,13 @@ def run_command(
     folders = []
     for item in names:
         outcome = run_study(
-            item, preset=preset, out=out, overrides=settings or (), workers=workers, progress=TerminalProgress(console)
+            item,
+            preset=preset,
+            out=out,
+            overrides=settings or (),
+            workers=workers,
+            scheduler=scheduler,
+            progress=TerminalProgress(console),
         )
         folders.append(outcome.folder)
         console.print(f"{item}: {outcome.computed} cells computed, {outcome.reused} found finished")

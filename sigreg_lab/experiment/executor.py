@@ -1,4 +1,7 @@
-"""Where cells are computed: processes of this machine, one thread each, behind ``concurrent.futures``."""
+"""Where cells are computed: processes of this machine, or a Dask cluster, behind ``concurrent.futures``.
+
+A cell is computed on one thread wherever it runs, so that its rows do not depend on where that is.
+"""
 
 import multiprocessing
 import os
@@ -36,6 +39,30 @@ def local_executor(workers: int) -> Iterator[Executor]:
                 os.environ[name] = value
 
 
+@contextmanager
+def cluster_executor(address: str) -> Iterator[Executor]:
+    """The Dask cluster whose scheduler listens at ``address``, such as tcp://127.0.0.1:8786.
+
+    Its workers need the same environment and see the study scripts under the same path. Dask computes the cells of a
+    worker that is lost on the others.
+
+    Raises:
+        StudyError: Dask is not installed, or no scheduler answers.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise StudyError("--scheduler needs Dask; install it with: pip install 'sigreg-lab[cluster]'") from None
+    try:
+        client = Client(address, timeout="10s")
+    except (OSError, ValueError) as error:
+        raise StudyError(f"no Dask scheduler answers at {address}: {error}; start one with: dask scheduler") from error
+    try:
+        yield client.get_executor(pure=False, retries=2)
+    finally:
+        client.close()
+
+
 def compute_cells(
     executor: Executor, study_file: Path, cells: list[Cell], settings: Config
 ) -> Iterator[tuple[Cell, list[Row], float]]:
@@ -67,18 +94,20 @@ def compute_cells(
 
 
 def compute_cell(study_file: Path, cell: Cell, settings: Config) -> tuple[list[Row], float]:
-    """Compute one cell: its rows and the seconds it took."""
+    """Compute one cell on one thread: its rows and the seconds it took."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(1)
     study = load_study_file(study_file)
     start = time.perf_counter()
-    rows = study.measure(cell, settings, study.cell_seed(cell))
+    with threadpool_limits(1):
+        rows = study.measure(cell, settings, study.cell_seed(cell))
     return rows, time.perf_counter() - start
 
 
 def _start_worker() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def _end_with_parent() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sigreg_lab.experiment.executor import compute_cells, local_executor
+from sigreg_lab.experiment.executor import cluster_executor, compute_cells, local_executor
 from sigreg_lab.experiment.fingerprint import fingerprint
 from sigreg_lab.experiment.progress import Progress
 from sigreg_lab.experiment.provenance import now, provenance
@@ -36,6 +36,7 @@ def run_study(
     out: Path,
     overrides: Sequence[str] = (),
     workers: int = 1,
+    scheduler: str | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
     """Run a study: compute its missing cells, then write its results.
@@ -46,6 +47,7 @@ def run_study(
         out: the folder of all studies' results.
         overrides: ``key=value`` settings; the results then lie in ``<preset>-custom``.
         workers: processes to compute on.
+        scheduler: address of a Dask scheduler; its cluster computes instead of processes here.
         progress: told how the run goes.
 
     Raises:
@@ -59,7 +61,7 @@ def run_study(
     folder = out / (f"{preset}-custom" if overrides else preset) / name
     store = Store(out / "store" / f"{name}.sqlite")
     try:
-        computed = _compute_missing(study, config, store, workers, progress or Progress())
+        computed = _compute_missing(study, config, store, workers, scheduler, progress or Progress())
         _write_results(study, preset, config, store, folder)
     finally:
         store.close()
@@ -67,7 +69,9 @@ def run_study(
     return Outcome(folder, computed, len(study.cells(config)) - computed)
 
 
-def _compute_missing(study: Study, config: Config, store: Store, workers: int, progress: Progress) -> int:
+def _compute_missing(
+    study: Study, config: Config, store: Store, workers: int, scheduler: str | None, progress: Progress
+) -> int:
     cells, settings = study.cells(config), study.settings(config)
     if not cells:
         raise StudyError(f"study {study.name}: no cells left with these settings")
@@ -81,8 +85,10 @@ def _compute_missing(study: Study, config: Config, store: Store, workers: int, p
     try:
         if missing:
             start = time.perf_counter()
-            session = store.start_session(now(), {**provenance(), "workers": workers})
-            with local_executor(min(workers, len(missing))) as executor:
+            where = "dask" if scheduler else workers
+            session = store.start_session(now(), {**provenance(), "workers": where})
+            pool = cluster_executor(scheduler) if scheduler else local_executor(min(workers, len(missing)))
+            with pool as executor:
                 for cell, rows, seconds in compute_cells(executor, study_file, list(missing.values()), settings):
                     store.put(cell_key(study.seed, cell, settings), Record(rows, seconds, session, code))
                     progress.advance(cell)
