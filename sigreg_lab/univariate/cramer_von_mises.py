@@ -30,9 +30,9 @@ class CramerVonMises(EmpiricalDistributionTest):
     sensitive_to = "any departure, the centre most: location above all"
     asymptotic_from = 128
 
-    def _from_cdf(self, lower: Tensor, upper: Tensor) -> Tensor:
-        gap = lower - plotting_positions(lower)
-        return (gap**2).sum(-2) + 1 / (12 * lower.shape[-2])
+    def _from_cdf(self, u: Tensor) -> Tensor:
+        gap = u - plotting_positions(u)
+        return (gap**2).sum(-2) + 1 / (12 * u.shape[-2])
 
     def asymptotic_law(self, n: int) -> WeightedChiSquares:
         return _limit_law(circular=False)
@@ -45,9 +45,9 @@ class Watson(EmpiricalDistributionTest):
     sensitive_to = "scale and shape; little to location"
     asymptotic_from = 128
 
-    def _from_cdf(self, lower: Tensor, upper: Tensor) -> Tensor:
-        gap = lower - plotting_positions(lower)
-        return ((gap - gap.mean(-2, keepdim=True)) ** 2).sum(-2) + 1 / (12 * lower.shape[-2])
+    def _from_cdf(self, u: Tensor) -> Tensor:
+        gap = u - plotting_positions(u)
+        return ((gap - gap.mean(-2, keepdim=True)) ** 2).sum(-2) + 1 / (12 * u.shape[-2])
 
     def asymptotic_law(self, n: int) -> WeightedChiSquares:
         return _limit_law(circular=True)

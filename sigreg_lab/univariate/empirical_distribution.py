@@ -9,8 +9,13 @@ from sigreg_lab.univariate.base import UnivariateTest
 
 
 def normal_cdf(x: Tensor) -> Tensor:
-    """Phi(x), accurate in the lower tail too (it is 1 in the upper tail; take Phi(-x) there)."""
-    return 0.5 * torch.erfc(x * -math.sqrt(0.5))
+    """Phi(x), accurate in the lower tail too; for the upper tail take ``upper_tail``."""
+    return torch.erfc(x * -math.sqrt(0.5)).mul(0.5)
+
+
+def upper_tail(x: Tensor) -> Tensor:
+    """1 - Phi(x), without cancellation."""
+    return torch.erfc(x * math.sqrt(0.5)).mul(0.5)
 
 
 class EmpiricalDistributionTest(UnivariateTest):
@@ -22,10 +27,10 @@ class EmpiricalDistributionTest(UnivariateTest):
     uses_order = True
 
     def _statistic(self, x: Tensor) -> Tensor:
-        return self._from_cdf(normal_cdf(x), normal_cdf(-x))
+        return self._from_cdf(normal_cdf(x))
 
-    def _from_cdf(self, lower: Tensor, upper: Tensor) -> Tensor:
-        """The statistic from ``lower`` = Phi(x_(i)) and ``upper`` = Phi(-x_(i)), both (..., N, M)."""
+    def _from_cdf(self, u: Tensor) -> Tensor:
+        """The statistic from u_i, shape (..., N, M)."""
         raise NotImplementedError
 
 

@@ -24,9 +24,9 @@ class KolmogorovSmirnov(EmpiricalDistributionTest):
     suitable_as_loss = False
     asymptotic_from = 2
 
-    def _from_cdf(self, lower: Tensor, upper: Tensor) -> Tensor:
-        gap = torch.abs(lower - plotting_positions(lower))
-        return gap.amax(-2) + 1 / (2 * lower.shape[-2])
+    def _from_cdf(self, u: Tensor) -> Tensor:
+        gap = torch.abs(u - plotting_positions(u))
+        return gap.amax(-2) + 1 / (2 * u.shape[-2])
 
     def asymptotic_law(self, n: int) -> nulls.KolmogorovSmirnov:
         return nulls.KolmogorovSmirnov(n)

@@ -3,7 +3,7 @@
     W = (sum_i a_i x_(i))^2 / sum_i (x_i - mean x)^2,     a of unit length;     the statistic is 1 - W              [1]
 
 Expected order statistics, m_i = Phi^-1(p_i): p_i = (i - pi/8)/(N + 1 - pi/4) "elfving" [2] (the official code divides
-by N + 1/4, which is not symmetric), (i - 3/8)/(N + 1/4) "blom" [3], i/(N + 1) "rahman" [4]. Weights a from m: "royston",
+by N + 1/4: not symmetric), (i - 3/8)/(N + 1/4) "blom" [3], i/(N + 1) "rahman" [4]. Weights a from m: "royston",
 the polynomial fit to the exact covariance that SciPy and R use (Blom's scores alone) [5]; "rahman", V^-1 m with V the
 large-sample covariance of order statistics, whose inverse is tridiagonal, (V^-1)_ii = 2 phi_i^2 and (V^-1)_i,i+1 =
 -phi_i phi_(i+1) up to a factor [4, 6]; "shapiro_francia", V = I [7].
@@ -91,7 +91,7 @@ class ShapiroWilk(UnivariateTest):
         weights = torch.from_numpy(_weights(y.shape[-2], self.expectation_mode, self.covariance_mode)).to(y.device)
         centred = y - y.mean(-2, keepdim=True)
         squares = (centred**2).sum(-2).clamp_min(y.shape[-2] * _LEAST_SQUARES)
-        return (1 - (weights[:, None] * centred).sum(-2) ** 2 / squares).to(x.dtype)
+        return (1 - (weights @ centred) ** 2 / squares).to(x.dtype)
 
     def asymptotic_law(self, n: int) -> LogNormal | None:
         log_n = math.log(n)
