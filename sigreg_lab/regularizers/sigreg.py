@@ -85,5 +85,7 @@ def mean_over_slices(z: Tensor, statistic: UnivariateTest, directions: Tensor) -
         with torch.autocast(device_type=z.device.type, enabled=False):
             return reduced_statistic(project(z, directions), form).mean()
     samples = gather_samples(z).samples
-    own = sliced_statistic(samples, statistic, directions[:, rank() :: world_size()], reduction="none")
-    return all_reduce_sum(own.sum()) / (directions.shape[1] * samples.shape[:-2].numel())
+    own = directions[:, rank() :: world_size()]
+    # A rank without a slice still takes part in the backward pass of the gather.
+    total = sliced_statistic(samples, statistic, own, reduction="none").sum() if own.shape[1] else 0 * samples.sum()
+    return all_reduce_sum(total) / (directions.shape[1] * samples.shape[:-2].numel())

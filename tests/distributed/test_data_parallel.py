@@ -29,6 +29,7 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     if name != "none"
 } | {
     "sigreg-ep flattened": ("sigreg-ep", {"num_slices": 7, "per_view": False}),
+    "sigreg-ep closed form": ("sigreg-ep-full-line", {"num_slices": 7, "integration": "exact"}),
     "sigreg-ad flattened": ("sigreg-ad", {"num_slices": 7, "per_view": False}),
     "sigreg-ad three slices": ("sigreg-ad", {"num_slices": 3}),
     "sliced-wasserstein midpoint": ("sliced-wasserstein", {"num_slices": 7, "quantiles": "midpoint"}),
@@ -67,7 +68,7 @@ def value_and_gradient(model: nn.Module, objective: nn.Module, x: Tensor) -> tup
 
 
 def relative(actual: Tensor, expected: Tensor) -> float:
-    return float((actual - expected).norm() / expected.norm())
+    return float((actual - expected).detach().norm() / expected.detach().norm())
 
 
 def collective_errors(rank: int, shares: list[int]) -> dict[str, float]:

@@ -123,6 +123,19 @@ def test_unknown_names_and_options_are_refused_with_the_known_ones():
         make_regularizer("sigreg-ep", num_slices=0)
 
 
+@pytest.mark.parametrize("spread", [0.1, 1.0, 5.0])
+def test_full_line_grid_equals_the_closed_form(spread):
+    z = (
+        spread * torch.randn(2, 20, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    ).requires_grad_()
+    assert z.detach().norm(dim=-1).amax() < 20
+    results = []
+    for options in ({}, {"integration": "exact"}):
+        value = make_regularizer("sigreg-ep-full-line", num_slices=4, **options)(z, seeded_generator(0))
+        results.append((value, *torch.autograd.grad(value, z)))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-11, atol=1e-12)
+
+
 def test_none_takes_and_ignores_options():
     assert make_regularizer("none", num_slices=3) is None
 
