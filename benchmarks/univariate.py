@@ -65,11 +65,11 @@ class MonteCarloReplicates:
     def setup(self, num_samples: int) -> None:
         torch.set_num_threads(1)
         self.rng = np.random.default_rng(0)
-        self.run(num_samples, 1000)
+        self.run(num_samples, 5000)
 
     def run(self, num_samples: int, replicates: int) -> None:
-        for _ in range(0, replicates, 1000):
-            univariate.evaluate(self.tests, torch.from_numpy(self.rng.standard_normal((1000, num_samples))).T)
+        for _ in range(0, replicates, 5000):
+            univariate.evaluate(self.tests, torch.from_numpy(self.rng.standard_normal((5000, num_samples))).T)
 
     def time_six_statistics(self, num_samples: int) -> None:
         self.run(num_samples, self.replicates)

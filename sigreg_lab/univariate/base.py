@@ -24,7 +24,7 @@ SIMULATED_VALUES = 400_000_000
 MOST_REPLICATES = 1_000_000
 LEAST_REPLICATES = 20_000
 SEED = 20_251_111
-VALUES_PER_CHUNK = 50_000  # what stays in the processor's cache
+VALUES_PER_CHUNK = 100_000  # what stays in the processor's cache
 
 
 class TestResult(NamedTuple):
