@@ -42,14 +42,12 @@ class MultivariateTest(torch.nn.Module):
     Attributes:
         name: the name in registries, rows and tables.
         sensitive_to: which departures it reacts to, in a few words.
-        asymptotic_from: the least N at which ``method="auto"`` trusts the asymptotic law; None if it never does.
         limit_at: for larger N (and 8 K) the law is simulated at this N: a statistic that carries the factor N has a
             limit law, which it reaches to O(1/N). None simulates at N itself, whatever it costs.
     """
 
     name: ClassVar[str]
     sensitive_to: ClassVar[str]
-    asymptotic_from: int | None = None
     limit_at: ClassVar[int | None] = 1024
 
     def __init__(self, *, standardise: bool = False) -> None:
@@ -131,9 +129,8 @@ class MultivariateTest(torch.nn.Module):
             raise ValueError(f"dim must be at least 1, got {dim}")
         if n < self.min_samples(dim):
             raise ValueError(f"n must be at least {self.min_samples(dim)} for {self.name} with dim={dim}, got {n}")
-        if method == "asymptotic" or (
-            method == "auto" and self.asymptotic_from is not None and n >= self.asymptotic_from
-        ):
+        trusted = self.asymptotic_from(dim)
+        if method == "asymptotic" or (method == "auto" and trusted is not None and n >= trusted):
             law = self.asymptotic_law(n, dim)
             if law is None:
                 raise ValueError(f"{self.name} has no asymptotic law here; use method='monte-carlo'")
@@ -142,6 +139,10 @@ class MultivariateTest(torch.nn.Module):
 
     def asymptotic_law(self, n: int, dim: int) -> NullLaw | None:
         """The law for large ``n``, or an exact one; None if none is known."""
+        return None
+
+    def asymptotic_from(self, dim: int) -> int | None:
+        """The least N at which ``method="auto"`` trusts the asymptotic law in dimension ``dim``; None if never."""
         return None
 
     def simulate(self, rng: np.random.Generator, replicates: int, n: int, dim: int) -> Array:
