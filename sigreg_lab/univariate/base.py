@@ -5,6 +5,10 @@ A statistic measures how far a sample is from N(0, 1), both parameters known ("c
 ``null_hypothesis`` is "composite" does not see location and scale: it measures how far a sample is from any normal law.
 """
 
+import hashlib
+import inspect
+from functools import cache
+from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -170,7 +174,8 @@ class UnivariateTest(torch.nn.Module):
         return np.concatenate(values)
 
     def _simulated_law(self, n: int) -> MonteCarlo:
-        key = f"{type(self).__module__}.{self}|n={n}"  # names the class and every parameter
+        # Names the class, every parameter, and the code, so that a changed formula reads no law of the old one.
+        key = f"{type(self).__module__}.{self}|n={n}|{_fingerprint(type(self))}"
         if key not in _LAWS:
             replicates = min(MOST_REPLICATES, max(LEAST_REPLICATES, SIMULATED_VALUES // n))
             chunk = min(replicates, 4 * VALUES_PER_CHUNK // n + 1)
@@ -178,6 +183,16 @@ class UnivariateTest(torch.nn.Module):
                 lambda rng, count: self.simulate(rng, count, n), key, replicates=replicates, seed=SEED, chunk=chunk
             )
         return _LAWS[key]
+
+
+@cache
+def _fingerprint(cls: type[UnivariateTest]) -> str:
+    """A digest of the files that define ``cls`` and its bases here."""
+    digest = hashlib.sha256()
+    for base in cls.__mro__:
+        if issubclass(base, UnivariateTest):
+            digest.update(Path(inspect.getfile(base)).read_bytes())
+    return digest.hexdigest()[:16]
 
 
 _LAWS: dict[str, MonteCarlo] = {}  # the laws that this process has read or simulated already

@@ -43,7 +43,7 @@ def test_gradient_in_the_far_tail():
 
 # Stephens (1974), table 1A, and, where it is known to be off, Marsaglia & Marsaglia (2004), J. Stat. Software 9(2).
 PRINTED = {0.25: 1.248, 0.15: 1.610, 0.10: 1.933, 0.05: 2.492, 0.025: 3.070, 0.01: 3.857, 0.005: 4.500}
-CORRECTED = {0.15: 1.6212, 0.025: 3.0775, 0.01: 3.8781}
+CORRECTED = {0.15: 1.6212, 0.025: 3.0775, 0.01: 3.8781, 0.005: 4.4982}
 
 
 def test_asymptotic_law_gives_the_published_points():
@@ -51,9 +51,9 @@ def test_asymptotic_law_gives_the_published_points():
         value = AndersonDarling().critical_value(alpha, 100, "asymptotic")
         if alpha in CORRECTED:
             assert value == pytest.approx(CORRECTED[alpha], abs=6e-5)
-            assert value != pytest.approx(point, abs=5e-3)
+            assert value != pytest.approx(point, abs=6e-4)
         else:
-            assert value == pytest.approx(point, abs=2e-3)
+            assert value == pytest.approx(point, abs=6e-4)
 
 
 def _marsaglia(z):
