@@ -9,6 +9,7 @@ sort_samples              order statistics
 from sigreg_lab.kernels.characteristic_function import characteristic_function, characteristic_function_reference
 from sigreg_lab.kernels.dispatch import BACKENDS, BackendUnavailable, available_backends, choose_backend
 from sigreg_lab.kernels.epps_pulley import characteristic_distance, gaussian_grid, sliced_epps_pulley
+from sigreg_lab.kernels.hadamard import hd3_project
 from sigreg_lab.kernels.matmul import matmul
 from sigreg_lab.kernels.sorting import sort_samples
 
@@ -21,6 +22,7 @@ __all__ = [
     "characteristic_function_reference",
     "choose_backend",
     "gaussian_grid",
+    "hd3_project",
     "matmul",
     "sliced_epps_pulley",
     "sort_samples",

@@ -140,11 +140,11 @@ def _by_blocks_of_slices(
 def _sliced_epps_pulley(
     x: Tensor, directions: Tensor, step: float, target: Tensor, weight: Tensor, with_gradient: bool, backend: str
 ) -> tuple[Tensor, Tensor]:
-    """Value (...) and, if asked for, its gradient, of the shape of ``x``; both float32 or better."""
+    """Value (...), float32 or better, and, if asked for, its gradient, of the shape of ``x``."""
     dtype = torch.promote_types(x.dtype, torch.float32)
     if x.numel() == 0:
         gradient_shape = x.shape if with_gradient else (0,)
-        return x.new_zeros(x.shape[:-2], dtype=dtype), x.new_zeros(gradient_shape, dtype=dtype)
+        return x.new_zeros(x.shape[:-2], dtype=dtype), x.new_zeros(gradient_shape, dtype=_gradient_dtype(x))
     with torch.autocast(device_type=x.device.type, enabled=False):
         batched = x.reshape(-1, *x.shape[-2:])
         chosen = choose_backend(backend, x.device, dtype)
@@ -156,6 +156,7 @@ def _sliced_epps_pulley(
             value, gradient = _by_blocks_of_slices(
                 batched.to(dtype), directions.to(dtype), step, target, weight, with_gradient, implementation(chosen, x)
             )
+    gradient = gradient.to(_gradient_dtype(x))
     return value.to(dtype).view(x.shape[:-2]), gradient.view(x.shape) if with_gradient else gradient
 
 
@@ -165,7 +166,12 @@ def _(
 ) -> tuple[Tensor, Tensor]:
     dtype = torch.promote_types(x.dtype, torch.float32)
     gradient_shape = x.shape if with_gradient else (0,)
-    return x.new_empty(x.shape[:-2], dtype=dtype), x.new_empty(gradient_shape, dtype=dtype)
+    return x.new_empty(x.shape[:-2], dtype=dtype), x.new_empty(gradient_shape, dtype=_gradient_dtype(x))
+
+
+def _gradient_dtype(x: Tensor) -> torch.dtype:
+    """That of ``x``, but float32 for float16, where a gradient that is scaled up only later would vanish."""
+    return torch.float32 if x.dtype == torch.float16 else x.dtype
 
 
 class _SlicedEppsPulley(torch.autograd.Function):

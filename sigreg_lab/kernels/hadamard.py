@@ -80,12 +80,13 @@ def hadamard_transform(x: Tensor) -> Tensor:
     """
     n = x.shape[-1]
     log = n.bit_length() - 1
-    left, right = (_sylvester(1 << part, x) for part in (log - log // 2, log // 2))
+    left, right = (sylvester(1 << part, x) for part in (log - log // 2, log // 2))
     grid = x.reshape(*x.shape[:-1], left.shape[0], right.shape[0])
     return (left @ grid @ right).reshape(x.shape)
 
 
-def _sylvester(n: int, like: Tensor) -> Tensor:
+def sylvester(n: int, like: Tensor) -> Tensor:
+    """Hadamard matrix of size ``n``, a power of two, in the dtype and on the device of ``like``."""
     h = torch.ones(1, 1, dtype=like.dtype, device=like.device)
     while h.shape[0] < n:
         h = torch.cat([torch.cat([h, h], 1), torch.cat([h, -h], 1)])
@@ -120,7 +121,7 @@ def _hadamard(x: Tensor, signs: Tensor, num_slices: int, transposed: bool, backe
             from sigreg_lab.kernels.native import hadamard
 
             out = hadamard(rows, signs, num_slices, transposed, scale)
-        elif chosen == "triton" and 256 <= n <= LARGEST:
+        elif chosen == "triton" and 256 <= n <= 16384:
             from sigreg_lab.kernels.triton_hadamard import hadamard
 
             out = hadamard(rows, signs, num_slices, transposed, scale)
