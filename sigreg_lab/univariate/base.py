@@ -186,7 +186,7 @@ class UnivariateTest(torch.nn.Module):
 
 
 @cache
-def _fingerprint(cls: type[UnivariateTest]) -> str:
+def _fingerprint(cls: type) -> str:
     """A digest of the files that define ``cls`` and its bases here."""
     digest = hashlib.sha256()
     for base in cls.__mro__:
