@@ -13,6 +13,7 @@ from sigreg_lab.regularizers.base import Regularizer
 from sigreg_lab.regularizers.sums import reduced_statistic, sum_form
 from sigreg_lab.slicing import iid_directions, project, sliced_statistic
 from sigreg_lab.univariate import UnivariateTest
+from sigreg_lab.validation import at_least_float32
 
 
 class SIGReg(Regularizer):
@@ -58,7 +59,8 @@ class SIGReg(Regularizer):
             directions = iid_directions(z.shape[-1], self.num_slices, generator=generator, device=z.device)
         if not self.per_view:
             z = z.flatten(0, -2)
-        return mean_over_slices(z, self.statistic, directions)
+        # Lifted here and not left to the operation, so that bfloat16 embeddings give one value on any number of ranks.
+        return mean_over_slices(at_least_float32(z), self.statistic, directions)
 
 
 def check_num_slices(num_slices: int) -> None:
@@ -74,12 +76,12 @@ def mean_over_slices(z: Tensor, statistic: UnivariateTest, directions: Tensor) -
     embeddings; then each rank takes every W-th slice, so that the sorting is shared out.
 
     Args:
-        z: this rank's embeddings, shape (..., N, K), checked.
+        z: this rank's embeddings, shape (..., N, K).
         statistic: the univariate statistic.
         directions: shape (K, M), the same on all ranks.
     """
     if world_size() == 1:
-        return statistic.unchecked(project(z, directions)).mean()
+        return sliced_statistic(z, statistic, directions).mean()
     form = sum_form(statistic)
     if form is not None:
         with torch.autocast(device_type=z.device.type, enabled=False):
@@ -87,5 +89,5 @@ def mean_over_slices(z: Tensor, statistic: UnivariateTest, directions: Tensor) -
     samples = gather_samples(z).samples
     own = directions[:, rank() :: world_size()]
     # A rank without a slice still takes part in the backward pass of the gather.
-    total = sliced_statistic(samples, statistic, own, reduction="none").sum() if own.shape[1] else 0 * samples.sum()
+    total = sliced_statistic(samples, statistic, own, reduction="sum").sum() if own.shape[1] else 0 * samples.sum()
     return all_reduce_sum(total) / (directions.shape[1] * samples.shape[:-2].numel())
