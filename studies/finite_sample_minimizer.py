@@ -21,7 +21,7 @@ from sigreg_lab import univariate
 from sigreg_lab.experiment import Study, mean_interval
 from sigreg_lab.experiment.study import Cell, Config, Row
 from sigreg_lab.figures.tables import markdown_table
-from sigreg_lab.figures.theme import label, new_figure, palette, themed
+from sigreg_lab.figures.theme import label, log_ticks, new_figure, palette, themed
 from sigreg_lab.kernels import gaussian_grid
 from sigreg_lab.univariate import UnivariateTest
 
@@ -138,8 +138,8 @@ def figures(summary: pd.DataFrame) -> dict[str, Figure]:
         axis.errorbar(part["n"], part["minimizer"], yerr=errors, marker="o", ms=4, lw=1.2, color=colours[name])
         axis.plot([], [], marker="o", ms=4, lw=1.2, color=colours[name], label=_text(name))
     axis.axhline(1, color="0.4", lw=1, ls="--")
-    axis.set_xscale("log", base=2)
-    axis.set(xlabel="batch size N", ylabel="standard deviation that the loss wants (95% interval)")
+    log_ticks(axis, sorted(summary["n"].unique()))
+    axis.set(xlabel="batch size N", ylabel="minimising standard deviation (95% interval)")
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return {"minimizer": figure}
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from sigreg_lab.experiment import Study
 from sigreg_lab.experiment.study import Cell, Config, Row
 from sigreg_lab.figures.tables import markdown_table
-from sigreg_lab.figures.theme import new_figure, palette, themed
+from sigreg_lab.figures.theme import log_ticks, new_figure, palette, themed
 from sigreg_lab.kernels import gaussian_grid
 from sigreg_lab.univariate import EppsPulley
 
@@ -107,7 +107,7 @@ def figures(summary: pd.DataFrame) -> dict[str, Figure]:
             row = cells[cells["estimator"] == name]
             errors = [row["bias"] - row["low"], row["high"] - row["bias"]]
             axis.errorbar(row["n"] * shift, row["bias"], yerr=errors, fmt="o", ms=4, color=colours[name], label=text)
-        axis.set_xscale("log", base=2)
+        log_ticks(axis, sorted(cells["n"].unique()))
         axis.set(title=f"sd = {sd:g}", xlabel="batch size N")
     axes[0].set_ylabel("bias of d T / d sd (95% interval)")
     handles, names = axes[0].get_legend_handles_labels()

@@ -21,7 +21,7 @@ from sigreg_lab import alternatives
 from sigreg_lab.experiment import Study
 from sigreg_lab.experiment.study import Cell, Config, Row
 from sigreg_lab.figures.tables import markdown_table
-from sigreg_lab.figures.theme import label, new_figure, palette, themed
+from sigreg_lab.figures.theme import label, log_ticks, new_figure, palette, themed
 from sigreg_lab.slicing import make_directions, seeded_generator, sliced_statistic
 from sigreg_lab.slicing.infinite import infinite_slice_epps_pulley
 from sigreg_lab.univariate import EppsPulley
@@ -143,9 +143,9 @@ def figures(summary: pd.DataFrame) -> dict[str, Figure]:
                         color=colours[kind],
                         label=kind,
                     )
-                axis.set_xscale("log", base=2)
+                log_ticks(axis, sorted(part["num_slices"].unique()))
                 axis.set_yscale("log")
-            line[0].set_ylabel(f"relative error of the {quantity}\n(root mean square, 95% interval)")
+            line[0].set_ylabel(f"relative error, {quantity}\n(rms, 95% interval)")
         for axis, dim in zip(axes[0], dims, strict=True):
             axis.set_title(f"K = {dim}")
         for axis in axes[1]:

@@ -154,7 +154,7 @@ def draw(name: str, folder: Path, manifest: dict[str, Any] | None = None) -> Non
     summary = pd.read_csv(folder / "summary.csv", keep_default_na=False, na_values=["nan", ""])
     for stem, figure in study.figures(summary).items():
         # No "Software" entry: the same rows give the same file whatever matplotlib's version says of itself.
-        figure.savefig(folder / f"{stem}.png", dpi=150, metadata={"Software": None})
+        figure.savefig(folder / f"{stem}.png", dpi=150, bbox_inches="tight", metadata={"Software": None})
     manifest["files"] = {path.name: _digest(path) for path in sorted(folder.iterdir()) if path.name != "manifest.json"}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
     complaints = study.verify(summary)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: Readable names of registry keys, for axes and legends.
@@ -56,6 +57,13 @@ def new_figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def log_ticks(axis: "Axes", values: Sequence[float]) -> None:
+    """A logarithmic horizontal axis with a written tick at each of ``values``."""
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(list(values), [f"{value:g}" for value in values])
+    axis.minorticks_off()
 
 
 def palette(keys: Sequence[str]) -> dict[str, tuple[float, float, float]]:
