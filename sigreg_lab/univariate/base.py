@@ -7,7 +7,6 @@ A statistic measures how far a sample is from N(0, 1), both parameters known ("c
 
 import hashlib
 import inspect
-from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
@@ -174,20 +173,21 @@ class UnivariateTest(torch.nn.Module):
         return np.concatenate(values)
 
     def _simulated_law(self, n: int) -> MonteCarlo:
-        # Names the class, every parameter, and the code, so that a changed formula reads no law of the old one.
-        key = f"{type(self).__module__}.{self}|n={n}|{_fingerprint(type(self))}"
-        if key not in _LAWS:
+        name = f"{type(self).__module__}.{self}|n={n}"  # the class and every parameter
+        if name not in _LAWS:
             replicates = min(MOST_REPLICATES, max(LEAST_REPLICATES, SIMULATED_VALUES // n))
-            chunk = min(replicates, 4 * VALUES_PER_CHUNK // n + 1)
-            _LAWS[key] = MonteCarlo(
-                lambda rng, count: self.simulate(rng, count, n), key, replicates=replicates, seed=SEED, chunk=chunk
+            _LAWS[name] = MonteCarlo(
+                lambda rng, count: self.simulate(rng, count, n),
+                key=f"{name}|{_fingerprint(type(self))}",  # a changed formula reads no law of the old one
+                replicates=replicates,
+                seed=SEED,
+                chunk=min(replicates, 4 * VALUES_PER_CHUNK // n + 1),
             )
-        return _LAWS[key]
+        return _LAWS[name]
 
 
-@cache
 def _fingerprint(cls: type) -> str:
-    """A digest of the files that define ``cls`` and its bases here."""
+    """A digest of the files that define ``cls`` and its bases among the statistics."""
     digest = hashlib.sha256()
     for base in cls.__mro__:
         if issubclass(base, UnivariateTest):

@@ -90,12 +90,10 @@ def test_a_changed_formula_reads_no_law_of_the_old_one(tmp_path, monkeypatch):
     monkeypatch.setattr(base, "MonteCarlo", lambda simulate, key, **rest: keys.add(key))
     u.Watson()._simulated_law(20)
     base._LAWS.clear()
-    base._fingerprint.cache_clear()
     edited = tmp_path / "edited.py"
     edited.write_text("changed")
     monkeypatch.setattr(base.inspect, "getfile", lambda cls: str(edited))
     u.Watson()._simulated_law(20)
-    base._fingerprint.cache_clear()
     assert len(keys) == 2
 
 
