@@ -13,12 +13,13 @@ Both sums take one sine and cosine per sample and follow the powers of exp(i ste
 Sums are accumulated in float32 at least over blocks of samples and in float64 over blocks: the error is flat in N.
 """
 
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sigreg_lab.kernels.dispatch import implementation
+from sigreg_lab.kernels.dispatch import choose_backend, implementation
 from sigreg_lab.validation import at_least_float32
 
 
@@ -74,6 +75,11 @@ def gradient_coefficients(grad_sums: Tensor, step: float, dtype: torch.dtype) ->
     return (-t * grad_c).to(dtype), (t * grad_s).to(dtype)
 
 
+def _kernels(backend: str, x: Tensor) -> ModuleType:
+    """Chosen inside the registered operations, at run time, where ``torch.compile`` does not look."""
+    return implementation(choose_backend(backend, x.device, x.dtype))
+
+
 def _batched(x: Tensor) -> Tensor:
     """(..., N, M) as (B, N, M), a view where the strides allow it."""
     return x.reshape(-1, *x.shape[-2:]) if x.ndim != 3 else x
@@ -85,7 +91,7 @@ def _cosine_sine_sums(x: Tensor, step: float, order: int, backend: str) -> Tenso
     if x.numel() == 0:
         return x.new_zeros(shape, dtype=torch.float64)
     with torch.autocast(device_type=x.device.type, enabled=False):
-        sums = implementation(backend, x).cosine_sine_sums(_batched(x), step, order)
+        sums = _kernels(backend, x).cosine_sine_sums(_batched(x), step, order)
     return sums.transpose(0, 1).contiguous().view(shape)
 
 
@@ -99,7 +105,7 @@ def _trigonometric_polynomial(x: Tensor, step: float, a: Tensor, b: Tensor, back
     if x.numel() == 0:
         return torch.zeros_like(x, memory_format=torch.contiguous_format)
     with torch.autocast(device_type=x.device.type, enabled=False):
-        value = implementation(backend, x).trigonometric_polynomial(_batched(x), step, _batched(a), _batched(b))
+        value = _kernels(backend, x).trigonometric_polynomial(_batched(x), step, _batched(a), _batched(b))
     return value.reshape(x.shape).contiguous()
 
 

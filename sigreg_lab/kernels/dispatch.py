@@ -53,15 +53,8 @@ def available_backends(device: torch.device | str = "cpu", dtype: torch.dtype = 
     return {name: _why_not(name, kind, dtype) or "available" for name in BACKENDS[1:]}
 
 
-def implementation(backend: str, x: torch.Tensor) -> ModuleType:
-    """The module whose ``cosine_sine_sums`` and ``trigonometric_polynomial`` serve a call on ``x``.
-
-    Called inside the registered operations, at run time, where ``torch.compile`` does not look.
-    """
-    return _module(choose_backend(backend, x.device, x.dtype))
-
-
-def _module(name: str) -> ModuleType:
+def implementation(name: str) -> ModuleType:
+    """The module that holds ``cosine_sine_sums`` and ``trigonometric_polynomial`` of a backend that was chosen."""
     return import_module(f"sigreg_lab.kernels.{_MODULES[name]}")
 
 
@@ -70,7 +63,7 @@ def _why_not(backend: str, kind: str, dtype: torch.dtype) -> str:
     if backend == "cpu":
         if kind != "cpu":
             return "its kernels read CPU memory only"
-        return _module("cpu").why_unavailable(dtype)
+        return implementation("cpu").why_unavailable(dtype)
     if backend == "triton":
         if dtype == torch.float64:
             return "its kernels compute in float32"

@@ -72,7 +72,6 @@ def sliced_epps_pulley(
     """
     check_grid(t_max, n_points)
     _check(x, directions, target, weight, n_points)
-    choose_backend(backend, x.device, at_least_float32(x[:0]).dtype)  # a wrong choice fails here, not inside
     step = t_max / (n_points - 1)
     if directions.requires_grad:
         return _separately(x, directions, step, target, weight, backend)
@@ -153,8 +152,9 @@ def _sliced_epps_pulley(
 
             value, gradient = fused(batched, directions, step, target, weight, with_gradient)
         else:
+            batched, kernels = batched.to(dtype), implementation(chosen)
             value, gradient = _by_blocks_of_slices(
-                batched.to(dtype), directions.to(dtype), step, target, weight, with_gradient, implementation(chosen, x)
+                batched, directions.to(dtype), step, target, weight, with_gradient, kernels
             )
     gradient = gradient.to(_gradient_dtype(x))
     return value.to(dtype).view(x.shape[:-2]), gradient.view(x.shape) if with_gradient else gradient

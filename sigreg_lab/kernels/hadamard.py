@@ -43,7 +43,6 @@ def hd3_project(x: Tensor, signs: Tensor, num_slices: int | None = None, *, back
     if backend == "compile":
         raise ValueError("backend 'compile' has no Hadamard transform; use 'auto', 'eager', 'cpu' or 'triton'")
     x = at_least_float32(x)
-    choose_backend(backend, x.device, x.dtype)
     dim, n = x.shape[-1], signs.shape[-1]
     signs = signs.to(x.dtype)
     projections = _Hadamard.apply(x, signs, num_slices, False, backend)
