@@ -73,7 +73,7 @@ _FLOAT32 = {"epps_pulley": 1e-6, "anderson_darling": 1e-6, "extended_jarque_bera
 
 
 @every
-@pytest.mark.parametrize("n", [20, 100])
+@pytest.mark.parametrize("n", [20, 100, 1023])
 def test_float32_is_close_to_float64(statistic, n):
     x = _sample(n, 8, seed=2, dtype=torch.float32)
     rtol = _FLOAT32.get(statistic.name, 1e-5) if statistic in DEFAULTS.values() else 1e-5
