@@ -77,8 +77,38 @@ def test_finite_in_2048_dimensions(name, condition):
     assert all(result.isfinite().all() for result in results)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_gradient_is_not_lost_when_nearly_collapsed(name):
-    """Near collapse the gradient is alive, if the regulariser answers to scale or angle at all."""
-    _, weight, _ = value_and_gradients(build(name), layer(32, scale=1e-2, bias=1.0), features())
-    assert float(weight.norm()) > 0
+#: How the pull outwards behaves as the scale of the embeddings goes to 0: it vanishes with it, or it stays.
+PULL = {
+    "sigreg-ep": "vanishes",
+    "sigreg-ep-unbiased": "vanishes",
+    "sigreg-ep-infinite": "vanishes",
+    "bhep": "vanishes",
+    "vicreg": "vanishes",  # below the root of eps = 1e-4
+    "covariance-identity": "vanishes",
+    "sigreg-ad": "stays",
+    "sigreg-cvm": "stays",
+    "sigreg-watson": "stays",
+    "sigreg-mean-std": "stays",
+    "sliced-wasserstein": "stays",
+}
+
+
+def pull(name: str, scale: float, shape: tuple[int, ...] = (1, 64, 4)) -> float:
+    """The descent direction's component along the embeddings, which are at ``scale`` times a normal sample."""
+    normal = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    z = (scale * normal).requires_grad_()
+    (gradient,) = torch.autograd.grad(build(name)(z, seeded_generator(0)), z)
+    return -float((gradient * normal).sum())
+
+
+@pytest.mark.parametrize("name", PULL)
+def test_pull_out_of_collapse(name):
+    near, nearer = pull(name, 1e-4), pull(name, 1e-5)
+    assert near > 0
+    assert nearer / near == pytest.approx(0.1 if PULL[name] == "vanishes" else 1.0, rel=0.05)
+
+
+def test_visreg_pulls_inwards_at_very_small_scale():
+    """With sigma held fixed, W((z - mu) / sigma) falls as z shrinks: 1/sigma (1 - mean p q) inwards against 1 - sigma."""
+    assert pull("visreg", 0.1, (1, 256, 16)) > 0
+    assert pull("visreg", 0.01, (1, 256, 16)) < 0
