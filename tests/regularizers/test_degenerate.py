@@ -109,6 +109,6 @@ def test_pull_out_of_collapse(name):
 
 
 def test_visreg_pulls_inwards_at_very_small_scale():
-    """With sigma held fixed, W((z - mu) / sigma) falls as z shrinks: 1/sigma (1 - mean p q) inwards against 1 - sigma."""
+    """The shape term with sigma held fixed pulls inwards like 1/sigma, the scale term outwards like 1 - sigma."""
     assert pull("visreg", 0.1, (1, 256, 16)) > 0
     assert pull("visreg", 0.01, (1, 256, 16)) < 0
