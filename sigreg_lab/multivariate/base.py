@@ -9,6 +9,9 @@ so that it measures the distance to *any* normal law (the classical tests of nor
 through inner products alone, so any square root of S gives the same number.
 """
 
+import hashlib
+import inspect
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -17,6 +20,7 @@ from torch import Tensor
 
 from sigreg_lab.nulls import MonteCarlo, NullLaw
 from sigreg_lab.nulls.law import Array
+from sigreg_lab.slicing import directions, estimators, infinite, pairwise
 from sigreg_lab.univariate.base import METHODS, SEED, Method, TestResult
 from sigreg_lab.validation import at_least_float32, check_sample
 
@@ -159,7 +163,7 @@ class MultivariateTest(torch.nn.Module):
         size = n if self.limit_at is None else min(n, max(self.limit_at, 8 * dim))
         replicates = int(SIMULATED_OPERATIONS / self._operations(size, dim))
         replicates = min(MOST_REPLICATES, max(LEAST_REPLICATES, replicates))
-        key = f"{type(self).__module__}.{self}|n={size}|dim={dim}"
+        key = f"{type(self).__module__}.{self}|n={size}|dim={dim}|{fingerprint(self)}"
         return simulated_law(
             lambda rng, count: self.simulate(rng, count, size, dim), key, replicates, max(1, 200_000 // (size * dim))
         )
@@ -174,6 +178,15 @@ def simulated_law(simulate, key: str, replicates: int, chunk: int) -> MonteCarlo
     if key not in _LAWS:
         _LAWS[key] = MonteCarlo(simulate, key, replicates=replicates, seed=SEED, chunk=min(chunk, replicates))
     return _LAWS[key]
+
+
+def fingerprint(*modules: torch.nn.Module) -> str:
+    """A digest of the code of these statistics and of the slices: a changed formula reads no law of the old one."""
+    files = {Path(file) for file in (pairwise.__file__, infinite.__file__, estimators.__file__, directions.__file__)}
+    for module in modules:
+        package = __name__.split(".")[0]
+        files |= {Path(inspect.getfile(c)) for c in type(module).__mro__ if c.__module__.split(".")[0] == package}
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()[:16]
 
 
 def whiten(x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sigreg_lab.multivariate.base import simulated_law
+from sigreg_lab.multivariate.base import fingerprint, simulated_law
 from sigreg_lab.nulls import MonteCarlo, NullLaw
 from sigreg_lab.nulls.law import Array
 from sigreg_lab.slicing import make_directions, seeded_generator, sliced_statistic
@@ -150,6 +150,7 @@ class SlicingUnivariateTest(torch.nn.Module):
             cost = n * self.num_slices * (0.2 * dim + 50.0)
             replicates = int(min(MOST_REPLICATES, max(LEAST_REPLICATES, SIMULATED_OPERATIONS / cost)))
         key = f"{type(self).__module__}.{self}|n={n}|dim={dim}|replicates={replicates}"
+        key += f"|{fingerprint(self, self.univariate_test)}"
         if self.injected is not None:
             content = self.injected.detach().double().cpu().contiguous().numpy().tobytes()
             key += f"|directions={hashlib.sha256(content).hexdigest()}"
