@@ -1,4 +1,4 @@
-"""The command line: ``sigreg-lab study | pretrain``."""
+"""The command line: ``sigreg-lab study | pretrain | probe``."""
 
 import sys
 from pathlib import Path
@@ -105,34 +105,69 @@ def publish_command(
 
 @app.command("pretrain")
 def pretrain_command(
-    data: Annotated[str, typer.Option(help="A data set's name.")] = "digits",
+    data: Annotated[
+        str | None, typer.Option(help="digits, a data set's name, or the path of an image folder or parquet file.")
+    ] = None,
     regularizer: Annotated[str, typer.Option(help="A regulariser's name.")] = "sigreg-ep",
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    recipe: Annotated[str | None, typer.Option(help="Named settings; by the data if not given.")] = None,
     settings: Set = None,
     out: Out = RUNS / "pretrain",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's checkpoint.")] = False,
+    max_minutes: Annotated[float, typer.Option(help="Stop after that time, to go on with --resume; 0: never.")] = 0.0,
+    wandb: Annotated[str, typer.Option(help="Report to this project of W&B too.")] = "",
 ) -> None:
-    """Pretrain one encoder, then fit probes on its frozen embeddings."""
+    """Pretrain one encoder, then fit probes on its frozen embeddings. Under torchrun, on many devices."""
     from rich.console import Console
     from rich.progress import Progress
 
-    from sigreg_lab.pretrain.run import configure, run
+    from sigreg_lab.pretrain.run import configure, outside_line, run
 
-    config = configure(data, regularizer, seed, settings or ())
+    config = configure(data, regularizer, seed, settings or (), recipe)
     progress = Progress(console=Console(stderr=True))
-    task = progress.add_task(f"{data} {regularizer}", total=config.steps)
+    task = progress.add_task(f"{Path(config.data).name} {regularizer}", total=None)
 
-    def on_step(step: int, terms: dict[str, float]) -> None:
+    def on_step(step: int, values: dict[str, float]) -> None:
         progress.start()  # not before the config has proved good; idempotent
-        progress.update(task, completed=step + 1)
+        progress.update(task, completed=step + 1, total=int(values["steps"]))
 
     try:
-        folder, row = run(config, out, on_step)
+        folder, row = run(config, out, on_step, resume=resume, max_minutes=max_minutes, wandb=wandb)
     finally:
         if progress.live.is_started:
             progress.stop()
+    if not row:
+        return  # another process of torchrun reports
+    print(outside_line(row))
+    if len(row) == 1:
+        print(f"Stopped after {max_minutes:g} minutes: {folder}; run the same command with --resume to go on")
+        return
+    _print_row(row)
+    print(f"Results: {folder} (row.csv, history.csv, config.json, manifest.json, checkpoint.pt, views.png)")
+
+
+@app.command("probe")
+def probe_command(
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoint.pt of a pretraining run, or the run's folder.")],
+    data: Annotated[str | None, typer.Option(help="Data to probe on; that of the run if not given.")] = None,
+    epochs: Annotated[int, typer.Option(help="Epochs of the linear probe.")] = 100,
+    draws: Annotated[int, typer.Option(help="Training sets of each few-shot probe.")] = 5,
+    finetune_epochs: Annotated[int, typer.Option(help="Epochs of full fine-tuning; 0 leaves it out.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Probe a checkpoint: linear, nearest neighbours, few labels, at backbone and projector."""
+    from sigreg_lab.pretrain.run import run_probes, summary
+
+    folder, rows = run_probes(
+        checkpoint, data, epochs=epochs, draws=draws, finetune_epochs=finetune_epochs, device=device
+    )
+    _print_row(summary(rows))
+    print(f"Results: {folder} (probes.csv, probes.json)")
+
+
+def _print_row(row: dict[str, float]) -> None:
     for key, value in row.items():
-        print(f"{key:28} {value:.4f}")
-    print(f"Results: {folder} (row.csv, history.csv, config.json, manifest.json)")
+        print(f"{key:36} {value:.4f}")
 
 
 def _names(folder: Path, pattern: str) -> str:
@@ -143,7 +178,7 @@ def main() -> None:
     """Run the command line; what the user can mend ends in one line and exit code 2."""
     try:
         app()
-    except (StudyError, ValueError, FloatingPointError) as error:
+    except (StudyError, ValueError, FloatingPointError, MemoryError) as error:
         print(f"sigreg-lab: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:

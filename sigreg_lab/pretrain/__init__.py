@@ -1,17 +1,22 @@
 """LeJEPA pretraining: data, views, model, loop, probes."""
 
+from sigreg_lab.pretrain.config import RECIPES, PretrainConfig, configure
 from sigreg_lab.pretrain.data import Images, Splits, load_data
-from sigreg_lab.pretrain.loop import PretrainConfig, PretrainResult, pretrain
-from sigreg_lab.pretrain.probes import evaluate, few_shot_accuracy, linear_accuracy
+from sigreg_lab.pretrain.loop import PretrainResult, pretrain
+from sigreg_lab.pretrain.probes import evaluate, few_shot_accuracy, knn_accuracy, linear_accuracy, probe
 
 __all__ = [
+    "RECIPES",
     "Images",
     "PretrainConfig",
     "PretrainResult",
     "Splits",
+    "configure",
     "evaluate",
     "few_shot_accuracy",
+    "knn_accuracy",
     "linear_accuracy",
     "load_data",
     "pretrain",
+    "probe",
 ]

@@ -1,137 +1,480 @@
-"""One LeJEPA pretraining run, from config to trained encoder."""
+"""One LeJEPA pretraining run, from config to trained encoder.
 
+A step: rows -> images on the device -> views -> encoder -> projections z -> loss(z) -> dL/dz -> encoder's gradient.
+
+The loss is no sum over samples, so a batch cannot be cut into parts whose losses are added. With ``accumulate`` parts
+the projections of all parts are made first, without a graph; dL/dz is that of the whole batch; then each part runs
+again, with the same random numbers, and receives its rows of dL/dz (gradient caching, Gao et al. 2021,
+arXiv:2101.06983). It costs one more forward pass. Only batch normalisation sees parts instead of the whole batch.
+
+Every random number depends on (seed, purpose, step) alone, so a run that goes on from a checkpoint is the run that was
+never stopped: bit for bit on a CPU; on a GPU up to the order of its atomic additions.
+"""
+
+import contextlib
+import copy
 import dataclasses
 import math
-from collections.abc import Callable
+import os
+import resource
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
-from sigreg_lab.pretrain.data import Splits, load_data
-from sigreg_lab.pretrain.models import Encoder, make_backbone
-from sigreg_lab.pretrain.views import ViewConfig, make_views
+from sigreg_lab.diagnostics import effective_rank
+from sigreg_lab.distributed import mean_over_samples
+from sigreg_lab.pretrain.checkpoint import check_same_run, load_checkpoint, load_weights, save_checkpoint
+from sigreg_lab.pretrain.config import PretrainConfig, as_dict
+from sigreg_lab.pretrain.crops import make_crops
+from sigreg_lab.pretrain.curves import Curves, Stopwatch, outside_share
+from sigreg_lab.pretrain.data import Images, Splits, Stream, as_float, load_data
+from sigreg_lab.pretrain.models import BACKBONES, Encoder, Features, build_encoder
+from sigreg_lab.pretrain.views import make_views
 from sigreg_lab.regularizers import LeJEPALoss, LeJEPATerms, make_regularizer
 from sigreg_lab.slicing import seeded_generator
 
-# What a stream of random numbers is for; part of its seed.
-_WEIGHTS, _ORDER, _VIEWS, _SLICES = range(4)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PretrainConfig:
-    """All knobs of a run; saved with its result."""
-
-    data: str = "digits"
-    regularizer: str = "sigreg-ep"
-    seed: int = 0
-
-    # Loss. ``dimensions="mean"`` is the scale on which the paper's lambda = 0.05 is meant (its Algorithm 2).
-    lam: float = 0.05
-    num_slices: int = 256
-    form: str = "convex"
-    prediction: str = "centroid"
-    dimensions: str = "mean"
-
-    # Model
-    backbone: str = "small-conv"
-    embedding_dim: int = 128
-    projector: tuple[int, ...] = (256, 32)
-
-    # Optimisation: AdamW, linear warm-up, cosine to lr / 1000.
-    steps: int = 300
-    batch_size: int = 256
-    num_views: int = 4
-    lr: float = 2e-3
-    weight_decay: float = 5e-2
-    warmup: float = 0.1
-    precision: str = "32-true"
-
-    # Views
-    views: ViewConfig = dataclasses.field(default_factory=ViewConfig)
+# What a stream of random numbers is for; part of its seed. Weights are drawn in models.build_encoder.
+_WEIGHTS, _ORDER, _VIEWS, _SLICES, _DROPOUT, _PROBE = range(6)
+AUGMENTS = ("affine", "crops")
+CHECKPOINT = "checkpoint.pt"
+_PIXELS_AT_ONCE = 2**24  # in evaluation: 341 images of 128 px
+_ONLINE_LR, _ONLINE_DECAY, _ONLINE_IMAGES = 1e-3, 1e-7, 2048  # the probe of the official minimal run
 
 
 @dataclasses.dataclass(frozen=True)
 class PretrainResult:
-    """A trained encoder, in evaluation mode, and its loss terms at every step."""
+    """A trained encoder, in evaluation mode, and its loss terms at every step that was logged.
+
+    Attributes:
+        encoder: backbone and projector.
+        data: what it was trained on.
+        history: the logged numbers.
+        config: the run, with steps and batch size as they were.
+        finished: False if the run stopped for ``max_minutes``.
+        seconds: time of each part of the steps, this process's.
+    """
 
     encoder: Encoder
     data: Splits
     history: list[dict[str, float]]
+    config: PretrainConfig = dataclasses.field(default_factory=PretrainConfig)
+    finished: bool = True
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @torch.no_grad()
     def embed(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings (N, D) and projections (N, K) of images, float32 on the CPU."""
         device = next(self.encoder.parameters()).device
-        embedding, projection = self.encoder(pixels.to(device))
-        return embedding.float().cpu(), projection.float().cpu()
+        parts = [self.encoder(as_float(part.to(device)))[:2] for part in _portions(pixels)]
+        embedding, projection = zip(*parts, strict=True)
+        return torch.cat(embedding).float().cpu(), torch.cat(projection).float().cpu()
+
+    @torch.no_grad()
+    def features(self, images: Images) -> tuple[Features, Tensor]:
+        """What probes see of images, float32 on the encoder's device, and the labels."""
+        device = next(self.encoder.parameters()).device
+        found, labels = [], []
+        dtype = torch.bfloat16 if device.type == "cuda" and "bf16" in resolved_precision(self.config, device) else None
+        for rows in _portions(torch.arange(len(images.pixels)), math.prod(images.pixels.shape[1:])):
+            pixels, own = images.take(rows, device)
+            with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+                found.append(self.encoder.features(pixels))
+            labels.append(own)
+        return Features(*(torch.cat(parts).float() for parts in zip(*found, strict=True))), torch.cat(labels)
 
 
 def pretrain(
     config: PretrainConfig,
     data: Splits | None = None,
     on_step: Callable[[int, dict[str, float]], None] | None = None,
+    *,
+    folder: Path | None = None,
+    resume: bool = False,
+    max_minutes: float = 0.0,
+    wandb: str = "",
 ) -> PretrainResult:
     """Pretrain an encoder without labels.
 
     Args:
         config: the run.
         data: used instead of loading ``config.data``.
-        on_step: called after each step with its number and its loss terms.
+        on_step: called after each logged step with its number and its loss terms.
+        folder: where checkpoint and curves go; None: nowhere.
+        resume: go on from the folder's checkpoint if there is one.
+        max_minutes: stop after that time, with a checkpoint to go on from; 0: never.
+        wandb: project in W&B; empty: none.
 
     Raises:
-        ValueError: an unknown data set, backbone, regulariser or option, or a batch larger than the data.
-        FloatingPointError: the loss is not finite; the message names the step.
+        ValueError: an unknown data set, backbone, regulariser or option, a batch larger than the data, a device or
+            precision that is not there, or the checkpoint of another run.
+        FloatingPointError: the loss is not finite; the message names the step, the batch and the last good checkpoint.
+        MemoryError: the device's memory is too small.
     """
-    data = data if data is not None else load_data(config.data)
-    if not 2 <= config.batch_size <= len(data.train.pixels):
-        raise ValueError(f"batch_size must lie in 2 .. {len(data.train.pixels)}, got {config.batch_size}")
-    fabric = Fabric(accelerator="auto", devices=1, precision=config.precision)  # type: ignore[arg-type]
-    loss_fn = LeJEPALoss(
+    data = data if data is not None else load_data(config.data, config.image_size, config.memory_gib)
+    config = resolved(config, len(data.train.pixels))
+    loss_fn = make_loss(config)
+    fabric = make_fabric(config)
+    began = time.monotonic()
+    try:
+        run = _Run(config, data, fabric, loss_fn)
+        start = run.restore(folder / CHECKPOINT) if resume and folder and (folder / CHECKPOINT).is_file() else 0
+        curves = Curves(folder if fabric.is_global_zero else None, start, wandb, as_dict(config))
+        finished = _train(run, curves, start, on_step, folder, began + 60 * max_minutes if max_minutes else math.inf)
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "not enough memory" not in str(error):
+            raise
+        raise MemoryError(
+            f"out of memory on {fabric.device} at batch_size={config.batch_size}, accumulate={config.accumulate}; "
+            f"raise accumulate (the loss stays that of the whole batch), or lower batch_size or the views"
+        ) from error
+    run.encoder.eval()
+    history = [{key: value for key, value in row.items() if key != "step"} for row in curves.rows]
+    return PretrainResult(run.encoder, data, history, config, finished, run.watch.seconds)
+
+
+def _train(
+    run: "_Run",
+    curves: Curves,
+    start: int,
+    on_step: Callable[[int, dict[str, float]], None] | None,
+    folder: Path | None,
+    deadline: float,
+) -> bool:
+    """The loop; whether it came to its end."""
+    config, fabric, watch = run.config, run.fabric, run.watch
+    path = folder / CHECKPOINT if folder else None
+    saved, saved_at = (start, time.monotonic()) if start else (None, time.monotonic())
+    unread: list[tuple[int, Tensor, LeJEPATerms]] = []  # losses not looked at yet: looking waits for the GPU
+    since, images_since = time.monotonic(), 0
+    last = start
+    try:
+        with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
+            watch.start()
+            for step, (rows, pixels, labels) in enumerate(run.batches(start), start):
+                watch.lap("data")
+                diagnose = bool(config.diagnose_every) and step % config.diagnose_every == 0
+                terms, extra = run.step(step, pixels, labels, diagnose)
+                unread.append((step, rows, terms))
+                last, images_since = step + 1, images_since + config.batch_size
+                due = step % config.log_every == 0 or diagnose or last == config.steps
+                if due:
+                    _check_finite(unread, saved, path)
+                    unread.clear()
+                    recent, now = watch.read(), time.monotonic()
+                    values = {name: float(value.detach()) for name, value in terms._asdict().items()} | extra
+                    values |= {
+                        "lr": config.lr * lr_factor(step, config),
+                        "images_per_second": images_since / (now - since),
+                    }
+                    values |= {"outside_share": outside_share(recent), "memory_gib": memory_gib(fabric.device)}
+                    since, images_since = now, 0
+                    curves.add(step, values)
+                    if on_step is not None:
+                        on_step(step, {**values, "steps": config.steps})
+                    stop = time.monotonic() > deadline
+                    stop = fabric.broadcast(stop) if fabric.world_size > 1 else stop
+                    if stop and last < config.steps:
+                        break
+                    if path and time.monotonic() - saved_at >= 60 * config.checkpoint_minutes:
+                        run.save(path, last, curves)
+                        saved, saved_at = last, time.monotonic()
+                    watch.start()
+    finally:
+        curves.close()
+    if path and not (saved == last and last == start):
+        run.save(path, last, curves)
+    return last >= config.steps
+
+
+class _Run:
+    """What a run is made of: model, optimiser, loss, data; its step, and its state."""
+
+    def __init__(self, config: PretrainConfig, data: Splits, fabric: Fabric, loss_fn: LeJEPALoss) -> None:
+        self.config, self.fabric, self.loss_fn = config, fabric, loss_fn
+        self.train = data.train.to(fabric.device)
+        self.validation = data.validation
+        self.watch = Stopwatch(fabric.device)
+        example, _ = data.train.take(torch.arange(1))
+        encoder = build_encoder(config, example).to(fabric.device)
+        if fabric.world_size > 1 and fabric.device.type == "cuda":
+            encoder = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
+        self.encoder: Encoder = encoder
+        self.average = copy.deepcopy(encoder).requires_grad_(False) if config.swa else None
+        self.optimizer = torch.optim.AdamW(encoder.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        network: Any = torch.compile(encoder) if config.compile else encoder
+        self.model, self._optimizer = fabric.setup(network, self.optimizer)
+        self.views = list(_view_counts(config))
+        self.probe: nn.Module | None = None
+        if config.online_probe and data.num_classes:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seeded_generator(config.seed, _PROBE).initial_seed())
+                dim = encoder.embedding_dim
+                probe = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, data.num_classes)).to(fabric.device)
+            self.probe = probe
+            self.probe_optimizer = torch.optim.AdamW(probe.parameters(), lr=_ONLINE_LR, weight_decay=_ONLINE_DECAY)
+            self._probe, self._probe_optimizer = fabric.setup(probe, self.probe_optimizer)
+
+    def batches(self, start: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Rows of this rank, their pixels and labels on the device, from step ``start`` on; a stream reads ahead."""
+        order = Batches(len(self.train.pixels), self.config.batch_size, self.config.seed, start)
+        device, rank, world = self.fabric.device, self.fabric.global_rank, self.fabric.world_size
+        every = (next(order)[rank::world] for _ in range(start, self.config.steps))
+        if not isinstance(self.train.pixels, Stream):
+            for rows in every:
+                yield rows, *self.train.take(rows, device)
+            return
+        ahead: deque[tuple[Tensor, Future[tuple[Tensor, Tensor]]]] = deque()
+        with ThreadPoolExecutor(1) as pool:
+            for rows in every:
+                ahead.append((rows, pool.submit(self.train.take, rows, device)))
+                if len(ahead) > 2:
+                    first, future = ahead.popleft()
+                    yield first, *future.result()
+            while ahead:
+                first, future = ahead.popleft()
+                yield first, *future.result()
+
+    def step(self, step: int, pixels: Tensor, labels: Tensor, diagnose: bool) -> tuple[LeJEPATerms, dict[str, float]]:
+        """One step of the optimiser; its loss terms, and diagnostics if they are due."""
+        config, fabric = self.config, self.fabric
+        views = self.augment(pixels, step)
+        self.watch.lap("views")
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.lr * lr_factor(step, config)
+        self._optimizer.zero_grad()
+        parts = torch.arange(len(pixels), device=pixels.device).chunk(config.accumulate)
+        if len(parts) == 1:
+            graph, embedding = self._outputs(views, step, 0)
+            outputs = graph.detach()
+        else:
+            with torch.no_grad(), _kept_buffers(self.encoder):
+                outputs = torch.cat([self._outputs(_part(views, p), step, i)[0] for i, p in enumerate(parts)], 1)
+        centre = self._average_centre(views)
+        self.watch.lap("network")
+
+        outputs.requires_grad_()
+        terms = self._loss(outputs, centre, step)
+        (gradient,) = torch.autograd.grad(terms.total, outputs, retain_graph=diagnose)
+        extra = self._gradient_norms(terms, outputs) if diagnose else {}
+        self.watch.lap("loss")
+
+        if len(parts) == 1:
+            fabric.backward(graph, gradient)
+        else:
+            embeddings = []
+            for i, part in enumerate(parts):
+                with fabric.no_backward_sync(self.model, enabled=i < len(parts) - 1):
+                    graph, own = self._outputs(_part(views, part), step, i)
+                    fabric.backward(graph, gradient[:, part])
+                embeddings.append(own.detach())
+            embedding = torch.cat(embeddings, 1)
+        if diagnose:
+            extra["gradient_norm"] = _norm(p.grad for p in self.encoder.parameters() if p.grad is not None)
+        self._optimizer.step()
+        if self.average is not None:
+            _update_average(self.average, self.encoder, config.swa if step else 0.0)
+        self.watch.lap("network")
+        if self.probe is not None:
+            extra |= self._probe_step(embedding.detach()[: self.views[0]], labels, diagnose)
+            self.watch.lap("probe")
+        if diagnose:
+            extra["embedding_rank"] = float(effective_rank(embedding[0].detach().float()))
+            extra["projection_rank"] = float(effective_rank(outputs[0].detach().float()))
+            self.watch.lap("diagnostics")
+        return terms, extra
+
+    def augment(self, pixels: Tensor, step: int) -> list[Tensor]:
+        """Views of a batch: groups (V, N, C, H, W), the global views first."""
+        rank = (self.fabric.global_rank,) if self.fabric.global_rank else ()
+        generator = seeded_generator(self.config.seed, _VIEWS, step, *rank, device=pixels.device)
+        if self.config.augment == "crops":
+            return make_crops(pixels, generator, self.config.crops)
+        return [make_views(pixels, self.config.num_views, generator, self.config.views)]
+
+    def _outputs(self, views: list[Tensor], step: int, part: int) -> tuple[Tensor, Tensor]:
+        """Projections (V, N, K), with a predictor its predictions beside them (V, N, 2K); and embeddings (V, N, D)."""
+        torch.manual_seed(
+            seeded_generator(self.config.seed, _DROPOUT, step, part, self.fabric.global_rank).initial_seed()
+        )
+        embedding, *rest = self.model(*(group.flatten(0, 1) for group in views))
+        shape = (sum(len(group) for group in views), views[0].shape[1])
+        return torch.cat(rest, -1).unflatten(0, shape), embedding.unflatten(0, shape)
+
+    def _average_centre(self, views: list[Tensor]) -> Tensor | None:
+        """The averaged encoder's mean projection of the global views, shape (N, K); None without one."""
+        if self.average is None:
+            return None
+        with torch.no_grad(), self.fabric.autocast():
+            projection = self.average(views[0].flatten(0, 1))[1]
+        return projection.float().unflatten(0, views[0].shape[:2]).mean(0)
+
+    def _loss(self, outputs: Tensor, centre: Tensor | None, step: int) -> LeJEPATerms:
+        config, generator = self.config, seeded_generator(self.config.seed, _SLICES, step)
+        try:
+            if config.predictor == 0 and centre is None:
+                return self.loss_fn(outputs, generator)
+            z, predicted = outputs.chunk(2, -1) if config.predictor else (outputs, outputs)
+            target = centre if centre is not None else z[: self.views[0]].mean(0)
+            per_sample = mean_over_samples((predicted - target).square().mean(0))
+            pred = per_sample.sum() if config.dimensions == "sum" else per_sample.mean()
+            regularizer = self.loss_fn.regularizer
+            reg = regularizer(z, generator) if regularizer is not None else torch.zeros_like(pred)
+            lam = config.lam if regularizer is not None else 0.0
+            return LeJEPATerms((1 - lam if config.form == "convex" else 1.0) * pred + lam * reg, pred, reg)
+        except ValueError:
+            if torch.isfinite(outputs).all():
+                raise
+            nan = outputs.sum() * float("nan")
+            return LeJEPATerms(nan, nan, nan)
+
+    def _gradient_norms(self, terms: LeJEPATerms, outputs: Tensor) -> dict[str, float]:
+        """Norms of both terms' gradients at the projections, before lambda weighs them."""
+        norms = {}
+        for name in ("prediction", "regularizer"):
+            value = getattr(terms, name)
+            if value.requires_grad:
+                (gradient,) = torch.autograd.grad(value, outputs, retain_graph=True)
+                norms[f"gradient_norm_{name}"] = float(gradient.norm())
+        return norms
+
+    def _probe_step(self, embedding: Tensor, labels: Tensor, diagnose: bool) -> dict[str, float]:
+        """One step of the online probe on the global views' embeddings; its validation accuracy if it is due."""
+        assert self.probe is not None
+        self._probe_optimizer.zero_grad()
+        logits = self._probe(embedding.flatten(0, 1))
+        loss = nn.functional.cross_entropy(logits, labels.repeat(len(embedding)))
+        self.fabric.backward(loss)
+        self._probe_optimizer.step()
+        if not diagnose:
+            return {}
+        self.encoder.eval()
+        correct = total = 0
+        with torch.no_grad(), self.fabric.autocast():
+            rows = torch.arange(len(self.validation.pixels))[:_ONLINE_IMAGES]
+            for part in _portions(rows, math.prod(self.validation.pixels.shape[1:])):
+                pixels, truth = self.validation.take(part, self.fabric.device)
+                correct += int((self.probe(self.encoder(pixels)[0]).argmax(1) == truth).sum())
+                total += len(truth)
+        self.encoder.train()
+        return {"probe_loss": float(loss.detach()), "probe_accuracy": correct / max(1, total)}
+
+    def _state(self) -> dict[str, Any]:
+        held: dict[str, Any] = {"encoder": self.encoder, "optimizer": self.optimizer}
+        if self.average is not None:
+            held["average"] = self.average
+        if self.probe is not None:
+            held |= {"probe": self.probe, "probe_optimizer": self.probe_optimizer}
+        return held
+
+    def save(self, path: Path, step: int, curves: Curves) -> None:
+        """Write the checkpoint of a run that has made ``step`` steps; the curves first, so that none is missing."""
+        if self.fabric.is_global_zero:
+            curves.flush()
+            state = {name: part.state_dict() for name, part in self._state().items()}
+            shape = list(self.train.pixels.shape[1:])
+            save_checkpoint(path, {"step": step, "config": as_dict(self.config), "image_shape": shape, **state})
+
+    def restore(self, path: Path) -> int:
+        """Load a checkpoint; the number of steps it has made."""
+        state = load_checkpoint(path)
+        check_same_run(state["config"], self.config)
+        for name, part in self._state().items():
+            if isinstance(part, nn.Module):
+                load_weights(part, state[name], self.config.backbone)
+            else:
+                part.load_state_dict(state[name])
+        return int(state["step"])
+
+
+def resolved(config: PretrainConfig, num_images: int) -> PretrainConfig:
+    """The config with epochs turned into steps.
+
+    Raises:
+        ValueError: an option that is out of range or unknown.
+    """
+    if not 2 <= config.batch_size <= num_images:
+        raise ValueError(f"batch_size must lie in 2 .. {num_images}, got {config.batch_size}")
+    if config.augment not in AUGMENTS:
+        raise ValueError(f"augment must be one of {', '.join(AUGMENTS)}, got {config.augment!r}")
+    if not 1 <= config.accumulate <= config.batch_size // 2:
+        raise ValueError(
+            f"accumulate must lie in 1 .. {config.batch_size // 2} (half the batch), got {config.accumulate}"
+        )
+    if config.log_every < 1:
+        raise ValueError(f"log_every must be at least 1, got {config.log_every}")
+    if not 0 <= config.swa < 1:
+        raise ValueError(f"swa must lie in 0 .. 1 (a decay, 1 excluded), got {config.swa}")
+    if config.augment == "crops" and config.crops.local_views and config.backbone in BACKBONES:
+        raise ValueError(f"backbone {config.backbone} takes one size only: set crops.local_views=0")
+    if config.epochs:
+        steps = max(1, round(config.epochs * (num_images // config.batch_size)))
+        return dataclasses.replace(config, steps=steps, epochs=0.0)
+    return config
+
+
+def make_loss(config: PretrainConfig) -> LeJEPALoss:
+    """The run's loss; the regulariser gets ``num_slices`` if it takes slices."""
+    return LeJEPALoss(
         make_regularizer(config.regularizer, num_slices=config.num_slices),
         config.lam,
         form=config.form,  # type: ignore[arg-type]
         prediction=config.prediction,  # type: ignore[arg-type]
         dimensions=config.dimensions,  # type: ignore[arg-type]
+        global_views=_view_counts(config)[0] if config.augment == "crops" else None,
     )
-    pixels = data.train.pixels.to(fabric.device)
-    encoder = build_encoder(config, pixels)
-    optimizer = torch.optim.AdamW(encoder.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(step, config))
-    model, optimizer = fabric.setup(encoder, optimizer)
 
-    order = Batches(len(pixels), config.batch_size, config.seed)
-    history: list[dict[str, float]] = []
-    for step in range(config.steps):
-        batch = pixels[next(order).to(fabric.device)]
-        views = make_views(
-            batch, config.num_views, seeded_generator(config.seed, _VIEWS, step, device=fabric.device), config.views
+
+def _view_counts(config: PretrainConfig) -> tuple[int, int]:
+    """Numbers of global and of local views."""
+    return (config.crops.global_views, config.crops.local_views) if config.augment == "crops" else (config.num_views, 0)
+
+
+def make_fabric(config: PretrainConfig) -> Fabric:
+    """Device, precision, processes: those of ``torchrun`` if it started us, else one.
+
+    Raises:
+        ValueError: an unknown device or precision, or one that this machine lacks.
+    """
+    if config.device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device must be one of auto, cpu, cuda, got {config.device!r}")
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device=cuda, but PyTorch sees no CUDA GPU here; use device=auto or device=cpu")
+    kind = "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
+    precision: Any = resolved_precision(config, torch.device(kind))
+    world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if kind == "cuda" and local > torch.cuda.device_count():
+        raise ValueError(
+            f"{local} processes on {torch.cuda.device_count()} GPU(s); start torchrun with --nproc-per-node of that"
         )
-        _, projection = model(views.flatten(0, 1))
-        terms = loss_fn(projection.unflatten(0, views.shape[:2]), seeded_generator(config.seed, _SLICES, step))
-        if not torch.isfinite(terms.total):
-            raise FloatingPointError(f"the loss is {terms.total.item()} at step {step}; lower lr or lam")
-        optimizer.zero_grad()
-        fabric.backward(terms.total)
-        optimizer.step()
-        schedule.step()
-        history.append(_as_floats(terms))
-        if on_step is not None:
-            on_step(step, history[-1])
-    encoder.eval()
-    return PretrainResult(encoder, data, history)
+    if world > 1:
+        fabric = Fabric(accelerator=kind, devices=local, num_nodes=world // local, strategy="ddp", precision=precision)
+        fabric.launch()
+        return fabric
+    return Fabric(accelerator=kind, devices=1, precision=precision)
 
 
-def build_encoder(config: PretrainConfig, pixels: Tensor) -> Encoder:
-    """The run's encoder, its weights drawn from the run's seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seeded_generator(config.seed, _WEIGHTS).initial_seed())
-        backbone = make_backbone(config.backbone, pixels.shape[1], config.embedding_dim)
-        encoder = Encoder(backbone, config.embedding_dim, config.projector)
-        encoder.eval()
-        with torch.no_grad():
-            encoder(pixels[:1].cpu())  # gives lazy layers their shape
-    return encoder.train().to(pixels.device)
+def resolved_precision(config: PretrainConfig, device: torch.device) -> str:
+    """The precision on this device: "auto" is bf16-mixed on a GPU that computes in it, else 32-true.
+
+    Raises:
+        ValueError: an unknown precision, or bf16 on a GPU without it.
+    """
+    known = ("auto", "32-true", "bf16-mixed", "64-true")
+    if config.precision not in known:
+        raise ValueError(f"precision must be one of {', '.join(known)}, got {config.precision!r}")
+    supported = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    if config.precision == "auto":
+        return "bf16-mixed" if device.type == "cuda" and supported else "32-true"
+    if config.precision == "bf16-mixed" and not supported:
+        raise ValueError("precision=bf16-mixed, but this GPU does not compute in bfloat16; use precision=32-true")
+    return config.precision
 
 
 def lr_factor(step: int, config: PretrainConfig) -> float:
@@ -146,17 +489,65 @@ def lr_factor(step: int, config: PretrainConfig) -> float:
 class Batches:
     """Endless batches of indices: epoch by epoch in a random order, the short last batch of each left out."""
 
-    def __init__(self, size: int, batch_size: int, seed: int) -> None:
+    def __init__(self, size: int, batch_size: int, seed: int, start: int = 0) -> None:
         self._size, self._batch_size, self._seed = size, batch_size, seed
-        self._position = 0
+        self._position = start
+        self._epoch, self._permutation = -1, torch.empty(0)
 
     def __next__(self) -> Tensor:
-        per_epoch = self._size // self._batch_size
-        epoch, index = divmod(self._position, per_epoch)
+        epoch, index = divmod(self._position, self._size // self._batch_size)
         self._position += 1
-        permutation = torch.randperm(self._size, generator=seeded_generator(self._seed, _ORDER, epoch))
-        return permutation[index * self._batch_size : (index + 1) * self._batch_size]
+        if epoch != self._epoch:
+            generator = seeded_generator(self._seed, _ORDER, epoch)
+            self._epoch, self._permutation = epoch, torch.randperm(self._size, generator=generator)
+        return self._permutation[index * self._batch_size : (index + 1) * self._batch_size]
 
 
-def _as_floats(terms: LeJEPATerms) -> dict[str, float]:
-    return {name: float(value.detach()) for name, value in terms._asdict().items()}
+def memory_gib(device: torch.device) -> float:
+    """The most memory taken so far: on the GPU by tensors, on the CPU by the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def _check_finite(unread: list[tuple[int, Tensor, LeJEPATerms]], saved: int | None, path: Path | None) -> None:
+    finite = torch.isfinite(torch.stack([terms.total.detach() for _, _, terms in unread])).tolist()
+    if all(finite):
+        return
+    step, rows, terms = unread[finite.index(False)]
+    some = ", ".join(str(row) for row in rows[:5].tolist())
+    good = f"{path.name}, after {saved} steps" if saved is not None and path else "none"
+    raise FloatingPointError(
+        f"the loss is {terms.total.item()} at step {step}, batch of training images {some}, ...; "
+        f"last good checkpoint: {good}; lower lr or lam"
+    )
+
+
+@contextlib.contextmanager
+def _kept_buffers(module: nn.Module) -> Iterator[None]:
+    """Buffers (running means) as they were, after a pass that is to leave no trace."""
+    before = [buffer.clone() for buffer in module.buffers()]
+    yield
+    for buffer, value in zip(module.buffers(), before, strict=True):
+        buffer.copy_(value)
+
+
+@torch.no_grad()
+def _update_average(average: nn.Module, module: nn.Module, decay: float) -> None:
+    for mean, value in zip(average.parameters(), module.parameters(), strict=True):
+        mean.lerp_(value, 1 - decay)
+    for kept, now in zip(average.buffers(), module.buffers(), strict=True):
+        kept.copy_(now)
+
+
+def _norm(tensors: Iterator[Tensor]) -> float:
+    return float(torch.stack([tensor.norm() for tensor in tensors]).norm())
+
+
+def _part(views: list[Tensor], rows: Tensor) -> list[Tensor]:
+    return [group[:, rows] for group in views]
+
+
+def _portions(x: Tensor, pixels_each: int | None = None) -> tuple[Tensor, ...]:
+    size = pixels_each or math.prod(x.shape[1:])
+    return x.split(max(1, _PIXELS_AT_ONCE // size))

@@ -1,8 +1,18 @@
 """Encoders: a backbone that gives the embedding, and the projector that the loss sits on."""
 
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
+
+from sigreg_lab.pretrain.config import PretrainConfig
+from sigreg_lab.slicing import seeded_generator
+
+#: Mean and standard deviation of ImageNet's channels, which timm's models expect.
+CHANNEL_MEAN, CHANNEL_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SMALL_IMAGE = 64  # up to this side, a ResNet gets the CIFAR stem: 3 x 3, stride 1, no pooling
+_WEIGHTS = 0  # what this stream of random numbers is for; part of its seed (see loop)
 
 
 def small_conv(in_channels: int, embedding_dim: int) -> nn.Module:
@@ -23,34 +33,179 @@ def small_conv(in_channels: int, embedding_dim: int) -> nn.Module:
     )
 
 
-#: How to build each backbone, by its name: (input channels, embedding dimension) -> module.
+#: How to build each of our own backbones, by its name: (input channels, embedding dimension) -> module.
 BACKBONES: dict[str, Callable[[int, int], nn.Module]] = {"small-conv": small_conv}
 
 
-def make_backbone(name: str, in_channels: int, embedding_dim: int) -> nn.Module:
-    """A backbone by its name.
+def timm_backbone(config: PretrainConfig, channels: int, image_size: int) -> nn.Module:
+    """A timm model by name, untrained; a head to ``embedding_dim`` if that is not 0.
 
     Raises:
-        ValueError: an unknown name; the message lists the known ones.
+        ValueError: an unknown name, or an option that the model does not have.
     """
-    if name not in BACKBONES:
-        raise ValueError(f"unknown backbone {name!r}; known: {', '.join(BACKBONES)}")
-    return BACKBONES[name](in_channels, embedding_dim)
+    import timm
+
+    name = config.backbone
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name}*")[:5]
+        hint = f", such as {', '.join(near)}" if near else ""
+        raise ValueError(f"unknown backbone {name!r}; known: {', '.join(BACKBONES)} and timm's models{hint}")
+    options: dict[str, Any] = {"in_chans": channels, "num_classes": config.embedding_dim}
+    if config.drop_path:
+        options["drop_path_rate"] = config.drop_path
+    if config.patch_size:
+        options["patch_size"] = config.patch_size
+    if config.register_tokens:
+        options["reg_tokens"] = config.register_tokens
+    # Transformers have to know the size; those with absolute positions interpolate them for the local views.
+    attempts: list[dict[str, Any]] = [{"img_size": image_size, "dynamic_img_size": True}, {"img_size": image_size}, {}]
+    for sizes in attempts:
+        try:
+            backbone = timm.create_model(name, pretrained=False, **options, **sizes)
+            break
+        except TypeError as error:
+            reason = error
+    else:
+        raise ValueError(f"backbone {name} does not take the options {', '.join(options)}: {reason}")
+    if image_size <= SMALL_IMAGE and isinstance(getattr(backbone, "maxpool", None), nn.Module):
+        first = backbone.conv1
+        if isinstance(first, nn.Conv2d):
+            backbone.conv1 = nn.Conv2d(channels, first.out_channels, 3, padding=1, bias=False)
+            backbone.maxpool = nn.Identity()
+    return backbone
+
+
+class Features(NamedTuple):
+    """What probes see of a batch of images: (B, D'), (B, D) and (B, K).
+
+    Attributes:
+        probe: for the linear probe: class tokens of the last two blocks side by side (means of the patches where there
+            is no class token) for timm's vision transformers, otherwise the embedding.
+        embedding: what the backbone gives.
+        projection: what the loss saw.
+    """
+
+    probe: Tensor
+    embedding: Tensor
+    projection: Tensor
 
 
 class Encoder(nn.Module):
-    """Backbone and projector: images (B, C, H, W) to embeddings (B, D) and projections (B, K)."""
+    """Backbone and projector: images (B, C, H, W) in 0 .. 1 to embeddings (B, D) and projections (B, K).
 
-    def __init__(self, backbone: nn.Module, embedding_dim: int, projector: Sequence[int]) -> None:
+    Args:
+        backbone: images to embeddings.
+        embedding_dim: D.
+        projector: widths of the projector's layers, the last one K.
+        normalize: whether images are standardised by ImageNet's channel means first.
+        predictor: width of the hidden layer of a predictor (K to K) of the views' centre; 0: none.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        embedding_dim: int,
+        projector: Sequence[int],
+        *,
+        normalize: bool = False,
+        predictor: int = 0,
+    ) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.embedding_dim = backbone, embedding_dim
         layers: list[nn.Module] = []
         width = embedding_dim
         for hidden in projector[:-1]:
             layers += [nn.Linear(width, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()]
             width = hidden
         self.projector = nn.Sequential(*layers, nn.Linear(width, projector[-1]))
+        self.predictor: nn.Module | None = None
+        if predictor:
+            self.predictor = nn.Sequential(
+                nn.Linear(projector[-1], predictor, bias=False),
+                nn.BatchNorm1d(predictor),
+                nn.ReLU(),
+                nn.Linear(predictor, projector[-1]),
+            )
+        self.normalize = normalize
+        if normalize:
+            self.register_buffer("mean", torch.tensor(CHANNEL_MEAN).view(-1, 1, 1), persistent=False)
+            self.register_buffer("std", torch.tensor(CHANNEL_STD).view(-1, 1, 1), persistent=False)
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        embedding = self.backbone(pixels)
-        return embedding, self.projector(embedding)
+    def forward(self, *groups: Tensor) -> tuple[Tensor, ...]:
+        """Embeddings and projections, and predictions if there is a predictor.
+
+        Args:
+            groups: images (B, C, H, W); several where sizes differ (global and local views). The backbone sees one
+                after the other, the projector all at once.
+        """
+        embedding = torch.cat([self.backbone(self._prepared(pixels)) for pixels in groups])
+        projection = self.projector(embedding)
+        if self.predictor is None:
+            return embedding, projection
+        return embedding, projection, self.predictor(projection)
+
+    def _prepared(self, pixels: Tensor) -> Tensor:
+        return (pixels - self.mean) / self.std if self.normalize else pixels
+
+    def features(self, pixels: Tensor) -> Features:
+        """What probes see; call it in evaluation mode."""
+        embedding, projection = self(pixels)[:2]
+        if not is_vision_transformer(self.backbone):
+            return Features(embedding, embedding, projection)
+        backbone: Any = self.backbone
+        blocks = backbone.forward_intermediates(
+            self._prepared(pixels),
+            indices=2,
+            norm=True,
+            output_fmt="NLC",
+            return_prefix_tokens=True,
+            intermediates_only=True,
+        )
+        tokens = [prefix[:, 0] if backbone.has_class_token else patches.mean(1) for patches, prefix in blocks]
+        return Features(torch.cat(tokens, 1), embedding, projection)
+
+    def patch_tokens(self, pixels: Tensor) -> Tensor:
+        """Patch tokens of a vision transformer's last block, shape (B, D, h, w); call it in evaluation mode."""
+        backbone: Any = self.backbone
+        (maps,) = backbone.forward_intermediates(
+            self._prepared(pixels), indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
+        )
+        return maps
+
+
+def is_vision_transformer(backbone: nn.Module) -> bool:
+    """Whether it is one of timm's vision transformers, whose tokens can be asked for."""
+    return hasattr(backbone, "forward_intermediates") and hasattr(backbone, "has_class_token")
+
+
+def build_encoder(config: PretrainConfig, pixels: Tensor) -> Encoder:
+    """The run's encoder, its weights drawn from the run's seed alone.
+
+    Args:
+        config: the run.
+        pixels: some images at the size of the global views, for the number of channels and lazy layers.
+
+    Raises:
+        ValueError: an unknown backbone, or options it does not have.
+    """
+    channels, size = pixels.shape[1], config.crops.global_size or pixels.shape[-1]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeded_generator(config.seed, _WEIGHTS).initial_seed())
+        if config.backbone in BACKBONES:
+            backbone, dim = (
+                BACKBONES[config.backbone](channels, config.embedding_dim or 128),
+                config.embedding_dim or 128,
+            )
+        else:
+            backbone = timm_backbone(config, channels, size if config.augment == "crops" else pixels.shape[-1])
+            dim = config.embedding_dim or int(backbone.num_features)  # type: ignore[arg-type]
+            dim = config.embedding_dim or int(getattr(backbone, "head_hidden_size", None) or dim)
+        normalize = config.augment == "crops" and channels == 3
+        encoder = Encoder(backbone, dim, config.projector, normalize=normalize, predictor=config.predictor)
+        encoder.eval()
+        with torch.no_grad():
+            encoder(pixels[:1].float().cpu())  # gives lazy layers their shape
+    return encoder.train().to(pixels.device)

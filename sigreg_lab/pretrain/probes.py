@@ -1,14 +1,43 @@
-"""What a frozen encoder's embeddings are worth: accuracy of a linear classifier on them, with few labels and all."""
+"""What a frozen encoder's embeddings are worth: linear and nearest-neighbour classifiers, with few labels and all.
+
+``evaluate`` is the digits' protocol: logistic regressions on the embedding. ``probe`` is that of images:
+
+    linear       LayerNorm, then a linear layer, AdamW with weight decay 1e-6 and cosine decay, on stored features; the
+                 learning rate with the best validation accuracy                                             [1, app.]
+    knn          20 nearest neighbours by cosine, votes weighed by exp(cosine / 0.07)                        [2]
+    few-shot     logistic regression on 1 and 10 labels per class, several draws
+    fine-tuning  the whole backbone trained on with all labels (optional)
+
+"backbone" features are class tokens of the last two blocks side by side for vision transformers, patch means where
+there is no class token, otherwise the embedding; "projector" is what the loss saw.
+
+[1] Balestriero & LeCun (2025), arXiv:2511.08544. [2] Wu et al. (2018), CVPR, arXiv:1805.01978.
+"""
+
+import copy
+from typing import Any
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from sigreg_lab.diagnostics import effective_rank
-from sigreg_lab.pretrain.loop import PretrainResult
+from sigreg_lab.pretrain.crops import CropConfig, make_crops
+from sigreg_lab.pretrain.data import Images, Splits, Stream
+from sigreg_lab.pretrain.loop import Batches, PretrainResult
+from sigreg_lab.slicing import seeded_generator
 
 #: Label budgets of the probes, as they are named in rows: labels per class.
 SHOTS = ("1", "5", "all")
 LEAST_SCALE = 1e-6  # a coordinate that does not vary stays 0
+
+FEW_SHOTS = (1, 10)
+LINEAR_LRS = (1e-3, 1e-2)
+_LINEAR_DECAY, _LINEAR_BATCH = 1e-6, 512
+_NEIGHBOURS, _TEMPERATURE = 20, 0.07
+_TUNE = CropConfig(global_views=1, global_scale=(0.5, 1.0), jitter=0.0, grayscale=0.0, blur=0.0, solarize=0.0)
+_TUNE_LR, _TUNE_DECAY = 2e-4, 5e-2
+_PROBE_SEED = 20251111  # the probes' own randomness does not follow the run's
 
 
 def evaluate(result: PretrainResult, *, draws: int, seed: np.random.SeedSequence) -> dict[str, float]:
@@ -27,12 +56,12 @@ def evaluate(result: PretrainResult, *, draws: int, seed: np.random.SeedSequence
         training images' embeddings and of their projections, and the projections' mean standard deviation.
     """
     data = result.data
-    train, projection = result.embed(data.train.pixels)
+    train, projection = result.embed(_in_memory(data.train))
     mean, scale = train.mean(0), train.std(0).clamp_min(LEAST_SCALE)
     row = {}
     for split in ("validation", "test"):
         images = getattr(data, split)
-        scored, _ = result.embed(images.pixels)
+        scored, _ = result.embed(_in_memory(images))
         sets = ((train - mean) / scale, data.train.labels, (scored - mean) / scale, images.labels)
         for shots in SHOTS:
             rng = np.random.default_rng(seed)
@@ -96,3 +125,192 @@ def few_shot_accuracy(
         rows = np.concatenate([rng.choice(rows, shots, replace=False) for rows in members])
         scores.append(linear_accuracy(train_x[rows], train_y[rows], test_x, test_y))
     return float(np.mean(scores))
+
+
+def probe(
+    result: PretrainResult,
+    data: Splits | None = None,
+    *,
+    epochs: int = 100,
+    draws: int = 5,
+    finetune_epochs: int = 0,
+    seed: int = _PROBE_SEED,
+) -> list[dict[str, Any]]:
+    """Probes of a frozen encoder on labelled images.
+
+    Args:
+        result: the pretrained encoder.
+        data: images to probe on; those it was trained on if not given.
+        epochs: of the linear probe.
+        draws: training sets of each few-shot probe.
+        finetune_epochs: of full fine-tuning; 0 leaves it out.
+        seed: of the probes.
+
+    Returns:
+        One row a number: ``features`` (backbone, projector), ``probe`` (linear, knn, few-shot, finetuned), ``shots``
+        (labels per class, or "all"), ``draw``, ``validation`` and ``test`` accuracy.
+
+    Raises:
+        ValueError: fewer than two classes of labels.
+    """
+    data = data or result.data
+    if data.num_classes < 2:
+        raise ValueError("probes need two classes or more")
+    found = {split: result.features(getattr(data, split)) for split in ("train", "validation", "test")}
+    rows: list[dict[str, Any]] = []
+
+    def add(where: str, kind: str, shots: str, draw: int, validation: float, test: float) -> None:
+        rows.append(
+            {"features": where, "probe": kind, "shots": shots, "draw": draw, "validation": validation, "test": test}
+        )
+
+    for where, index in (("backbone", 0), ("projector", 2)):
+        sets = {split: (features[index], labels) for split, (features, labels) in found.items()}
+        (x, y), validation, test = sets["train"], sets["validation"], sets["test"]
+        add(where, "linear", "all", 0, *_linear_probe(x, y, validation, test, data.num_classes, epochs, seed))
+        add(where, "knn", "all", 0, *(knn_accuracy(x, y, *scored) for scored in (validation, test)))
+        mean, scale = x.mean(0), x.std(0).clamp_min(LEAST_SCALE)
+        standard = [part.cpu() for a, b in (validation, test) for part in ((a - mean) / scale, b)]
+        x, y = ((x - mean) / scale).cpu(), y.cpu()
+        smallest = int(torch.bincount(y, minlength=data.num_classes).min())
+        for shots in FEW_SHOTS:
+            if shots > smallest:
+                continue  # a class has fewer images: no such probe
+            for draw in range(draws):
+                scores = [
+                    few_shot_accuracy(x, y, a, b, shots=shots, draws=1, rng=np.random.default_rng([seed, draw]))
+                    for a, b in (standard[:2], standard[2:])
+                ]
+                add(where, "few-shot", str(shots), draw, *scores)
+    if finetune_epochs:
+        add("backbone", "finetuned", "all", 0, *finetuned_accuracy(result, data, finetune_epochs, seed))
+    return rows
+
+
+def _linear_probe(
+    x: Tensor,
+    y: Tensor,
+    validation: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    num_classes: int,
+    epochs: int,
+    seed: int,
+) -> tuple[float, float]:
+    """Validation and test accuracy of the linear probe, at the learning rate that validation prefers."""
+    scores = []
+    for lr in LINEAR_LRS:
+        head = fit_linear(x, y, num_classes, epochs=epochs, lr=lr, seed=seed)
+        scores.append((_accuracy(head, *validation), _accuracy(head, *test)))
+    return max(scores, key=lambda pair: pair[0])
+
+
+def fit_linear(x: Tensor, y: Tensor, num_classes: int, *, epochs: int, lr: float, seed: int) -> nn.Module:
+    """LayerNorm and a linear layer, trained on stored features.
+
+    Args:
+        x: features, shape (N, D).
+        y: labels, shape (N,), below ``num_classes``.
+        num_classes: number of classes.
+        epochs: passes over the features.
+        lr: peak learning rate; it falls to 0 by a cosine.
+        seed: orders the batches. The weights begin at zero.
+    """
+    head = _head(x.shape[1], num_classes).to(x.device)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=_LINEAR_DECAY)
+    size = min(_LINEAR_BATCH, len(x))
+    steps = epochs * (len(x) // size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
+    order = Batches(len(x), size, seed)
+    for _ in range(steps):
+        rows = next(order).to(x.device)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(head(x[rows]), y[rows]).backward()
+        optimizer.step()
+        schedule.step()
+    return head.eval()
+
+
+def _head(dim: int, num_classes: int) -> nn.Module:
+    linear = nn.Linear(dim, num_classes)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return nn.Sequential(nn.LayerNorm(dim), linear)
+
+
+@torch.no_grad()
+def _accuracy(head: nn.Module, x: Tensor, y: Tensor) -> float:
+    return float((head(x).argmax(1) == y).double().mean())
+
+
+@torch.no_grad()
+def knn_accuracy(
+    train_x: Tensor,
+    train_y: Tensor,
+    test_x: Tensor,
+    test_y: Tensor,
+    *,
+    neighbours: int = _NEIGHBOURS,
+    temperature: float = _TEMPERATURE,
+) -> float:
+    """Accuracy of the weighted vote of the nearest neighbours by cosine: vote_c = sum_{i of class c} exp(cos_i / T).
+
+    Args:
+        train_x: features to search, shape (N, D).
+        train_y: their labels, shape (N,).
+        test_x: features to classify, shape (N', D).
+        test_y: their labels.
+        neighbours: k; at most N.
+        temperature: T.
+    """
+    known = nn.functional.normalize(train_x, dim=1)
+    num_classes = int(torch.cat([train_y, test_y]).max()) + 1
+    correct = 0
+    for x, y in zip(test_x.split(1024), test_y.split(1024), strict=True):
+        cosine, nearest = (nn.functional.normalize(x, dim=1) @ known.T).topk(min(neighbours, len(known)), dim=1)
+        votes = torch.zeros(len(x), num_classes, device=x.device)
+        votes.scatter_add_(1, train_y[nearest], ((cosine - 1) / temperature).exp())
+        correct += int((votes.argmax(1) == y).sum())
+    return correct / len(test_y)
+
+
+def finetuned_accuracy(result: PretrainResult, data: Splits, epochs: int, seed: int) -> tuple[float, float]:
+    """Validation and test accuracy of the backbone trained on with all labels: AdamW, crops and flips, cosine decay."""
+    encoder = copy.deepcopy(result.encoder).train()
+    device = next(encoder.parameters()).device
+    head = _head(encoder.embedding_dim, data.num_classes).to(device)
+    parameters = [*encoder.backbone.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=_TUNE_LR, weight_decay=_TUNE_DECAY)
+    size = min(result.config.batch_size, len(data.train.pixels))
+    steps = epochs * (len(data.train.pixels) // size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
+    order = Batches(len(data.train.pixels), size, seed)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        for step in range(steps):
+            pixels, labels = data.train.take(next(order), device)
+            (views,) = make_crops(pixels, seeded_generator(seed, step, device=device), _TUNE)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(head(encoder(views[0])[0]), labels).backward()
+            optimizer.step()
+            schedule.step()
+    encoder.eval()
+    scores = []
+    for images in (data.validation, data.test):
+        correct = 0
+        with torch.no_grad():
+            for rows in torch.arange(len(images.pixels)).split(size):
+                pixels, labels = images.take(rows, device)
+                correct += int((head(encoder(pixels)[0]).argmax(1) == labels).sum())
+        scores.append(correct / len(images.pixels))
+    return scores[0], scores[1]
+
+
+def covariance_spectrum(x: Tensor) -> Tensor:
+    """Eigenvalues of the sample covariance of features (N, D), descending, shape (D,), float64."""
+    return torch.linalg.eigvalsh(torch.cov(x.double().T)).flip(0)
+
+
+def _in_memory(images: Images) -> Tensor:
+    if isinstance(images.pixels, Stream):
+        raise ValueError("this protocol needs images in memory; raise memory_gib")
+    return images.pixels

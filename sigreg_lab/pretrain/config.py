@@ -1,0 +1,181 @@
+"""All knobs of a pretraining run, and the recipes that set them."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from sigreg_lab.experiment.study import parse_like
+from sigreg_lab.pretrain.crops import CropConfig
+from sigreg_lab.pretrain.views import ViewConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """All knobs of a run; saved with its result."""
+
+    data: str = "digits"
+    regularizer: str = "sigreg-ep"
+    seed: int = 0
+
+    # Loss. ``dimensions="mean"`` is the scale on which the paper's lambda = 0.05 is meant (its Algorithm 2).
+    lam: float = 0.05
+    num_slices: int = 256
+    form: str = "convex"
+    prediction: str = "centroid"
+    dimensions: str = "mean"
+
+    # Model. ``embedding_dim=0`` is the backbone's own width. The last five are ablations and options of timm models.
+    backbone: str = "small-conv"
+    embedding_dim: int = 128
+    projector: tuple[int, ...] = (256, 32)
+    predictor: int = 0  # width of the predictor's hidden layer; 0: none
+    swa: float = 0.0  # decay of the averaged encoder that gives the centre of the views; 0: none
+    register_tokens: int = 0
+    patch_size: int = 0  # 0: the model's own
+    drop_path: float = 0.0
+
+    # Optimisation: AdamW, linear warm-up (a share of the run), cosine to lr / 1000.
+    steps: int = 300
+    epochs: float = 0.0  # if not 0, it sets the steps
+    batch_size: int = 256  # images a step, over all devices
+    accumulate: int = 1  # parts that the encoder sees one after the other; the loss is that of the whole batch
+    num_views: int = 4  # of the affine kind; the crops have their own
+    lr: float = 2e-3
+    weight_decay: float = 5e-2
+    warmup: float = 0.1
+    precision: str = "auto"  # bf16-mixed on a GPU, else 32-true
+    device: str = "auto"  # auto, cpu, cuda
+    compile: bool = False
+
+    # Views: "affine" for scans of digits, "crops" for images.
+    augment: str = "affine"
+    views: ViewConfig = dataclasses.field(default_factory=ViewConfig)
+    crops: CropConfig = dataclasses.field(default_factory=CropConfig)
+
+    # Images from files: the side of the square they are stored as (0: 32 if most are that small, else 128), and how
+    # much memory the decoded set may take before it is decoded batch by batch instead.
+    image_size: int = 0
+    memory_gib: float = 8.0
+
+    # Reports: losses every ``log_every`` steps, diagnostics and the online probe every ``diagnose_every`` (0: never).
+    log_every: int = 1
+    diagnose_every: int = 0
+    online_probe: bool = False
+    checkpoint_minutes: float = 3.0
+
+
+_IMAGES: dict[str, Any] = {
+    "augment": "crops",
+    "backbone": "resnet18",
+    "embedding_dim": 0,
+    "projector": (2048, 2048, 64),
+    "num_slices": 1024,
+    "epochs": 100.0,
+    "lr": 2e-3,
+    "weight_decay": 5e-4,
+    "log_every": 10,
+    "diagnose_every": 100,
+    "online_probe": True,
+}
+
+#: Named settings, as changes of ``PretrainConfig``. "images" is what any data but the digits gets.
+RECIPES: dict[str, dict[str, Any]] = {
+    "digits": {},
+    "images": _IMAGES,
+    # Table 5's in-domain run: 32 px, small stem; the number of epochs is ours, the paper does not print it.
+    "cifar10-resnet18": {**_IMAGES, "data": "cifar10", "epochs": 400.0, "image_size": 32},
+    # The official minimal run: Imagenette at 128 px, 4 views, lambda 0.02, 800 epochs.
+    "imagenette-vit-s8": {
+        **_IMAGES,
+        "backbone": "vit_small_patch8_224",
+        "embedding_dim": 512,
+        "projector": (2048, 2048, 16),
+        "drop_path": 0.1,
+        "lam": 0.02,
+        "num_slices": 256,
+        "weight_decay": 5e-2,
+        "warmup": 1 / 800,
+        "epochs": 800.0,
+        "image_size": 128,
+        "crops": CropConfig(
+            global_views=4, global_scale=(0.08, 1.0), brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2
+        ),
+    },
+    # Section 4's multi-crop for ViTs: 2 global and 6 local views.
+    "multicrop-vit": {
+        **_IMAGES,
+        "backbone": "vit_small_patch16_224",
+        "projector": (2048, 2048, 128),
+        "lr": 5e-4,
+        "weight_decay": 5e-2,
+        "image_size": 224,
+        "crops": CropConfig(global_views=2, local_views=6, global_scale=(0.3, 1.0), local_size=96),
+    },
+}
+_FIXED = ("data", "regularizer", "seed", "views", "crops")
+
+
+def configure(
+    data: str | None, regularizer: str, seed: int, overrides: Sequence[str] = (), recipe: str | None = None
+) -> PretrainConfig:
+    """The config of a run: a recipe, changed by ``key=value`` (of views ``views.key=value``, ``crops.key=value``).
+
+    Args:
+        data: a data set's name or path; the recipe's if None.
+        regularizer: a regulariser's name.
+        seed: of everything random.
+        overrides: changes to the recipe.
+        recipe: a name in ``RECIPES``; by default "digits" for the digits and "images" for all else.
+
+    Raises:
+        ValueError: an unknown recipe or key, or a value of another type than the default's.
+    """
+    recipe = recipe or ("digits" if data in (None, "digits") else "images")
+    if recipe not in RECIPES:
+        raise ValueError(f"unknown recipe {recipe!r}; known: {', '.join(RECIPES)}")
+    base = PretrainConfig(**RECIPES[recipe])
+    if data is None and recipe not in ("digits", "cifar10-resnet18"):
+        raise ValueError(f"recipe {recipe} needs --data: a data set's name, or the path of a folder or parquet file")
+    config = dataclasses.replace(base, data=data or base.data, regularizer=regularizer, seed=seed)
+    known: dict[str, Any] = {k: v for k, v in dataclasses.asdict(config).items() if k not in _FIXED}
+    known |= {
+        f"{part}.{key}": value for part in ("views", "crops") for key, value in getattr(config, part)._asdict().items()
+    }
+    changed: dict[str, Any] = {}
+    for override in overrides:
+        key, given, text = override.partition("=")
+        if not given or key not in known:
+            raise ValueError(
+                f"--set {override}: not a setting of pretraining; write --set key=value with one of {', '.join(known)}"
+            )
+        value = parse_like(known[key], text, f"--set {override}")
+        changed[key] = tuple(value) if isinstance(value, list) else value
+    parts = {}
+    for part in ("views", "crops"):
+        prefix = f"{part}."
+        own = {key.removeprefix(prefix): changed.pop(key) for key in list(changed) if key.startswith(prefix)}
+        parts[part] = getattr(config, part)._replace(**own)
+    return dataclasses.replace(config, **changed, **parts)
+
+
+def as_dict(config: PretrainConfig) -> dict[str, Any]:
+    """The config as numbers, texts, lists and dicts: what JSON and a checkpoint can hold."""
+    saved = {**dataclasses.asdict(config), "views": config.views._asdict(), "crops": config.crops._asdict()}
+    return {
+        key: {k: list(v) if isinstance(v, tuple) else v for k, v in value.items()}
+        if isinstance(value, dict)
+        else list(value)
+        if isinstance(value, tuple)
+        else value
+        for key, value in saved.items()
+    }
+
+
+def from_dict(saved: dict[str, Any]) -> PretrainConfig:
+    """The config that ``as_dict`` wrote."""
+
+    def tuples(values: dict[str, Any]) -> dict[str, Any]:
+        return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+    parts = {"views": ViewConfig(**tuples(saved["views"])), "crops": CropConfig(**tuples(saved["crops"]))}
+    return PretrainConfig(**{**tuples(saved), **parts})
