@@ -70,7 +70,7 @@ class BHEP_M(MultivariateTest):
         if self.dim not in (None, dim):
             raise ValueError(f"x must have {self.dim} columns, as dim says, got shape {tuple(x.shape)}")
         b = self.beta
-        pairs, shift = pair_scaled_sum(x, x, lambda rows, columns: (_sum_squared(rows, columns) / (4 * b), _one(x)))
+        pairs, shift = pair_scaled_sum(x, lambda rows, columns: (_sum_squared(rows, columns) / (4 * b), _one(x)))
         exponent = x.square().sum(-1) / (4 * b - 2)
         largest = exponent.detach().amax(-1)
         single = torch.exp(exponent - largest[:, None]).sum(-1)
@@ -127,7 +127,7 @@ class COMB(MultivariateTest):
         n, dim = x.shape[-2:]
         zero = x.new_zeros(len(x))
         logs = dim / 2 * math.log(math.pi / self.gamma)
-        total, shift = pair_scaled_sum(x, x, self._kernel)
+        total, shift = pair_scaled_sum(x, self._symmetric_kernel)
         if self.form == "simplified":
             return _combine([(total / n**1.5, shift), (zero - math.sqrt(n), zero)], logs, False)
         first, second = torch.triu_indices(n, n, device=x.device)
@@ -135,7 +135,7 @@ class COMB(MultivariateTest):
         weight = torch.where(first == second, 1.0, 2.0).double()
         terms = []
         for other in (plus, minus):
-            four, four_shift = pair_scaled_sum(_with(plus, weight), _with(other, weight), self._weighted_kernel)
+            four, four_shift = pair_scaled_sum(_with(plus, weight), self._weighted_kernel, _with(other, weight))
             terms.append((four / (2 * n**3), four_shift))
         return _combine([*terms, (-2 / n * total, shift), (zero + n, zero)], logs, self.log)
 
@@ -143,6 +143,12 @@ class COMB(MultivariateTest):
         """exp((|p|^2 - |q|^2) / (4 gamma)) cos(p'q / (2 gamma)): the integral of exp(t'p) cos(t'q) but its constant."""
         exponent = rows.square().sum(-1)[..., :, None] - columns.square().sum(-1)[..., None, :]
         return exponent / (4 * self.gamma), torch.cos(rows @ columns.mT / (2 * self.gamma))
+
+    def _symmetric_kernel(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean of ``_kernel`` over both orders of a pair: exp(|d|) (1 + exp(-2 |d|)) / 2 = cosh d."""
+        exponent, factor = self._kernel(rows, columns)
+        size = exponent.abs()
+        return size, factor * (1 + torch.exp(-2 * size)) / 2
 
     def _weighted_kernel(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         exponent, factor = self._kernel(rows[..., :-1], columns[..., :-1])
@@ -189,7 +195,7 @@ class HV(MultivariateTest):
             factor = rows @ columns.mT + (1 / (4 * g**2) - 1 / (2 * g)) * squared + dim / (2 * g)
             return squared / (4 * g), factor
 
-        total, shift = pair_scaled_sum(x, x, kernel)
+        total, shift = pair_scaled_sum(x, kernel)
         return _combine([(total / n, shift)], dim / 2 * math.log(math.pi / g), self.log)
 
 

@@ -48,8 +48,8 @@ def sphere_cosine(v: Real, dim: int) -> Real:
     """Mean of cos(v a_1) over the unit sphere of R^dim, 0F1(; dim/2; -v^2/4), to 1e-13 absolute.
 
     Two ways, each where it is accurate: Gauss-Gegenbauer quadrature over a_1 below v = max(dim/2, 30), and the Bessel
-    form Gamma(nu + 1) (2/v)^nu J_nu(v), nu = dim/2 - 1, in log space above. (``scipy.special.hyp0f1`` gives NaN in
-    high dimension, at 2059 for one.)
+    form Gamma(nu + 1) (2/v)^nu J_nu(v), nu = dim/2 - 1, in log space above. (``scipy.special.hyp0f1`` gives NaN from
+    dimension 200 or so on.)
 
     Args:
         v: non-negative, any shape.

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-#: Elements of one block of pairs: 16 MiB in float64.
-BLOCK = 2**21
+#: Elements of one block of pairs: 4 MiB in float64, what a processor's cache holds.
+BLOCK = 2**19
 
 Kernel = Callable[[Tensor, Tensor], Tensor]
 T = TypeVar("T")
@@ -44,21 +44,21 @@ def pair_sum(x: Tensor, kernel: Kernel, *, block: int = BLOCK) -> Tensor:
     """
 
     def block_sum(rows: Tensor, columns: Tensor) -> Tensor:
-        values = kernel(rows, columns)
-        square = rows.shape[1]
-        return values[..., :square].sum((-2, -1)) + 2 * values[..., square:].sum((-2, -1))
+        return _both_orders(kernel(rows, columns))
 
     return torch.stack([_run(block_sum, x[:, rows], x[:, rows.start :]) for rows in _blocks(x, x, block)]).sum(0)
 
 
-def pair_scaled_sum(x: Tensor, y: Tensor, log_kernel: LogKernel, *, block: int = BLOCK) -> tuple[Tensor, Tensor]:
-    """Sum over all pairs (x_j, y_k) of a kernel that may overflow, as ``(s, m)`` with S = s exp(m).
+def pair_scaled_sum(
+    x: Tensor, log_kernel: LogKernel, y: Tensor | None = None, *, block: int = BLOCK
+) -> tuple[Tensor, Tensor]:
+    """Sum over all ordered pairs of a kernel that may overflow, as ``(s, m)`` with S = s exp(m).
 
     Args:
         x: shape (B, N, K), float64.
-        y: shape (B, C, K), float64.
         log_kernel: (rows, columns) -> (exponent, factor), each (B, b, c) or broadcast to it; the kernel is
-            factor exp(exponent).
+            factor exp(exponent), symmetric unless ``y`` is given.
+        y: second members of the pairs, shape (B, C, K); those of ``x`` if not given.
         block: elements of one block of pairs.
 
     Returns:
@@ -68,13 +68,21 @@ def pair_scaled_sum(x: Tensor, y: Tensor, log_kernel: LogKernel, *, block: int =
     def block_sum(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         exponent, factor = log_kernel(rows, columns)
         largest = exponent.detach().amax((-2, -1))
-        return (factor * torch.exp(exponent - largest[:, None, None])).sum((-2, -1)), largest
+        values = factor * torch.exp(exponent - largest[:, None, None])
+        return (_both_orders(values) if y is None else values.sum((-2, -1))), largest
 
-    parts = [_run(block_sum, x[:, rows], y) for rows in _blocks(x, y, block)]
+    blocks = _blocks(x, x if y is None else y, block)
+    parts = [_run(block_sum, x[:, rows], x[:, rows.start :] if y is None else y) for rows in blocks]
     shifts = torch.stack([shift for _, shift in parts])
     largest = shifts.amax(0)
     total = (torch.stack([value for value, _ in parts]) * torch.exp(shifts - largest)).sum(0)
     return total, largest
+
+
+def _both_orders(values: Tensor) -> Tensor:
+    """Sum of a symmetric kernel's block whose columns begin at its first row: later columns stand for both orders."""
+    square = values.shape[1]
+    return values[..., :square].sum((-2, -1)) + 2 * values[..., square:].sum((-2, -1))
 
 
 def _blocks(x: Tensor, y: Tensor, block: int) -> list[slice]:
