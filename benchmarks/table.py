@@ -1,0 +1,210 @@
+"""The kernels side by side, and whether they reach what is asked:  python -m benchmarks.table [--full] [--out DIR]
+
+Medians of interleaved calls, in milliseconds. ``--full`` adds ``torch.compile`` (a minute of compilation) and the sizes
+of the paper's Table 6. ``--out`` writes rows.csv, figures.csv and manifest.json.
+"""
+
+import argparse
+import csv
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.cases import (
+    TABLE_6,
+    embeddings,
+    errors,
+    formula,
+    fused,
+    median_ms,
+    peers,
+    side_by_side,
+    there_and_back,
+    two_products,
+)
+from sigreg_lab.experiment.provenance import now, provenance
+from sigreg_lab.kernels import hd3_project
+from sigreg_lab.kernels.matmul import linear
+
+LARGE, SMALL = (2048, 512, 1024), (512, 256, 1024)
+
+MEMORY = """
+import re, torch
+from pathlib import Path
+from benchmarks.cases import embeddings, formula, fused, there_and_back
+function = {function}
+torch.set_num_threads(2)
+small, large = embeddings(64, 512, 1024), embeddings(8192, 512, 1024)
+there_and_back(lambda: function(*small, 17), small[0])()
+kib = lambda name: int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+Path("/proc/self/clear_refs").write_text("5")
+before = kib("VmRSS")
+there_and_back(lambda: function(*large, 17), large[0])()
+print((kib("VmHWM") - before) / 1024)
+"""
+
+FIRST_CALL = """
+import time, torch
+x, directions = torch.randn(512, 256, requires_grad=True), torch.randn(256, 1024) / 16
+start = time.perf_counter()
+from sigreg_lab.slicing import sliced_statistic
+from sigreg_lab.univariate import EppsPulley
+sliced_statistic(x, EppsPulley(), directions).backward()
+print(time.perf_counter() - start)
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="torch.compile and Table 6 too")
+    parser.add_argument("--out", type=Path, help="folder for rows.csv, figures.csv and manifest.json")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    started, load = now(), os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    rows: list[dict[str, Any]] = []
+    figures: list[dict[str, Any]] = []
+    at_large = projections_and_loss(rows, LARGE, arguments.full)
+    at_small = projections_and_loss(rows, SMALL, arguments.full)
+    figure(figures, "formula over ours, N2048 K512 M1024", at_large["formula"] / at_large["ours: cpu"], 40)
+    if arguments.full:
+        compiled = at_large["formula, torch.compile"] / at_large["ours: cpu"]
+        figure(figures, "torch.compile of the formula over ours, N2048 K512 M1024", compiled, 4)
+    floor = at_large["ours: cpu"] / at_large["two products, oneDNN"]
+    figure(figures, "ours over its own two products, N2048 K512 M1024", floor, 1.4, at_most=True)
+    figure(figures, "formula over ours, N512 K256 M1024", at_small["formula"] / at_small["ours: cpu"], 50)
+    figure(figures, "formula over ours without a compiler, N2048", at_large["formula"] / at_large["ours: eager"], 12)
+    figure(figures, "peak extra memory at N8192 K512 M1024, MiB", measured(MEMORY, function="fused"), 45, at_most=True)
+    if arguments.full:
+        figure(figures, "the same of the formula, MiB", measured(MEMORY, function="formula"))
+    with tempfile.TemporaryDirectory() as cold:
+        figure(figures, "first call, cold cache, s", measured(FIRST_CALL, SIGREG_LAB_CACHE=cold), 2, at_most=True)
+    figure(figures, "dense product (oneDNN) over HD3, N512 K2048 M4096", hd3(rows), 10)
+    for scale, largest in ((1.0, "5"), (10.0, "50")):
+        x, directions = embeddings(2048, 256, 256)
+        value, gradient = errors((x.detach() * scale).requires_grad_(), directions, 17)
+        figure(figures, f"value's relative error, 17 points, |x| up to {largest}", value, 1e-6, at_most=True)
+        figure(figures, f"gradient's relative error, 17 points, |x| up to {largest}", gradient, 5e-6, at_most=True)
+    if arguments.full:
+        table_6(rows)
+    show(rows, figures)
+    if arguments.out:
+        write(arguments.out, rows, figures, {"started": started, "finished": now(), "load_before": load,
+              "threads": arguments.threads, **provenance()})  # fmt: skip
+
+
+def projections_and_loss(rows: list[dict[str, Any]], size: tuple[int, int, int], full: bool) -> dict[str, float]:
+    """Medians of all contestants at one size, 17 points, forward and backward, float32."""
+    x, directions = embeddings(*size)
+    contestants = {
+        "formula": there_and_back(lambda: formula(x, directions, 17), x),
+        **peers(x, size[2], 17),
+        "ours: eager": there_and_back(lambda: fused(x, directions, 17, "eager"), x),
+        "ours: cpu": there_and_back(lambda: fused(x, directions, 17, "cpu"), x),
+        "two products, oneDNN": two_products(x, directions),
+        "two products, torch": two_products(x, directions, lambda x, weight: x @ weight.T),
+    }
+    if full:
+        compiled = torch.compile(formula)
+        contestants["formula, torch.compile"] = there_and_back(lambda: compiled(x, directions, 17), x)
+        contestants["ours: compile"] = there_and_back(lambda: fused(x, directions, 17, "compile"), x)
+    return record(rows, "loss", size, 17, side_by_side(contestants))
+
+
+def hd3(rows: list[dict[str, Any]]) -> float:
+    """The dense product's time over that of the structured directions, one projection of 512 samples."""
+    x, directions = embeddings(512, 2048, 4096)
+    x = x.detach()
+    signs = torch.randint(2, (2, 3, 2048), generator=torch.Generator().manual_seed(0)) * 2.0 - 1
+    contestants = {
+        "hd3": lambda: hd3_project(x, signs),
+        "dense, oneDNN": lambda: linear(x, directions.T),
+        "dense, torch": lambda: x @ directions,
+    }
+    medians = record(rows, "projection", (512, 2048, 4096), 0, side_by_side(contestants, budget_s=6))
+    return medians["dense, oneDNN"] / medians["hd3"]
+
+
+def table_6(rows: list[dict[str, Any]]) -> None:
+    for num_samples, num_slices, n_points, official in TABLE_6:
+        size = (num_samples, 512, num_slices)
+        x, directions = embeddings(*size)
+        run = there_and_back(lambda x=x, directions=directions, n=n_points: fused(x, directions, n), x)
+        record(rows, f"Table 6 (V100: {official} ms)", size, n_points, side_by_side({"ours: cpu": run}, budget_s=2))
+
+
+def record(
+    rows: list[dict[str, Any]], what: str, size: tuple[int, int, int], n_points: int, seconds: dict[str, list[float]]
+) -> dict[str, float]:
+    medians = {name: median_ms(taken) for name, taken in seconds.items()}
+    for name, taken in seconds.items():
+        rows.append(
+            {
+                "what": what,
+                "contestant": name,
+                "num_samples": size[0],
+                "dim": size[1],
+                "num_slices": size[2],
+                "n_points": n_points,
+                "median_ms": round(medians[name], 4),
+                "least_ms": round(1e3 * min(taken), 4),
+                "calls": len(taken),
+            }
+        )
+    return medians
+
+
+def figure(
+    figures: list[dict[str, Any]], what: str, reached: float, asked: float | None = None, *, at_most: bool = False
+) -> None:
+    met = "" if asked is None else "yes" if (reached <= asked if at_most else reached >= asked) else "no"
+    bound = "" if asked is None else f"at {'most' if at_most else 'least'} {asked:g}"
+    figures.append({"what": what, "reached": float(f"{reached:.4g}"), "asked": bound, "met": met})
+
+
+def measured(code: str, function: str = "", **environment: str) -> float:
+    """What a fresh process prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("{function}", function)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **environment},
+    )
+    return float(done.stdout)
+
+
+def show(rows: list[dict[str, Any]], figures: list[dict[str, Any]]) -> None:
+    from rich import print as render
+    from rich.table import Table
+
+    for title, records in (("median of interleaved calls", rows), ("what is asked", figures)):
+        table = Table(*records[0], title=title)
+        for row in records:
+            table.add_row(*map(str, row.values()))
+        render(table)
+
+
+def write(folder: Path, rows: list[dict[str, Any]], figures: list[dict[str, Any]], session: dict[str, Any]) -> None:
+    """Tables and the manifest that names their digests."""
+    folder.mkdir(parents=True, exist_ok=True)
+    digests = {}
+    for name, records in (("rows.csv", rows), ("figures.csv", figures)):
+        with (folder / name).open("w", newline="") as file:
+            writer = csv.DictWriter(file, records[0].keys(), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(records)
+        digests[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    manifest = {"files": digests, "sessions": [session]}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
