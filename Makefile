@@ -1,11 +1,12 @@
 # make quickstart   set up, run the main job, say where the results lie
 # make test         set up, then lint, types, benchmark check and tests
+# make bench        time the kernels side by side (two minutes)
 # make setup        only prepare .venv
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: setup quickstart test clean
+.PHONY: setup quickstart test bench clean
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml constraints.txt
@@ -23,6 +24,9 @@ test: setup
 	$(BIN)/mypy
 	$(BIN)/asv check --environment existing:$(BIN)/python
 	$(BIN)/python -m pytest -n 2
+
+bench: setup
+	$(BIN)/python -m benchmarks.table
 
 clean:
 	rm -rf .venv .asv results/runs .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,159 @@
+"""Everything that needs a CUDA GPU, in one go:  python -m benchmarks.gpu [--out results/kernels_gpu] [--quick]
+
+Builds the Triton kernels, holds them against the formula in float64 (and stops if one is off), then times them, forward
+and backward, against the formula, its torch.compile version, lightly's SIGReg and the two products, at N8192 K512 M1024
+backward, against the formula, its torch.compile version, lightly and the two products, at N8192 K512 M1024 in
+bfloat16 and float32 and at the sizes of the paper's Table 6; the Hadamard kernel against its dense product; and takes
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.cases import (
+    TABLE_6,
+    Contestant,
+    embeddings,
+    formula,
+    fused,
+    peers,
+    side_by_side,
+    there_and_back,
+    two_products,
+)
+from benchmarks.table import figure, record, show, write
+from sigreg_lab.experiment.provenance import now, provenance
+from sigreg_lab.kernels import characteristic_distance, characteristic_function, gaussian_grid, hd3_project, matmul
+
+LARGE = (8192, 512, 1024)
+# Relative to float64 on the same numbers. bfloat16 rounds directions, gradients of projections and result to 8 bits.
+BOUNDS = {torch.float32: (1e-6, 5e-6), torch.bfloat16: (2e-3, 1.5e-2)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="folder for rows.csv, figures.csv and manifest.json")
+    parser.add_argument("--quick", action="store_true", help="without torch.compile of the formula")
+    arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        sys.exit("benchmarks.gpu needs a CUDA GPU; none was found")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    started = now()
+    rows: list[dict[str, Any]] = []
+    figures: list[dict[str, Any]] = []
+    check(figures)
+    for dtype in (torch.bfloat16, torch.float32):
+        loss(rows, figures, dtype, arguments.quick)
+    memory(figures)
+    table_6(rows)
+    hadamard(rows, figures)
+    show(rows, figures)
+    if arguments.out:
+        write(arguments.out, rows, figures, {"started": started, "finished": now(), **provenance()})
+    if any(row["met"] == "no" and "error" in row["what"] for row in figures):
+        sys.exit("a kernel's result is off: see the table")
+
+
+def check(figures: list[dict[str, Any]]) -> None:
+    """Value and gradient against the formula in float64, odd sizes, both recurrences; structured directions."""
+    for dtype, (value_bound, gradient_bound) in BOUNDS.items():
+        for size, n_points in (
+            ((1023, 37, 33), 17),
+            ((2048, 512, 1024), 17),
+            ((700, 129, 65), 42),
+            ((8192, 64, 64), 17),
+        ):
+            x, directions = embeddings(*size, dtype=dtype, device="cuda")
+            wide = x.detach().double().requires_grad_()
+            expected = formula(wide, directions.double(), n_points)
+            (expected_gradient,) = torch.autograd.grad(expected, wide)
+            value = fused(x, directions, n_points, "triton")
+            (gradient,) = torch.autograd.grad(value, x)
+            difference = float((gradient.double() - expected_gradient).norm() / expected_gradient.norm())
+            what = f"{dtype}, N{size[0]} K{size[1]} M{size[2]}, {n_points} points".removeprefix("torch.")
+            figure(figures, f"value's error, {what}", abs(float(value / expected) - 1), value_bound, at_most=True)
+            figure(figures, f"gradient's error, {what}", difference, gradient_bound, at_most=True)
+    x, signs = structured(100, 2048, 4096)
+    dense = hd3_project(x.double(), signs, backend="eager")
+    difference = float((hd3_project(x, signs, backend="triton").double() - dense).norm() / dense.norm())
+    figure(figures, "HD3's error, K2048 M4096", difference, 2e-6, at_most=True)
+
+
+def unfused(x: Tensor, directions: Tensor, n_points: int) -> Tensor:
+    """Projections kept in float32, then the kernels on projections."""
+    p = matmul(x.float(), directions)
+    c, s = characteristic_function(p, 3.0, n_points, backend="triton")
+    grid = gaussian_grid(3.0, n_points, 2**0.5, x.device)
+    return (x.shape[-2] * characteristic_distance(c, s, *grid)).mean()
+
+
+def loss(rows: list[dict[str, Any]], figures: list[dict[str, Any]], dtype: torch.dtype, quick: bool) -> None:
+    x, directions = embeddings(*LARGE, dtype=dtype, device="cuda")
+    own = directions.to(dtype)
+    contestants: dict[str, Contestant] = {
+        "formula": there_and_back(lambda: formula(x, own, 17), x),
+        **peers(x, LARGE[2], 17),
+        "ours: triton, fused": there_and_back(lambda: fused(x, directions, 17, "triton"), x),
+        "ours: triton, projections kept": there_and_back(lambda: unfused(x, directions, 17), x),
+        "ours: eager": there_and_back(lambda: fused(x, directions, 17, "eager"), x),
+        "two products": two_products(x, own, lambda x, weight: x @ weight.T),
+    }
+    if not quick:
+        compiled = torch.compile(formula)
+        contestants["formula, torch.compile"] = there_and_back(lambda: compiled(x, own, 17), x)
+    name = str(dtype).removeprefix("torch.")
+    medians = record(rows, f"loss, {name}", LARGE, 17, side_by_side(contestants, budget_s=10))
+    ours = medians["ours: triton, fused"]
+    asked = dtype == torch.bfloat16
+    figure(figures, f"formula over ours, {name}, N8192 K512 M1024", medians["formula"] / ours, 40 if asked else None)
+    floor = ours / medians["two products"]
+    figure(figures, f"ours over two products, {name}, N8192 K512 M1024", floor, 3 if asked else None, at_most=True)
+
+
+def memory(figures: list[dict[str, Any]]) -> None:
+    for name, function in (("fused", fused), ("formula", formula)):
+        x, directions = embeddings(*LARGE, device="cuda")
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        there_and_back(lambda f=function, x=x, a=directions: f(x, a, 17), x)()
+        torch.cuda.synchronize()
+        extra = (torch.cuda.max_memory_allocated() - before) / 2**20
+        figure(figures, f"peak extra memory, {name}, float32, N8192 K512 M1024, MiB", extra)
+
+
+def table_6(rows: list[dict[str, Any]]) -> None:
+    for num_samples, num_slices, n_points, official in TABLE_6:
+        size = (num_samples, 512, num_slices)
+        for dtype in (torch.bfloat16, torch.float32):
+            x, directions = embeddings(*size, dtype=dtype, device="cuda")
+            run = there_and_back(lambda x=x, a=directions, n=n_points: fused(x, a, n, "triton"), x)
+            name = str(dtype).removeprefix("torch.")
+            record(rows, f"Table 6, {name} (V100: {official} ms)", size, n_points,
+                   side_by_side({"ours: triton, fused": run}, budget_s=1))  # fmt: skip
+
+
+def structured(num_samples: int, dim: int, num_slices: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(num_samples, dim, generator=generator)
+    signs = torch.randint(2, (num_slices // dim, 3, dim), generator=generator) * 2.0 - 1
+    return x.cuda(), signs.cuda()
+
+
+def hadamard(rows: list[dict[str, Any]], figures: list[dict[str, Any]]) -> None:
+    x, signs = structured(8192, 2048, 4096)
+    directions = torch.randn(2048, 4096, device="cuda")
+    contestants: dict[str, Contestant] = {
+        "hd3": lambda: hd3_project(x, signs, backend="triton"),
+        "dense, float32": lambda: x @ directions,
+    }
+    medians = record(rows, "projection", (8192, 2048, 4096), 0, side_by_side(contestants, budget_s=4))
+    figure(figures, "dense product over HD3, float32, N8192 K2048 M4096", medians["dense, float32"] / medians["hd3"])
+
+
+if __name__ == "__main__":
+    main()
