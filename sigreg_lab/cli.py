@@ -24,6 +24,53 @@ Out = Annotated[Path, typer.Option(help="Folder of the runs' results.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change a setting, key=value; repeat for more.")]
 
 
+@app.command("check")
+def check_command(
+    file: Annotated[Path, typer.Argument(help="Embeddings, one row a sample: .npy, .npz, .pt, .parquet or .csv.")],
+    key: Annotated[str | None, typer.Option(help="Which array of an .npz, tensor of a .pt, list column.")] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="A column that is no feature; repeat for more.")] = None,
+    max_rows: Annotated[int | None, typer.Option(help="Sample more rows down to this number (default 4096).")] = None,
+    slices: Annotated[int, typer.Option(help="Random directions to project on.")] = 512,
+    seed: Annotated[int, typer.Option(help="Seed of sampling and directions.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="The page to write; next to the file if not given.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the findings as JSON; - prints them instead.")
+    ] = None,
+) -> None:
+    """Measure how far embeddings are from N(0, I), in which way and along which directions."""
+    import json
+
+    from rich.console import Console
+
+    from sigreg_lab.check import diagnose, read_sample
+    from sigreg_lab.check.page import write_page
+    from sigreg_lab.check.text import show
+
+    progress = Console(stderr=True)
+    sample = read_sample(file, key=key, drop=tuple(drop or ()), max_rows=max_rows, seed=seed)
+    findings = diagnose(
+        sample,
+        num_slices=slices,
+        seed=seed,
+        on_simulate=lambda count: progress.print(
+            f"First check of {len(sample.x):,} x {sample.x.shape[1]:,}: simulating {count} samples of N(0, I) ..."
+        ),
+    )
+    page = out or file.with_name(f"{file.name}.check.html")
+    text = json.dumps(findings.to_json(), indent=1, allow_nan=False)
+    try:
+        write_page(findings, page)
+        if json_file not in (None, Path("-")):
+            json_file.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"cannot write {error.filename}: {error.strerror}; choose another place with --out") from None
+    if json_file == Path("-"):
+        print(text)
+        return
+    show(findings, Console())
+    print(f"\nPage: {page}" + (f"\nJSON: {json_file}" if json_file else ""))
+
+
 @study_app.command("list")
 def list_command() -> None:
     """Name each study, its question and the number of its cells."""

@@ -1,8 +1,25 @@
-"""How the variance of a multivariate sample is spread over its directions."""
+"""Mean and covariance of a multivariate sample: how its variance is spread over directions, and two tests.
 
+    spectrum          eigenvalues of S = 1/(N - 1) sum_j (x_j - mean)(x_j - mean)'
+    condition number  largest eigenvalue of S / smallest
+    effective rank    exponential of the entropy of the normalised singular values                                [1, 2]
+    mean test         N |mean|^2, chi-squared with K degrees of freedom under N(0, I)
+    covariance test   n K W / 2,  W = tr (S - I)^2 / K - K/n (tr S / K)^2 + K/n,  n = N - 1; chi-squared with
+                      K (K + 1)/2 degrees of freedom in the limit, whether K is fixed or grows with N                [3]
+
+Under N(0, I) a spectrum is not flat: its law tends to Marchenko and Pastur's, on (1 -+ sqrt(K/n))^2.             [4]
+
+[1] Roy & Vetterli (2007), EUSIPCO, 606-610. [2] Garrido et al. (2023), ICML (arXiv:2210.02885).
+[3] Ledoit & Wolf (2002), Annals of Statistics 30, 1081-1102. [4] Marchenko & Pastur (1967), Math. USSR-Sbornik 1.
+"""
+
+import numpy as np
+import torch
 from torch import Tensor
 from torch.linalg import svdvals
 
+from sigreg_lab.nulls import ChiSquared
+from sigreg_lab.univariate import TestResult
 from sigreg_lab.validation import check_sample
 
 
@@ -22,8 +39,6 @@ def effective_rank(x: Tensor) -> Tensor:
 
     Raises:
         ValueError: a sample that is empty, not floating point, not finite, or of fewer than 2 rows.
-
-    [1] Roy & Vetterli (2007), EUSIPCO, 606-610. [2] Garrido et al. (2023), ICML (arXiv:2210.02885).
     """
     check_sample(x, "x", ndim=2, min_samples=2)
     centred = x.double() - x.double().mean(-2, keepdim=True)
@@ -32,3 +47,113 @@ def effective_rank(x: Tensor) -> Tensor:
     share = singular / total.clamp_min(1e-300)
     entropy = -(share * share.clamp_min(1e-300).log()).sum(-1)
     return entropy.exp() * (total.squeeze(-1) > 0)
+
+
+def spectrum(x: Tensor) -> Tensor:
+    """Variances along the principal axes: eigenvalues of the covariance, divisor N - 1, descending.
+
+    Args:
+        x: sample, shape (..., N, K).
+
+    Returns:
+        Shape (..., K), float64; the last K - N + 1 are 0 for N <= K.
+
+    Raises:
+        ValueError: as ``effective_rank``.
+    """
+    check_sample(x, "x", ndim=2, min_samples=2)
+    n, dim = x.shape[-2:]
+    centred = x.double() - x.double().mean(-2, keepdim=True)
+    values = svdvals(centred).square() / (n - 1)
+    return torch.nn.functional.pad(values, (0, dim - values.shape[-1]))
+
+
+def condition_number(x: Tensor) -> Tensor:
+    """Largest eigenvalue of the covariance over the smallest; infinite where that is 0 to rounding, and for N <= K.
+
+    Args:
+        x: sample, shape (..., N, K).
+
+    Returns:
+        Shape (...), float64; NaN for a constant sample.
+
+    Raises:
+        ValueError: as ``effective_rank``.
+    """
+    values = spectrum(x)
+    least = torch.where(values[..., -1] > _rounding(x, values), values[..., -1], 0.0)
+    return values[..., 0] / least
+
+
+def _rounding(x: Tensor, values: Tensor) -> Tensor:
+    """Eigenvalues below this are 0 to the rounding of the singular values."""
+    return values[..., 0] * (max(x.shape[-2:]) * torch.finfo(torch.float64).eps) ** 2
+
+
+def expected_spectrum(n: int, dim: int) -> Tensor:
+    """The spectrum to expect of ``n`` rows of N(0, I) in ``dim`` dimensions: quantiles of Marchenko and Pastur's law.
+
+    Args:
+        n: number of rows, at least 2; one degree of freedom goes to the mean.
+        dim: K, at least 1.
+
+    Returns:
+        Shape (K,), float64, descending: quantiles at (K - i + 1/2)/K. The last K - n + 1 are 0 for n <= K.
+
+    Raises:
+        ValueError: ``n`` below 2 or ``dim`` below 1.
+    """
+    if n < 2 or dim < 1:
+        raise ValueError(f"n must be at least 2 and dim at least 1, got {n} and {dim}")
+    ratio = dim / (n - 1)
+    root = np.sqrt(ratio)
+    # On x = 1 + ratio + 2 root cos(u) the density times dx is smooth: 2/pi sin(u)^2 / x du, of mass min(1, 1/ratio).
+    step = np.pi / 20_000
+    u = (np.arange(20_000) + 0.5) * step
+    x = 1 + ratio + 2 * root * np.cos(u)
+    mass = np.cumsum(2 / np.pi * np.sin(u) ** 2 / x * step)  # from the largest eigenvalue down
+    levels = (np.arange(dim) + 0.5) / dim
+    values = np.interp(levels, mass, x)
+    values[levels > mass[-1]] = 0.0 if ratio > 1 else x[-1]
+    return torch.from_numpy(values)
+
+
+def mean_test(x: Tensor) -> TestResult:
+    """N |mean|^2 and its p-value under N(0, I), an exact law.
+
+    Args:
+        x: sample, shape (..., N, K).
+
+    Returns:
+        ``TestResult(statistic, pvalue)``, each of shape (...), float64.
+
+    Raises:
+        ValueError: as ``effective_rank``.
+    """
+    check_sample(x, "x", ndim=2, min_samples=2)
+    n, dim = x.shape[-2:]
+    statistic = n * x.double().mean(-2).square().sum(-1)
+    return TestResult(statistic, ChiSquared(dim).pvalue(statistic))
+
+
+def covariance_test(x: Tensor) -> TestResult:
+    """Ledoit and Wolf's test that the covariance is I, whatever the mean; N may be smaller than K.
+
+    In simulations of N(0, I) from 30 rows on, in 2 to 400 dimensions, it rejected in 9 to 10%, 4.5 to 5.5% and 0.8 to
+    1.5% of samples at levels of 10, 5 and 1%; with 8 rows in 7, 4 and 1.7%.
+
+    Args:
+        x: sample, shape (..., N, K).
+
+    Returns:
+        ``TestResult(statistic, pvalue)``, each of shape (...), float64; the statistic is n K W / 2.
+
+    Raises:
+        ValueError: as ``effective_rank``.
+    """
+    check_sample(x, "x", ndim=2, min_samples=2)
+    n, dim = x.shape[-2] - 1, x.shape[-1]
+    values = spectrum(x)
+    w = (values - 1).square().mean(-1) - dim / n * values.mean(-1).square() + dim / n
+    statistic = n * dim / 2 * w
+    return TestResult(statistic, ChiSquared(dim * (dim + 1) / 2).pvalue(statistic))

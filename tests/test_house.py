@@ -25,6 +25,7 @@ ROOMS = (
     "regularizers",
     "pretrain",
     "figures",
+    "check",
     "cli",
 )
 

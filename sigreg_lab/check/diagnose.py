@@ -1,0 +1,320 @@
+"""How far a sample of embeddings is from N(0, I), in which way, and along which directions.
+
+The tests fall in two groups. Against N(0, I): the mean, the covariance, and slices, on which location, scale and shape
+all tell. Against any normal law: the sample whitened first, on which only the shape tells. P-values are corrected for the
+number of tests by Holm's method, so that of all checks of samples from N(0, I) at most a share alpha reports a departure.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from sigreg_lab import diagnostics
+from sigreg_lab.check import laws, verdict
+from sigreg_lab.check.findings import DirectionFinding, Findings, TestFinding
+from sigreg_lab.check.reader import LARGEST_VALUE, LEAST_ROWS, Sample
+from sigreg_lab.nulls import NullLaw
+from sigreg_lab.slicing import make_directions, project, seeded_generator
+from sigreg_lab.univariate import AndersonDarling, EppsPulley
+from sigreg_lab.validation import check_sample
+
+NUM_SLICES = 256
+ALPHA = 0.05
+DIRECTIONS_KIND = "orthogonal"
+#: A principal axis counts as collapsed below this share of the variance that N(0, I), scaled to the sample's mean
+#: variance, would have there: a standard deviation of 1% of what is usual.
+COLLAPSED = 1e-4
+_LOADINGS = 5
+_NEARLY_SINGULAR = 1e-12  # of the covariance; beyond it whitening returns rounding errors
+
+_N = "N(0, I)"
+_ANY = "any normal law"
+#: name: (label, null hypothesis, what it is sensitive to)
+TESTS = {
+    "mean": ("mean", _N, "location"),
+    "covariance": ("covariance (Ledoit-Wolf)", _N, "scale and correlation"),
+    "slice_mean": ("Epps-Pulley, mean slice", _N, "what many directions share"),
+    "slice_max": ("Epps-Pulley, largest slice", _N, "what few directions show"),
+    "slice_anderson_darling": ("Anderson-Darling, worst slice", _N, "tails of the projections"),
+    "feature_anderson_darling": ("Anderson-Darling, worst feature", _N, "single features"),
+    "energy": ("energy distance", _N, "location and scale most"),
+    "mardia_kurtosis": ("Mardia's kurtosis", _ANY, "tails: lengths of the rows"),
+    "alternative_skewness": ("skewness of |y|²y", _ANY, "asymmetry"),
+    "bhep": ("BHEP, width 1/√K", _ANY, "any shape, few dimensions"),
+    "square_correlation": ("correlation of squares", _ANY, "dependent pairs, as in an 'X'"),
+}
+
+
+def diagnose(
+    sample: Sample | Tensor,
+    *,
+    num_slices: int = NUM_SLICES,
+    seed: int = 0,
+    alpha: float = ALPHA,
+    replicates: int | None = None,
+    on_simulate: Callable[[int], None] | None = None,
+) -> Findings:
+    """Measure a sample against N(0, I).
+
+    Args:
+        sample: what ``read_sample`` returned, or a tensor of shape (N, K), N at least 8.
+        num_slices: M, random directions; one for K = 1.
+        seed: of the directions, and of the order in which rows are taken where a statistic takes only some.
+        alpha: level of the verdict.
+        replicates: samples simulated for the null laws; 499 to 999 by their cost if not given.
+        on_simulate: called with their number before a simulation, which takes seconds; not if the cache has the laws.
+
+    Returns:
+        ``Findings``; the same for the same arguments.
+
+    Raises:
+        ValueError: a tensor that is not (N, K), not floating point, not finite, of fewer than 8 rows or of values
+            beyond 1e60; ``alpha`` outside (0, 1); ``num_slices`` below 1, ``replicates`` below 100.
+    """
+    if isinstance(sample, Tensor):
+        dim = sample.shape[-1] if sample.ndim else 0
+        sample = Sample(sample, tuple(str(i) for i in range(dim)), "tensor", len(sample) if sample.ndim else 0)
+    check_sample(sample.x, "sample", ndim=2, min_samples=LEAST_ROWS)
+    if sample.x.ndim != 2:
+        raise ValueError(f"sample must have shape (N, K), got {tuple(sample.x.shape)}; reshape it to one row a sample")
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must lie inside (0, 1), got {alpha}; 0.05 is usual")
+    x = sample.x.detach().cpu().double()
+    if float(x.abs().max()) > LARGEST_VALUE:
+        raise ValueError(f"sample holds values beyond {LARGEST_VALUE:g}; rescale it")
+    n, dim = x.shape
+    x = x[torch.randperm(n, generator=seeded_generator(seed, 1))]
+    num_slices = num_slices if dim > 1 else 1
+    directions = make_directions(
+        DIRECTIONS_KIND, dim, num_slices, generator=seeded_generator(seed), dtype=torch.float64
+    )
+    null = laws.NullLaws(
+        n, dim, directions, f"{DIRECTIONS_KIND}|slices={num_slices}|seed={seed}",
+        replicates=replicates, on_start=on_simulate,
+    )  # fmt: skip
+    slices = laws.slice_values(x, directions)
+    projections = project(x, directions)
+    variances = diagnostics.spectrum(x)
+    y, reason = _whitened(x, sample.features)
+
+    rows = _tests_of_the_whole(x, n, dim)
+    rows += _slice_tests(x, projections)
+    rows += _simulated(laws.known_statistics, (x, slices), null, n, "")
+    rows += _simulated(laws.whitened_statistics, (y,), null, 0 if y is None else len(y), reason)
+    tests = _adjusted([row for row in rows if _applies(row.name, dim)])
+
+    order = slices.argsort(descending=True)
+    pairs, pair_points = _pairs(y, sample.features)
+    found = {test.name for test in tests if test.adjusted is not None and test.adjusted < alpha}
+    worst = _worst(x, sample.features, directions[:, order], pairs if "square_correlation" in found else ())
+    expected = diagnostics.expected_spectrum(n, dim)
+    mean, std = x.mean(0), x.std(0)
+    distance = torch.maximum(mean.abs(), (std - 1).abs() / math.sqrt(0.5))
+    extreme = distance.argsort(descending=True)[:_LOADINGS].tolist()
+    middle = order[len(order) // 2]
+    findings = Findings(
+        verdict="",
+        explanation=(),
+        source=sample.source,
+        total_rows=sample.total_rows,
+        notes=sample.notes,
+        num_rows=n,
+        num_features=dim,
+        alpha=alpha,
+        tests=tests,
+        mean_length=float(mean.norm()),
+        detectable_mean=_detectable_mean(n, dim, alpha / len(tests)),
+        mean_variance=float(variances.mean()),
+        effective_rank=float(diagnostics.effective_rank(x)),
+        condition_number=float(diagnostics.condition_number(x)),
+        spectrum=tuple(variances.tolist()),
+        expected_spectrum=tuple(expected.tolist()),
+        extreme_features=tuple((sample.features[i], float(mean[i]), float(std[i])) for i in extreme),
+        num_slices=num_slices,
+        directions_kind=DIRECTIONS_KIND,
+        seed=seed,
+        replicates=null.replicates,
+        slice_statistics=tuple(slices.tolist()),
+        slice_threshold=EppsPulley().critical_value(alpha, n, "asymptotic"),
+        max_threshold=null.law("slice_max").critical_value(alpha),
+        worst=worst,
+        typical=_direction(x, sample.features, f"slice {int(middle)} (median)", directions[:, middle]),
+        pairs=pairs,
+        pair_points=pair_points,
+    )
+    return verdict.with_verdict(findings, collapsed_axes(variances, expected, n))
+
+
+def collapsed_axes(variances: Tensor, expected: Tensor, n: int) -> int:
+    """How many principal axes carry next to nothing, among those that ``n`` rows can show."""
+    seen = slice(0, min(n - 1, len(variances)))
+    scale = variances.mean() / expected.mean()
+    return int((variances[seen] < COLLAPSED * scale * expected[seen]).sum())
+
+
+def _tests_of_the_whole(x: Tensor, n: int, dim: int) -> list[TestFinding]:
+    mean, covariance = diagnostics.mean_test(x), diagnostics.covariance_test(x)
+    return [
+        _row("mean", float(mean.statistic), float(mean.pvalue), f"chi-squared({dim}), exact", n),
+        _row("covariance", float(covariance.statistic), float(covariance.pvalue), "chi-squared, limit law", n),
+    ]
+
+
+def _slice_tests(x: Tensor, projections: Tensor) -> list[TestFinding]:
+    """The worst of many univariate tests, each by its own law, times their number (Bonferroni)."""
+    rows = []
+    test = AndersonDarling()
+    for name, columns in (("slice_anderson_darling", projections), ("feature_anderson_darling", x)):
+        statistic, pvalue = test.test(columns)
+        count = columns.shape[1]
+        times = f", times {count}" if count > 1 else ""
+        rows.append(
+            _row(name, float(statistic.max()), min(1.0, count * float(pvalue.min())), f"its law{times}", len(x))
+        )
+    return rows
+
+
+def _simulated(
+    statistics: Callable[..., dict[str, float]],
+    arguments: Sequence[Tensor | None],
+    null: laws.NullLaws,
+    rows: int,
+    reason: str,
+) -> list[TestFinding]:
+    names = [name for name in TESTS if name in laws.NAMES[statistics.__name__]]
+    values: dict[str, float] = {}
+    if not reason:
+        values = statistics(*arguments)
+    found = []
+    for name in names:
+        if name not in values:
+            found.append(_row(name, remark=reason or "the rows lie too far from 0 for it: rescale them"))
+            continue
+        law: NullLaw = null.law(name)
+        pvalue = law.pvalue(torch.tensor(values[name], dtype=torch.float64))
+        used = laws.pair_rows(rows, null.dim) if name in ("energy", "bhep") else rows
+        found.append(_row(name, values[name], float(pvalue), f"{null.replicates} simulations", used))
+    return found
+
+
+def _row(
+    name: str,
+    statistic: float | None = None,
+    pvalue: float | None = None,
+    law: str = "",
+    rows: int = 0,
+    remark: str = "",
+) -> TestFinding:
+    label, null_hypothesis, sensitive_to = TESTS[name]
+    return TestFinding(name, label, null_hypothesis, sensitive_to, law, rows, statistic, pvalue, None, remark)
+
+
+def _applies(name: str, dim: int) -> bool:
+    """With one feature there is one slice, and nothing to correlate."""
+    return dim > 1 or name not in ("slice_mean", "feature_anderson_darling", "square_correlation")
+
+
+def _adjusted(rows: list[TestFinding]) -> tuple[TestFinding, ...]:
+    """Holm's p-values, in the order of ``TESTS``."""
+    import dataclasses
+
+    from statsmodels.stats.multitest import multipletests
+
+    rows = sorted(rows, key=lambda row: list(TESTS).index(row.name))
+    pvalues = [row.pvalue for row in rows if row.pvalue is not None]
+    adjusted = iter(multipletests(pvalues, method="holm")[1].tolist())
+    return tuple(row if row.pvalue is None else dataclasses.replace(row, adjusted=next(adjusted)) for row in rows)
+
+
+def _whitened(x: Tensor, features: Sequence[str]) -> tuple[Tensor | None, str]:
+    """The sample centred and multiplied by S^(-1/2), so that its columns still belong to the features; or why not."""
+    n, dim = x.shape
+    rows = laws.whitened_rows(n, dim)
+    if not rows:
+        if dim > laws.MOST_WHITENED:
+            return None, f"takes up to {laws.MOST_WHITENED} features"
+        return None, f"needs {max(laws.ROWS_PER_FEATURE * dim, LEAST_ROWS):,} rows or more"
+    centred = x[:rows] - x[:rows].mean(0)
+    values, vectors = torch.linalg.eigh(centred.T @ centred / rows)
+    if not float(values[0]) > _NEARLY_SINGULAR * float(values[-1]):
+        return None, "the covariance is singular: check the features or axes that still vary"
+    return centred @ (vectors * values.rsqrt()) @ vectors.T, ""
+
+
+def _pairs(y: Tensor | None, features: Sequence[str]) -> tuple[tuple[tuple[str, str, float], ...], Tensor | None]:
+    if y is None or y.shape[1] < 2:
+        return (), None
+    correlations = laws.square_correlations(y)
+    dim = len(correlations)
+    upper = torch.triu_indices(dim, dim, 1)
+    values = correlations[upper[0], upper[1]]
+    top = values.abs().topk(min(3, len(values))).indices
+    chosen = [(int(upper[0][i]), int(upper[1][i]), float(values[i])) for i in top]
+    first = chosen[0]
+    return tuple((features[i], features[j], r) for i, j, r in chosen), y[:, [first[0], first[1]]].clone()
+
+
+def _worst(
+    x: Tensor, features: Sequence[str], slices: Tensor, pairs: Sequence[tuple[str, str, float]]
+) -> tuple[DirectionFinding, ...]:
+    """The worst slices, features and, if any depend on each other, diagonals of a pair; then the extreme axes."""
+    dim = len(features)
+    found = []
+    if dim > 1:
+        found += [_direction(x, features, f"slice, rank {i + 1}", slices[:, i]) for i in range(min(2, slices.shape[1]))]
+    single = laws.slice_values(x, torch.eye(dim, dtype=x.dtype)).argsort(descending=True)
+    for k in single[:2].tolist():
+        found.append(_direction(x, features, f"feature {features[k]}", torch.eye(dim, dtype=x.dtype)[k]))
+    for first, second, _ in pairs[:1]:
+        i, j = features.index(first), features.index(second)
+        for sign, word in ((1.0, "sum"), (-1.0, "difference")):
+            a = torch.zeros(dim, dtype=x.dtype)
+            a[i], a[j] = math.sqrt(0.5), sign * math.sqrt(0.5)
+            found.append(_direction(x, features, f"{word} of {first} and {second}", a))
+    found.sort(key=lambda direction: -direction.statistic)
+    if dim == 1:
+        return tuple(found)
+    expected = diagnostics.expected_spectrum(len(x), dim).sqrt()
+    axes = _principal_axes(x)
+    found.append(_direction(x, features, "axis of most variance", axes[:, 0], float(expected[0])))
+    found.append(_direction(x, features, "axis of least variance", axes[:, -1], float(expected[-1])))
+    return tuple(found)
+
+
+def _principal_axes(x: Tensor) -> Tensor:
+    """The first and the last principal axis, shape (K, 2)."""
+    centred = x - x.mean(0)
+    _, vectors = torch.linalg.eigh(centred.T @ centred)
+    return vectors[:, [-1, 0]]
+
+
+def _direction(
+    x: Tensor, features: Sequence[str], label: str, a: Tensor, expected_std: float = 1.0
+) -> DirectionFinding:
+    projection = x @ a
+    mean, std = float(projection.mean()), float(projection.std())
+    skewness = kurtosis = None
+    if std > 1e-12 * max(1.0, abs(mean)):
+        z = (projection - mean) / projection.std(correction=0)
+        skewness, kurtosis = float(z.pow(3).mean()), float(z.pow(4).mean()) - 3
+    top = a.abs().argsort(descending=True)[:_LOADINGS].tolist()
+    loadings = tuple((features[k], float(a[k])) for k in top if abs(float(a[k])) > 1e-6)
+    value = float(EppsPulley()(projection))
+    return DirectionFinding(label, value, mean, std, skewness, kurtosis, expected_std, loadings, projection)
+
+
+def _detectable_mean(n: int, dim: int, alpha: float, power: float = 0.8) -> float:
+    """The |mean| at which N |mean|^2, non-central chi-squared, exceeds its threshold with the given probability."""
+    from scipy import optimize, stats
+
+    threshold = stats.chi2.isf(alpha, dim)
+
+    def shortfall(noncentrality: float) -> float:
+        return float(stats.ncx2.sf(threshold, dim, noncentrality)) - power
+
+    high = 10.0
+    while shortfall(high) < 0:
+        high *= 2
+    return math.sqrt(float(optimize.brentq(shortfall, 1e-9, high)) / n)

@@ -1,0 +1,134 @@
+"""What a check finds, as data: everything that the terminal, the page and the JSON show."""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TestFinding:
+    """One test.
+
+    Attributes:
+        name: in registries and JSON.
+        label: for readers.
+        null_hypothesis: "N(0, I)" or "any normal law".
+        statistic: None if it was not computed; ``remark`` then says why.
+        pvalue: by itself.
+        adjusted: Holm's p-value over all tests of the check.
+        sensitive_to: what it reacts to.
+        law: where the p-value comes from.
+        rows: how many rows it took.
+        remark: what to know about this value.
+    """
+
+    name: str
+    label: str
+    null_hypothesis: str
+    sensitive_to: str
+    law: str = ""
+    rows: int = 0
+    statistic: float | None = None
+    pvalue: float | None = None
+    adjusted: float | None = None
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class DirectionFinding:
+    """A direction, the sample's projection on it, and the features that load on it.
+
+    Attributes:
+        label: which direction.
+        statistic: Epps-Pulley of the projection against N(0, 1).
+        mean, std, skewness, excess_kurtosis: of the projection; the last two are None where the std is 0.
+        expected_std: under N(0, I); not 1 for a principal axis, which is chosen by its variance.
+        loadings: (feature, coefficient) of the largest coefficients of the unit vector.
+        projection: shape (N,); not part of the JSON.
+    """
+
+    label: str
+    statistic: float
+    mean: float
+    std: float
+    skewness: float | None
+    excess_kurtosis: float | None
+    expected_std: float
+    loadings: tuple[tuple[str, float], ...]
+    projection: Tensor = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What ``diagnose`` returns.
+
+    Attributes:
+        verdict: one plain sentence.
+        explanation: what stands behind it, and what it does not say.
+        source, total_rows, notes: as in ``Sample``.
+        num_rows, num_features: N and K of what was checked.
+        alpha: level of the verdict, over all tests together.
+        tests: one each.
+        mean_length: Euclidean length of the mean vector.
+        detectable_mean: the length of the mean that the mean's test finds in 8 of 10 samples of this size.
+        mean_variance: trace of the covariance over K; 1 for N(0, I).
+        effective_rank, condition_number: see ``sigreg_lab.diagnostics``.
+        spectrum, expected_spectrum: variances along principal axes, and those to expect of N(0, I) at this size.
+        extreme_features: (feature, mean, std) of those whose mean or std is furthest from 0 and 1.
+        num_slices, directions_kind, seed, replicates: how the slices and laws were made.
+        slice_statistics: Epps-Pulley of each slice.
+        slice_threshold: what one slice named in advance exceeds with probability alpha under N(0, 1).
+        max_threshold: what the largest of all slices exceeds with probability alpha under N(0, I).
+        worst: directions, the furthest from N(0, 1) first.
+        typical: the slice of the median statistic.
+        pairs: (feature, feature, correlation of their squares) after whitening, largest first.
+        pair_points: the whitened columns of the first pair, shape (N, 2), or None; not part of the JSON.
+    """
+
+    verdict: str
+    explanation: tuple[str, ...]
+    source: str
+    total_rows: int
+    notes: tuple[str, ...]
+    num_rows: int
+    num_features: int
+    alpha: float
+    tests: tuple[TestFinding, ...]
+    mean_length: float
+    detectable_mean: float
+    mean_variance: float
+    effective_rank: float
+    condition_number: float
+    spectrum: tuple[float, ...]
+    expected_spectrum: tuple[float, ...]
+    extreme_features: tuple[tuple[str, float, float], ...]
+    num_slices: int
+    directions_kind: str
+    seed: int
+    replicates: int
+    slice_statistics: tuple[float, ...]
+    slice_threshold: float
+    max_threshold: float
+    worst: tuple[DirectionFinding, ...]
+    typical: DirectionFinding
+    pairs: tuple[tuple[str, str, float], ...]
+    pair_points: Tensor | None = field(repr=False, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionaries, lists and numbers; what is not finite (a condition number) becomes None."""
+        plain: dict[str, Any] = _plain(self)
+        return plain
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        items = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {name: _plain(item) for name, item in items if name not in ("projection", "pair_points")}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,131 @@
+"""Findings as one HTML page: pictures and style inside, nothing fetched."""
+
+from html import escape
+from pathlib import Path
+
+from sigreg_lab.check import pictures
+from sigreg_lab.check.findings import Findings
+from sigreg_lab.check.text import loadings, number, pair_lines, pvalue, size, summary
+from sigreg_lab.experiment.provenance import now, provenance
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; }
+body { max-width: 62em; margin: 2.5em auto; padding: 0 1.2em; }
+h1 { font-size: 1.35em; line-height: 1.35; margin: 0.2em 0 0.6em; overflow-wrap: anywhere; }
+h2 { font-size: 1.05em; margin: 2.2em 0 0.4em; }
+p, li { max-width: 52em; } .about, .small { color: #666; font-size: 0.88em; overflow-wrap: anywhere; }
+.wide { overflow-x: auto; } img { width: 100%; max-width: 820px; display: block; } img.half { max-width: 400px; }
+table { border-collapse: collapse; font-size: 0.88em; }
+th { text-align: left; font-weight: 600; border-bottom: 1px solid #bbb; }
+th, td { padding: 0.28em 0.9em 0.28em 0; vertical-align: top; } td { border-bottom: 1px solid #eee; }
+.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+tr.found td { color: #a63a00; font-weight: 600; } tr.left td { color: #777; }
+"""
+
+
+def write_page(findings: Findings, path: Path) -> None:
+    """Write the page.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path.write_text(render(findings), encoding="utf-8")
+
+
+def render(findings: Findings) -> str:
+    """The page as text."""
+    f = findings
+    made = provenance()
+    commit = (made["git"]["commit"] or "unknown")[:12]
+    sections = [
+        f'<p class="about">{escape(f.source)} &middot; {size(f)} &middot; checked against N(0, I)</p>',
+        f"<h1>{escape(f.verdict)}</h1>",
+        "".join(f"<p>{escape(line)}</p>" for line in f.explanation),
+        _list(f.notes),
+        "<h2>Tests</h2>",
+        _tests(f),
+        '<p class="small">Coloured: departures at level '
+        f"{f.alpha:.0%} over all tests together. Null 'any normal law': the sample is whitened first, so that its mean "
+        "and covariance do not count.</p>",
+        "<h2>Mean and covariance</h2>",
+        _summary(f),
+    ]
+    if f.num_features > 1:
+        sections += [
+            "<h2>Spectrum</h2>",
+            _picture(pictures.as_svg(pictures.spectrum_figure(f)), "variances along the principal axes"),
+            '<p class="small">A sample of N(0, I) has no flat spectrum: the dashed line is what to expect of it (law '
+            "of Marchenko and Pastur).</p>",
+            "<h2>Statistic by slice</h2>",
+            _picture(pictures.as_svg(pictures.slices_figure(f)), "Epps-Pulley statistic of each slice"),
+            f'<p class="small">{f.num_slices} random directions ({f.directions_kind}, seed {f.seed}).</p>',
+        ]
+    sections += [
+        "<h2>Directions</h2>",
+        _directions(f),
+        '<p class="small">Chosen from this sample for being extreme, so their values have no p-value of their own. A '
+        "random slice loads on all features a little; look at features and principal axes for names.</p>",
+        _picture(pictures.as_svg(pictures.projections_figure(f)), "histograms of projections against N(0, 1)"),
+    ]
+    lines = pair_lines(f)
+    if lines:
+        sections += [
+            "<h2>A dependent pair</h2>",
+            "".join(f"<p>{escape(line)}</p>" for line in lines),
+            _picture(pictures.as_svg(pictures.pair_figure(f)), "scatter plot of the pair", "half"),
+        ]
+    sections.append(
+        f'<p class="small">sigreg-lab {escape(made["versions"].get("sigreg-lab", ""))}, commit {escape(commit)}, torch '
+        f"{escape(made['versions'].get('torch', ''))}, {escape(now())}, seed {f.seed}.</p>"
+    )
+    title = escape(f"{f.source}: check")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{title}</title><style>{_STYLE}</style></head>\n<body>\n" + "\n".join(sections) + "\n</body></html>\n"
+    )
+
+
+def _list(lines: tuple[str, ...]) -> str:
+    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>" if lines else ""
+
+
+def _tests(f: Findings) -> str:
+    header = ("null", "test", "value", "p", "p, Holm", "rows", "law of p", "sensitive to")
+    rows = []
+    for test in f.tests:
+        done = test.statistic is not None
+        kind = "found" if test.adjusted is not None and test.adjusted < f.alpha else "" if done else "left"
+        told = test.sensitive_to if done else f"not computed: {test.remark}"
+        cells = [test.null_hypothesis, test.label, number(test.statistic), pvalue(test.pvalue), pvalue(test.adjusted)]
+        rows.append((kind, [*cells, f"{test.rows:,}" if done else "-", test.law or "-", told]))
+    return _table(header, rows, {2, 3, 4, 5})
+
+
+def _summary(f: Findings) -> str:
+    return _table(("", ""), [("", [name, value]) for name, value in summary(f)], set())
+
+
+def _directions(f: Findings) -> str:
+    header = ("direction", "Epps-Pulley", "mean", "std", "skewness", "excess kurtosis", "features that load on it")
+    rows = []
+    for d in (*f.worst, f.typical):
+        std = f"{d.std:.3g}" + (f" ({d.expected_std:.2g} expected)" if d.expected_std != 1 else "")
+        shape = ["-" if v is None else f"{v:.2g}" for v in (d.skewness, d.excess_kurtosis)]
+        rows.append(("", [d.label, number(d.statistic), f"{d.mean:.2g}", std, *shape, loadings(d)]))
+    return _table(header, rows, {1, 2, 3, 4, 5})
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[str, list[str]]], numbers: set[int]) -> str:
+    def cells(tag: str, values: tuple[str, ...] | list[str]) -> str:
+        return "".join(
+            f"<{tag}{' class=n' if i in numbers else ''}>{escape(value)}</{tag}>" for i, value in enumerate(values)
+        )
+
+    head = f"<tr>{cells('th', header)}</tr>" if any(header) else ""
+    body = "".join(f"<tr{f' class={kind}' if kind else ''}>{cells('td', values)}</tr>" for kind, values in rows)
+    return f'<div class="wide"><table>{head}{body}</table></div>'
+
+
+def _picture(address: str, words: str, kind: str = "") -> str:
+    return f'<img{f" class={kind}" if kind else ""} alt="{escape(words)}" src="{address}">'

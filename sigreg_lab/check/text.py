@@ -1,0 +1,109 @@
+"""Findings on the terminal."""
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from sigreg_lab.check.findings import DirectionFinding, Findings
+
+
+def show(findings: Findings, console: Console) -> None:
+    """Print verdict, tests, mean and covariance, and directions."""
+    f = findings
+    console.print(Text(f.verdict, style="bold"))
+    console.print()
+    console.print(Text(f"Checked: {f.source}, {size(f)}, against N(0, I).", overflow="fold"))
+    for note in f.notes:
+        console.print(f"Note: {note}", markup=False, highlight=False)
+    for line in f.explanation:
+        console.print(line, markup=False, highlight=False)
+    console.print()
+    console.print(_tests(f))
+    console.print()
+    console.print(Group(*(Text(f"{name:22} {value}") for name, value in summary(f))))
+    console.print()
+    console.print(_directions(f))
+    for line in pair_lines(f):
+        console.print(line, markup=False, highlight=False)
+
+
+def size(f: Findings) -> str:
+    """How many rows and features."""
+    return f"{f.num_rows:,} rows x {f.num_features:,} feature{'s' if f.num_features > 1 else ''}"
+
+
+def summary(f: Findings) -> list[tuple[str, str]]:
+    """Mean and covariance in a few lines of (name, value)."""
+    seen = min(f.num_rows - 1, f.num_features)
+    condition = f"{f.condition_number:.3g}" if f.condition_number < float("inf") else "infinite or undefined"
+    lines = [
+        ("mean", f"length {f.mean_length:.3g}; 0 asked"),
+        ("variance per feature", f"{f.mean_variance:.3g} on average; 1 asked"),
+    ]
+    if f.num_features > 1:
+        lines += [
+            ("effective rank", f"{f.effective_rank:.1f} of {seen}"),
+            (
+                "principal variances",
+                f"{f.spectrum[0]:.3g} down to {f.spectrum[seen - 1]:.3g}; for N(0, I) at this size "
+                f"{f.expected_spectrum[0]:.3g} down to {f.expected_spectrum[seen - 1]:.3g}",
+            ),
+            ("condition number", condition),
+        ]
+    shown = "; ".join(f"{name}: {mean:.3g}, {std:.3g}" for name, mean, std in f.extreme_features[:3])
+    lines.append(("furthest features", f"(name: mean, std)  {shown}"))
+    return lines
+
+
+def pvalue(value: float | None) -> str:
+    """A p-value to two digits."""
+    if value is None:
+        return "-"
+    return "<1e-10" if value < 1e-10 else f"{value:.2g}"
+
+
+def number(value: float | None) -> str:
+    """A statistic to four digits."""
+    return "-" if value is None else f"{value:.4g}"
+
+
+def loadings(direction: DirectionFinding) -> str:
+    """The features of a direction, the largest coefficients first."""
+    return ", ".join(f"{name} {weight:+.2f}" for name, weight in direction.loadings)
+
+
+def pair_lines(f: Findings) -> list[str]:
+    """The pair of features that depend most on each other beyond correlation, if the test found any."""
+    found = [t for t in f.tests if t.name == "square_correlation" and t.adjusted is not None and t.adjusted < f.alpha]
+    if not found or not f.pairs:
+        return []
+    first, second, r = f.pairs[0]
+    return [
+        f"Features {first} and {second} are uncorrelated after whitening, but their squares correlate: r = {r:.2f}."
+    ]
+
+
+def _tests(f: Findings) -> Table:
+    table = Table("null", "test", box=None, pad_edge=False, header_style="bold")
+    for name in ("value", "p", "p, Holm"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("sensitive to")
+    for test in f.tests:
+        rejected = test.adjusted is not None and test.adjusted < f.alpha
+        told = test.sensitive_to if test.statistic is not None else f"not computed: {test.remark}"
+        cells = (test.null_hypothesis, test.label, number(test.statistic), pvalue(test.pvalue), pvalue(test.adjusted))
+        table.add_row(*cells, told, style="bold red" if rejected else None)
+    return table
+
+
+def _directions(f: Findings) -> Table:
+    table = Table("direction", box=None, pad_edge=False, header_style="bold")
+    for name in ("Epps-Pulley", "mean", "std"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("features that load on it")
+    for direction in (*f.worst, f.typical):
+        std = f"{direction.std:.3g}"
+        if direction.expected_std != 1:
+            std += f" ({direction.expected_std:.2g} expected)"
+        table.add_row(direction.label, number(direction.statistic), f"{direction.mean:.2g}", std, loadings(direction))
+    return table
