@@ -1,9 +1,9 @@
 """Everything that needs a CUDA GPU, in one go:  python -m benchmarks.gpu [--out results/kernels_gpu] [--quick]
 
-Builds the Triton kernels, holds them against the formula in float64 (and stops if one is off), then times them, forward
-and backward, against the formula, its torch.compile version, lightly's SIGReg and the two products, at N8192 K512 M1024
-backward, against the formula, its torch.compile version, lightly and the two products, at N8192 K512 M1024 in
-bfloat16 and float32 and at the sizes of the paper's Table 6; the Hadamard kernel against its dense product; and takes
+Builds the Triton kernels, holds them against the formula in float64 (and ends in an error if one is off), then times
+them, forward and backward, against the formula, its torch.compile version, lightly and the two products, at N8192
+K512 M1024 in bfloat16 and float32 and at the sizes of the paper's Table 6; the Hadamard kernel against its dense
+product; and takes the peak memory. Writes rows.csv, figures.csv and manifest.json.
 """
 
 import argparse
