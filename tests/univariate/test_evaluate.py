@@ -12,7 +12,7 @@ from tests.univariate.cases import CASES
 @pytest.mark.parametrize("layout", ["rows", "columns"])
 def test_each_row_is_its_statistic(n, layout):
     x = torch.from_numpy(np.random.default_rng(n).standard_normal((n, 700)) * 1.3 + 0.2)
-    x[:, 5] *= 20
+    x[:, 5] *= 8
     x[0, 6], x[1, 6] = 50.0, -50.0  # a tail that underflows: Anderson-Darling goes back to log space
     x = x.T.contiguous().T if layout == "columns" else x
     before = x.clone()
