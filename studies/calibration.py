@@ -1,10 +1,14 @@
-"""Type-I error of every univariate test as shipped: does ``test`` reject a true null as often as it says?
+"""Type-I error of every test as shipped: does ``test`` reject a true null as often as it says?
 
-Each cell draws samples of N(0, 1) and counts p-values at or below each level. The p-values come from the law that
-``method="auto"`` chooses: the limit law where it has been found good enough, else a simulated one.
+Each cell draws samples of N(0, I) in ``dim`` dimensions and counts p-values at or below each level. The p-values come
+from the law that ``method="auto"`` chooses: the limit law where it has been found good enough, else a simulated one.
+Univariate statistics are tested in one dimension; multivariate ones, plain and standardised, and the maximum and mean
+of Epps-Pulley over slices, in more. A cell whose replicates would cost more than ``operations`` takes fewer.
 """
 
 import math
+from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,28 +16,34 @@ import torch
 from matplotlib.figure import Figure
 from scipy import stats
 
-from sigreg_lab import univariate
+from sigreg_lab import multivariate, univariate
 from sigreg_lab.experiment import Study, rate_interval
 from sigreg_lab.experiment.study import Cell, Config, Row
 from sigreg_lab.figures.tables import markdown_table
 from sigreg_lab.figures.theme import label, new_figure, palette, themed
-from sigreg_lab.nulls import MonteCarlo
+from sigreg_lab.nulls import MonteCarlo, NullLaw
+from sigreg_lab.slicing import seeded_generator, sliced_statistic
 
 LEVELS = (0.01, 0.05, 0.1)
 CONFIDENCE = 0.999
-REPLICATES_PER_BATCH = 10_000
+VALUES_PER_BATCH = 200_000
+NUM_SLICES = 64
+SLICED: dict[str, Literal["mean", "max"]] = {"epps_pulley_mean_of_slices": "mean", "epps_pulley_max_of_slices": "max"}
+STANDARDISED = "_standardised"
 
 
 def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[Row]:
-    test, replicates = univariate.REGISTRY[str(cell["statistic"])](), settings["replicates"]
-    n = max(int(cell["n"]), test.min_samples)
-    law = test.null_law(n)
+    name, dim = str(cell["statistic"]), int(cell["dim"])
     rng = np.random.default_rng(seed)
-    rejections = torch.zeros(len(LEVELS), dtype=torch.long)
-    for start in range(0, replicates, REPLICATES_PER_BATCH):
-        rows = rng.standard_normal((min(REPLICATES_PER_BATCH, replicates - start), n))
-        pvalue = law.pvalue(univariate.evaluate([test], torch.from_numpy(rows).T)[0])
-        rejections += torch.stack([(pvalue <= level).sum() for level in LEVELS])
+    if dim == 1:
+        n, replicates, law, pvalues = _univariate(name, int(cell["n"]), settings)
+    else:
+        n, replicates, law, pvalues = _multivariate(name, int(cell["n"]), dim, settings)
+    rejections = np.zeros(len(LEVELS), dtype=int)
+    batch = max(1, VALUES_PER_BATCH // (n * dim))
+    for start in range(0, replicates, batch):
+        pvalue = pvalues(rng, min(batch, replicates - start))
+        rejections += [(pvalue <= level).sum() for level in LEVELS]
     simulated = isinstance(law, MonteCarlo)
     return [
         {
@@ -46,6 +56,46 @@ def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[
         }
         for level, count in zip(LEVELS, rejections, strict=True)
     ]
+
+
+Draw = Callable[[np.random.Generator, int], np.ndarray]
+
+
+def _univariate(name: str, n: int, settings: Config) -> tuple[int, int, NullLaw, Draw]:
+    test = univariate.REGISTRY[name]()
+    n = max(n, test.min_samples)
+    law = test.null_law(n)
+
+    def pvalues(rng: np.random.Generator, count: int) -> np.ndarray:
+        x = torch.from_numpy(rng.standard_normal((count, n))).T
+        return law.pvalue(univariate.evaluate([test], x)[0]).numpy()
+
+    return n, settings["replicates"], law, pvalues
+
+
+def _multivariate(name: str, n: int, dim: int, settings: Config) -> tuple[int, int, NullLaw, Draw]:
+    if name in SLICED:
+        sliced = multivariate.SlicingUnivariateTest(univariate.EppsPulley(), NUM_SLICES, reduction=SLICED[name])
+        law = sliced.null_law(n, dim)
+
+        def statistic(rng: np.random.Generator, count: int) -> torch.Tensor:
+            x = torch.from_numpy(rng.standard_normal((count, n, dim)))
+            generator = seeded_generator(int(rng.integers(2**31)))  # fresh directions for every few samples
+            return sliced_statistic(x, sliced.univariate_test, sliced.directions(dim, generator), SLICED[name])
+
+        operations = n * NUM_SLICES * 50.0
+    else:
+        plain = name.removesuffix(STANDARDISED)
+        test = multivariate.REGISTRY[plain](standardise=plain != name)
+        n = max(n, test.min_samples(dim))
+        law = test.null_law(n, dim)
+
+        def statistic(rng: np.random.Generator, count: int) -> torch.Tensor:
+            return torch.from_numpy(test.simulate(rng, count, n, dim))
+
+        operations = test._operations(n, dim)
+    replicates = int(min(settings["replicates"], max(1000, settings["operations"] // operations)))
+    return n, replicates, law, lambda rng, count: law.pvalue(statistic(rng, count)).numpy()
 
 
 def summarize(rows: pd.DataFrame, settings: Config) -> pd.DataFrame:
@@ -65,8 +115,8 @@ def _bound() -> float:
 def verify(summary: pd.DataFrame) -> list[str]:
     """Every rate within the 99.9% Monte-Carlo interval of its level."""
     return [
-        f"{row.statistic} at n = {row.samples} rejects {row.rate:.5f} at level {row.level} ({row.deviation:+.1f} "
-        f"standard errors)"
+        f"{row.statistic} at n = {row.samples}, dim = {row.dim} rejects {row.rate:.5f} at level "
+        f"{row.level} ({row.deviation:+.1f} standard errors)"
         for row in summary[summary["deviation"].abs() > _bound()].itertuples()
     ]
 
@@ -104,11 +154,18 @@ def report(summary: pd.DataFrame) -> str:
     five = summary[summary["level"] == 0.05]
     sizes = sorted(five["n"].unique())
     table = []
-    for name in dict.fromkeys(five["statistic"]):
-        cells = five[five["statistic"] == name].set_index("n")
-        table.append([label(str(name)), *(_cell(cells.loc[n]) for n in sizes)])
+    for (name, dim), part in five.groupby(["statistic", "dim"], sort=False):
+        cells = part.set_index("n")
+        row = [_cell(cells.loc[n]) if n in cells.index else "" for n in sizes]
+        table.append([label(str(name)), str(dim), *row])
     heading = "Rate at level 0.05 (95% Wilson interval); * where the law is simulated, at the least n the test takes:"
-    return "\n".join(lines) + f"\n\n{heading}\n\n" + markdown_table(["test", *(f"n = {n}" for n in sizes)], table)
+    fewer = summary[summary["replicates"] < summary["replicates"].max()]
+    if len(fewer):
+        lines.append(
+            f"- {len(fewer)} of {len(summary)} rates come from fewer replicates than the others' "
+            f"{summary['replicates'].max():,} ({fewer['replicates'].min():,} at the least): their tests cost more."
+        )
+    return "\n".join(lines) + f"\n\n{heading}\n\n" + markdown_table(["test", "K", *(f"n = {n}" for n in sizes)], table)
 
 
 def _cell(row: "pd.Series") -> str:
@@ -116,25 +173,43 @@ def _cell(row: "pd.Series") -> str:
     return f"{row['rate']:.4f}{star} ({row['low']:.4f}, {row['high']:.4f})"
 
 
-def _preset(statistics: list[str], n: list[int], replicates: int) -> Config:
-    return {"statistic": statistics, "n": n, "replicates": replicates}
+def keep(cell: Cell, settings: Config) -> bool:
+    if cell["dim"] == 1:
+        return cell["statistic"] in UNIVARIATE
+    return cell["statistic"] in MULTIVARIATE and int(cell["n"]) <= settings["most_multivariate_samples"]
 
 
-STATISTICS = sorted(univariate.REGISTRY)
+def _preset(
+    statistics: list[str], n: list[int], dim: list[int], replicates: int, operations: float, most: int
+) -> Config:
+    return {
+        "statistic": statistics,
+        "dim": dim,
+        "n": n,
+        "replicates": replicates,
+        "operations": operations,
+        "most_multivariate_samples": most,
+    }
+
+
+UNIVARIATE = sorted(univariate.REGISTRY)
+MULTIVARIATE = [name + suffix for name in sorted(multivariate.REGISTRY) for suffix in ("", STANDARDISED)] + list(SLICED)
+ALL = UNIVARIATE + MULTIVARIATE
 
 STUDY = Study(
     name="calibration",
-    title="Type-I error of every univariate test",
+    title="Type-I error of every test",
     question="Does each test reject a true null as often as its level says, from 8 samples to 1024?",
     expectation="Every rate lies within its 99.9% Monte-Carlo interval, the error of simulated laws counted in.",
     seed=20251112,
-    axes=("statistic", "n"),
+    axes=("statistic", "dim", "n"),
     paired=("statistic",),
+    keep=keep,
     presets={
-        "smoke": _preset(["epps_pulley", "vcreg"], [8, 64], 2_000),
-        "quick": _preset(["epps_pulley", "anderson_darling", "extended_jarque_bera", "vcreg"], [16, 64], 20_000),
-        "standard": _preset(STATISTICS, [8, 16, 64, 256, 1024], 100_000),
-        "paper": _preset(STATISTICS, [8, 16, 32, 64, 128, 256, 512, 1024], 1_000_000),
+        "smoke": _preset(["epps_pulley", "vcreg", "henze_zirkler"], [8, 64], [1, 2], 2_000, 1e9, 8),
+        "quick": _preset(UNIVARIATE, [16, 64], [1], 20_000, 1e9, 64),
+        "standard": _preset(ALL, [8, 16, 64, 256, 1024], [1, 3], 100_000, 2e10, 64),
+        "paper": _preset(ALL, [8, 16, 32, 64, 128, 256, 512, 1024], [1, 2, 8, 32], 1_000_000, 1e15, 1024),
     },
     measure=measure,
     summarize=summarize,

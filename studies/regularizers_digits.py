@@ -157,7 +157,7 @@ def _interval(row: "pd.Series", digits: int = 3) -> str:
     return f"{row['mean']:.{digits}f} ({row['low']:.{digits}f}, {row['high']:.{digits}f})"
 
 
-def keep(cell: Cell) -> bool:
+def keep(cell: Cell, settings: Config) -> bool:
     return (cell["lam"] == 0.0) == (cell["regularizer"] in CONTROLS)
 
 

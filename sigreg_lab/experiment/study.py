@@ -47,7 +47,7 @@ class Study:
         verify: the summary to a list of complaints: where measured values contradict exactly known ones.
         figures: the summary to figures, by file name without ending.
         report: the summary to a few lines of Markdown, the surprise first.
-        keep: which combinations of the axes are cells; all if not given.
+        keep: ``keep(cell, settings)``, which combinations of the axes are cells; all if not given.
         paired: axes that do not enter a cell's seed, so that cells which differ in them alone share their random
             numbers.
     """
@@ -64,7 +64,7 @@ class Study:
     verify: "Callable[[pd.DataFrame], list[str]]"
     figures: "Callable[[pd.DataFrame], dict[str, Figure]]"
     report: "Callable[[pd.DataFrame], str]"
-    keep: Callable[[Cell], bool] = lambda cell: True
+    keep: Callable[[Cell, Config], bool] = lambda cell, settings: True
     paired: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -100,7 +100,8 @@ class Study:
         """The combinations of the axes that are kept, in the order of the axes."""
         product = itertools.product(*(config[axis] for axis in self.axes))
         cells = [dict(zip(self.axes, values, strict=True)) for values in product]
-        return [cell for cell in cells if self.keep(cell)]
+        settings = self.settings(config)
+        return [cell for cell in cells if self.keep(cell, settings)]
 
     def settings(self, config: Config) -> Config:
         """The settings that are no axes: what the cells have in common."""
