@@ -116,7 +116,7 @@ def _by_blocks_of_slices(
     gradient = x.new_empty(rows.shape if with_gradient else (0,))
     width = max(64, BLOCK_BYTES // (rows.shape[0] * x.element_size()) // 64 * 64)
     for start in range(0, num_slices, width):
-        block = directions[:, start : start + width]
+        block = directions[:, start : start + width].contiguous()
         p = linear(rows, block.T).view(batch, num_samples, -1)
         mean = kernels.cosine_sine_sums(p, step, order).transpose(0, 1) / num_samples
         c, s = mean.unbind(1)

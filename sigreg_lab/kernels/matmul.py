@@ -16,6 +16,7 @@ _SMALL = 1 << 14  # multiplications below which a call's overhead decides
 def linear(x: Tensor, weight: Tensor) -> Tensor:
     """x weight', for 2-D ``x`` (N, K) and ``weight`` (M, K), any strides; no gradient, no autocast."""
     if _by_onednn(x, weight):
+        x, weight = _dense(x), _dense(weight)
         return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
     return x @ weight.T
 
@@ -27,6 +28,11 @@ def matmul(x: Tensor, directions: Tensor) -> Tensor:
         Shape (..., N, M), of the dtype of ``x``; autocast does not reach inside.
     """
     return _Matmul.apply(x, directions)
+
+
+def _dense(x: Tensor) -> Tensor:
+    """``x`` or a copy: part of a larger matrix would send oneDNN to its reference loops, thousands of times slower."""
+    return x if x.is_contiguous() or x.T.is_contiguous() else x.contiguous()
 
 
 def _by_onednn(x: Tensor, weight: Tensor) -> bool:
