@@ -1,8 +1,8 @@
 """How far a sample of embeddings is from N(0, I), in which way, and along which directions.
 
 The tests fall in two groups. Against N(0, I): the mean, the covariance, and slices, on which location, scale and shape
-all tell. Against any normal law: the sample whitened first, on which only the shape tells. P-values are corrected for the
-number of tests by Holm's method, so that of all checks of samples from N(0, I) at most a share alpha reports a departure.
+all tell. Against any normal law: the sample whitened first, on which only the shape tells. P-values are corrected for
+the number of tests by Holm's method: of checks of samples from N(0, I) at most a share alpha reports a departure.
 """
 
 import math
@@ -97,6 +97,10 @@ def diagnose(
     slices = laws.slice_values(x, directions)
     projections = project(x, directions)
     variances = diagnostics.spectrum(x)
+    rounding = (8 * torch.finfo(torch.float64).eps * float(x.abs().max())) ** 2
+    constant = float(variances[0]) <= rounding
+    if constant:
+        variances = torch.zeros_like(variances)
     y, reason = _whitened(x, sample.features)
 
     rows = _tests_of_the_whole(x, n, dim)
@@ -111,6 +115,7 @@ def diagnose(
     worst = _worst(x, sample.features, directions[:, order], pairs if "square_correlation" in found else ())
     expected = diagnostics.expected_spectrum(n, dim)
     mean, std = x.mean(0), x.std(0)
+    std = torch.where(std**2 <= rounding, 0.0, std)
     distance = torch.maximum(mean.abs(), (std - 1).abs() / math.sqrt(0.5))
     extreme = distance.argsort(descending=True)[:_LOADINGS].tolist()
     middle = order[len(order) // 2]
@@ -127,8 +132,8 @@ def diagnose(
         mean_length=float(mean.norm()),
         detectable_mean=_detectable_mean(n, dim, alpha / len(tests)),
         mean_variance=float(variances.mean()),
-        effective_rank=float(diagnostics.effective_rank(x)),
-        condition_number=float(diagnostics.condition_number(x)),
+        effective_rank=0.0 if constant else float(diagnostics.effective_rank(x)),
+        condition_number=math.nan if constant else float(diagnostics.condition_number(x)),
         spectrum=tuple(variances.tolist()),
         expected_spectrum=tuple(expected.tolist()),
         extreme_features=tuple((sample.features[i], float(mean[i]), float(std[i])) for i in extreme),
@@ -144,7 +149,8 @@ def diagnose(
         pairs=pairs,
         pair_points=pair_points,
     )
-    return verdict.with_verdict(findings, collapsed_axes(variances, expected, n))
+    off_centre = constant or _mean_pvalue(mean, variances, n) < alpha
+    return verdict.with_verdict(findings, collapsed=collapsed_axes(variances, expected, n), off_centre=off_centre)
 
 
 def collapsed_axes(variances: Tensor, expected: Tensor, n: int) -> int:
@@ -152,6 +158,15 @@ def collapsed_axes(variances: Tensor, expected: Tensor, n: int) -> int:
     seen = slice(0, min(n - 1, len(variances)))
     scale = variances.mean() / expected.mean()
     return int((variances[seen] < COLLAPSED * scale * expected[seen]).sum())
+
+
+def _mean_pvalue(mean: Tensor, variances: Tensor, n: int) -> float:
+    """Whether the mean differs from 0 whatever the covariance: N |mean|^2 as a scaled chi-squared of equal mean and
+    variance (Box), so that the mean's test is not read as a shift where it only sees a large variance."""
+    from scipy import stats
+
+    total, squares = float(variances.sum()), float(variances.square().sum())
+    return float(stats.chi2.sf(n * float(mean.square().sum()) * total / squares, total**2 / squares))
 
 
 def _tests_of_the_whole(x: Tensor, n: int, dim: int) -> list[TestFinding]:
@@ -239,7 +254,7 @@ def _whitened(x: Tensor, features: Sequence[str]) -> tuple[Tensor | None, str]:
     centred = x[:rows] - x[:rows].mean(0)
     values, vectors = torch.linalg.eigh(centred.T @ centred / rows)
     if not float(values[0]) > _NEARLY_SINGULAR * float(values[-1]):
-        return None, "the covariance is singular: check the features or axes that still vary"
+        return None, "singular covariance"
     return centred @ (vectors * values.rsqrt()) @ vectors.T, ""
 
 

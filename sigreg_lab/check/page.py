@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sigreg_lab.check import pictures
 from sigreg_lab.check.findings import Findings
-from sigreg_lab.check.text import loadings, number, pair_lines, pvalue, size, summary
+from sigreg_lab.check.text import loadings, number, pvalue, size, summary
 from sigreg_lab.experiment.provenance import now, provenance
 
 _STYLE = """
@@ -20,6 +20,7 @@ th { text-align: left; font-weight: 600; border-bottom: 1px solid #bbb; }
 th, td { padding: 0.28em 0.9em 0.28em 0; vertical-align: top; } td { border-bottom: 1px solid #eee; }
 .n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 tr.found td { color: #a63a00; font-weight: 600; } tr.left td { color: #777; }
+tr.group td { color: #666; padding-top: 0.7em; white-space: nowrap; }
 """
 
 
@@ -45,7 +46,7 @@ def render(findings: Findings) -> str:
         "<h2>Tests</h2>",
         _tests(f),
         '<p class="small">Coloured: departures at level '
-        f"{f.alpha:.0%} over all tests together. Null 'any normal law': the sample is whitened first, so that its mean "
+        f"{f.alpha:.0%} over all tests together. Against any normal law: the sample is whitened first: its mean "
         "and covariance do not count.</p>",
         "<h2>Mean and covariance</h2>",
         _summary(f),
@@ -67,11 +68,9 @@ def render(findings: Findings) -> str:
         "random slice loads on all features a little; look at features and principal axes for names.</p>",
         _picture(pictures.as_svg(pictures.projections_figure(f)), "histograms of projections against N(0, 1)"),
     ]
-    lines = pair_lines(f)
-    if lines:
+    if any(t.name == "square_correlation" and t.adjusted is not None and t.adjusted < f.alpha for t in f.tests):
         sections += [
             "<h2>A dependent pair</h2>",
-            "".join(f"<p>{escape(line)}</p>" for line in lines),
             _picture(pictures.as_svg(pictures.pair_figure(f)), "scatter plot of the pair", "half"),
         ]
     sections.append(
@@ -91,15 +90,19 @@ def _list(lines: tuple[str, ...]) -> str:
 
 
 def _tests(f: Findings) -> str:
-    header = ("null", "test", "value", "p", "p, Holm", "rows", "law of p", "sensitive to")
-    rows = []
+    header = ("test", "value", "p", "p, Holm", "rows", "law of p", "sensitive to")
+    rows: list[tuple[str, list[str]]] = []
+    null = ""
     for test in f.tests:
+        if test.null_hypothesis != null:
+            null = test.null_hypothesis
+            rows.append(("group", [f"against {null}", *[""] * (len(header) - 1)]))
         done = test.statistic is not None
         kind = "found" if test.adjusted is not None and test.adjusted < f.alpha else "" if done else "left"
         told = test.sensitive_to if done else f"not computed: {test.remark}"
-        cells = [test.null_hypothesis, test.label, number(test.statistic), pvalue(test.pvalue), pvalue(test.adjusted)]
+        cells = [test.label, number(test.statistic), pvalue(test.pvalue), pvalue(test.adjusted)]
         rows.append((kind, [*cells, f"{test.rows:,}" if done else "-", test.law or "-", told]))
-    return _table(header, rows, {2, 3, 4, 5})
+    return _table(header, rows, {1, 2, 3, 4})
 
 
 def _summary(f: Findings) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DATA, MODEL, MARK = "#0173b2", "0.35", "#d55e00"
-_ASPECT = 0.36
+_ASPECT = 0.4
 
 
 @themed()
@@ -35,7 +35,7 @@ def spectrum_figure(f: Findings) -> "Figure":
     else:
         axis.set_ylim(0, 1.08 * max(values.max(), expected.max()))
     axis.set(xlabel="principal axis", ylabel="variance")
-    axis.legend(frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
@@ -57,7 +57,7 @@ def slices_figure(f: Findings) -> "Figure":
     else:
         axis.set_ylim(0, None)
     axis.set(xlabel="slices, % (ascending)", ylabel="Epps-Pulley")
-    axis.legend(frameon=False, loc="upper left")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 

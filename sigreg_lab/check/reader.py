@@ -1,11 +1,12 @@
 """Embeddings from a file: .npy, .npz, .pt, .parquet or .csv to a float64 sample, with what was left out.
 
 No pickle is ever executed: object arrays are refused, and .pt files are read by PyTorch's restricted loader, which
-makes tensors and plain containers alone. A file with more rows than asked for is sampled, uniformly and without replacement:
-.npy through a memory map, .parquet and .csv batch by batch, so that memory holds the sample and one batch.
+makes tensors and plain containers alone. A file with more rows than asked for is sampled, uniformly and without
+replacement: .npy through a memory map, .parquet and .csv batch by batch, so that memory holds the sample and one batch.
 """
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -159,7 +160,7 @@ def _npz(request: _Request) -> _Read:
 
 
 def _numpy_reason(error: Exception) -> str:
-    if "pickle" in str(error).lower() or "object array" in str(error).lower():
+    if any(word in str(error).lower() for word in ("pickle", "object array", "python objects")):
         return "holds pickled objects, or is no .npy file; pickles are never loaded: save a plain array of numbers"
     return f"damaged, or no .npy file ({_line(error)})"
 
@@ -171,7 +172,9 @@ def _pt(request: _Request) -> _Read:
         "torch.save(embeddings, ...)"
     )
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols: what they lead to is reported below
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(refused) from None
     source = path.name

@@ -23,8 +23,6 @@ def show(findings: Findings, console: Console) -> None:
     console.print(Group(*(Text(f"{name:22} {value}") for name, value in summary(f))))
     console.print()
     console.print(_directions(f))
-    for line in pair_lines(f):
-        console.print(line, markup=False, highlight=False)
 
 
 def size(f: Findings) -> str:
@@ -51,7 +49,7 @@ def summary(f: Findings) -> list[tuple[str, str]]:
             ("condition number", condition),
         ]
     shown = "; ".join(f"{name}: {mean:.3g}, {std:.3g}" for name, mean, std in f.extreme_features[:3])
-    lines.append(("furthest features", f"(name: mean, std)  {shown}"))
+    lines.append(("furthest features", f"{shown} (mean, std)"))
     return lines
 
 
@@ -67,31 +65,24 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def loadings(direction: DirectionFinding) -> str:
+def loadings(direction: DirectionFinding, most: int = 5) -> str:
     """The features of a direction, the largest coefficients first."""
-    return ", ".join(f"{name} {weight:+.2f}" for name, weight in direction.loadings)
-
-
-def pair_lines(f: Findings) -> list[str]:
-    """The pair of features that depend most on each other beyond correlation, if the test found any."""
-    found = [t for t in f.tests if t.name == "square_correlation" and t.adjusted is not None and t.adjusted < f.alpha]
-    if not found or not f.pairs:
-        return []
-    first, second, r = f.pairs[0]
-    return [
-        f"Features {first} and {second} are uncorrelated after whitening, but their squares correlate: r = {r:.2f}."
-    ]
+    return ", ".join(f"{name} ({weight:+.2f})" for name, weight in direction.loadings[:most])
 
 
 def _tests(f: Findings) -> Table:
-    table = Table("null", "test", box=None, pad_edge=False, header_style="bold")
+    table = Table("test", box=None, pad_edge=False, header_style="bold")
     for name in ("value", "p", "p, Holm"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("sensitive to")
+    null = ""
     for test in f.tests:
+        if test.null_hypothesis != null:
+            null = test.null_hypothesis
+            table.add_row(f"against {null}", style="dim")
         rejected = test.adjusted is not None and test.adjusted < f.alpha
         told = test.sensitive_to if test.statistic is not None else f"not computed: {test.remark}"
-        cells = (test.null_hypothesis, test.label, number(test.statistic), pvalue(test.pvalue), pvalue(test.adjusted))
+        cells = (f"  {test.label}", number(test.statistic), pvalue(test.pvalue), pvalue(test.adjusted))
         table.add_row(*cells, told, style="bold red" if rejected else None)
     return table
 
@@ -105,5 +96,7 @@ def _directions(f: Findings) -> Table:
         std = f"{direction.std:.3g}"
         if direction.expected_std != 1:
             std += f" ({direction.expected_std:.2g} expected)"
-        table.add_row(direction.label, number(direction.statistic), f"{direction.mean:.2g}", std, loadings(direction))
+        table.add_row(
+            direction.label, number(direction.statistic), f"{direction.mean:.2g}", std, loadings(direction, 3)
+        )
     return table

@@ -6,10 +6,18 @@ import math
 from sigreg_lab.check.findings import Findings
 
 
-def with_verdict(findings: Findings, collapsed: int) -> Findings:
-    """``findings`` with its verdict and explanation; ``collapsed`` principal axes carry next to no variance."""
+def with_verdict(findings: Findings, *, collapsed: int, off_centre: bool) -> Findings:
+    """``findings`` with its verdict and explanation.
+
+    Args:
+        findings: all but these two.
+        collapsed: number of principal axes that carry next to no variance.
+        off_centre: whether the mean differs from 0 by more than the sample's own variance explains.
+    """
     return dataclasses.replace(
-        findings, verdict=_sentence(findings, collapsed), explanation=tuple(_explanation(findings, collapsed))
+        findings,
+        verdict=_sentence(findings, collapsed, off_centre),
+        explanation=tuple(_explanation(findings, collapsed)),
     )
 
 
@@ -17,7 +25,7 @@ def _rejected(f: Findings) -> list[str]:
     return [test.name for test in f.tests if test.adjusted is not None and test.adjusted < f.alpha]
 
 
-def _sentence(f: Findings, collapsed: int) -> str:
+def _sentence(f: Findings, collapsed: int, off_centre: bool) -> str:
     size = f"{f.num_rows:,} rows of {f.num_features:,} {'features' if f.num_features > 1 else 'feature'}"
     if f.spectrum[0] == 0:
         return f"Collapsed: all {f.num_rows:,} rows are equal."
@@ -25,24 +33,19 @@ def _sentence(f: Findings, collapsed: int) -> str:
     if collapsed:
         left = seen - collapsed
         share = sum(f.spectrum[:left]) / sum(f.spectrum)
-        carry = "direction carries" if left == 1 else "directions carry"
-        text = f"Rank-deficient: {left} of {seen} {carry} {_percent(share)} of the variance"
-        return text + _and(_departures(f, skip=("covariance",))) + "."
+        text = f"Rank-deficient: {left} of {seen} directions {'carries' if left == 1 else 'carry'} {_percent(share)}"
+        return f"{text} of the variance{', and the mean is off centre' if off_centre else ''}."
     if not _rejected(f):
         law = "N(0, 1)" if f.num_features == 1 else "N(0, I)"
         return f"No departure from {law} found in {size}, at level {f.alpha:.0%} over {_count(f)} tests."
-    return f"Not N(0, {'1' if f.num_features == 1 else 'I'}): {'; '.join(_departures(f))}."
+    return f"Not N(0, {'1' if f.num_features == 1 else 'I'}): {'; '.join(_departures(f, off_centre))}."
 
 
-def _and(parts: list[str]) -> str:
-    return f"; also {'; '.join(parts)}" if parts else ""
-
-
-def _departures(f: Findings, skip: tuple[str, ...] = ()) -> list[str]:
-    rejected = [name for name in _rejected(f) if name not in skip]
+def _departures(f: Findings, off_centre: bool) -> list[str]:
+    rejected = _rejected(f)
     shape = [test for test in f.tests if test.null_hypothesis != "N(0, I)"]
     parts = []
-    if "mean" in rejected:
+    if "mean" in rejected and off_centre:
         parts.append(f"off centre, mean of length {f.mean_length:.2g}")
     if "covariance" in rejected:
         parts.append(_covariance(f))
@@ -70,12 +73,17 @@ def _covariance(f: Findings) -> str:
 
 def _explanation(f: Findings, collapsed: int) -> list[str]:
     lines = []
+    if "square_correlation" in _rejected(f) and f.pairs:
+        first, second, r = f.pairs[0]
+        lines.append(
+            f"Features {first} and {second} are uncorrelated after whitening, but their squares are not (r = {r:.2f})."
+        )
     if f.spectrum[0] == 0:
         return ["Nothing varies, so there is no shape to speak of: look at the encoder or at how the file was made."]
     if not _rejected(f) and not collapsed:
         lines.append(
-            f"That is no proof. With {f.num_rows:,} rows, a mean of length {f.detectable_mean:.2g} would be found in 8 of "
-            "10 samples; weaker departures, and changes of shape confined to a few of many directions, would "
+            f"That is no proof. With {f.num_rows:,} rows, a mean of length {f.detectable_mean:.2g} would be found in 8 "
+            "of 10 samples; weaker departures, and changes of shape confined to a few of many directions, would "
             "often be missed. More rows see more."
         )
     else:
@@ -94,8 +102,8 @@ def _explanation(f: Findings, collapsed: int) -> list[str]:
     least = 2 / (f.replicates + 1)
     error = math.sqrt(f.alpha * (1 - f.alpha) / f.replicates)
     lines.append(
-        f"'p, Holm' is corrected for the {_count(f)} tests. Where p comes from {f.replicates} simulated samples of N(0, I), it "
-        f"is {least:.2g} at least, and its standard error is {error:.1g} at {f.alpha:g}."
+        f"'p, Holm' is corrected for the {_count(f)} tests. Where p is from {f.replicates} simulated samples, "
+        f"it is {least:.2g} at least, and its standard error is {error:.1g} at {f.alpha:g}."
     )
     return lines
 
@@ -105,6 +113,5 @@ def _count(f: Findings) -> int:
 
 
 def _percent(share: float) -> str:
-    """A share close to 1 keeps the digits that tell it from 1."""
-    digits = min(6, max(1, math.ceil(-math.log10(max(1 - share, 1e-12))) - 1))
-    return "all" if 1 - share < 1e-9 else f"{100 * share:.{digits}f}%"
+    """A share close to 1 is not rounded up to it."""
+    return f"{100 * share:.2f}%" if share < 0.9999 else "over 99.99%" if share < 1 - 1e-9 else "all"

@@ -1,0 +1,78 @@
+"""The page stands alone, says what it shows, and survives hostile names; the JSON is plain."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from sigreg_lab.alternatives import MULTIVARIATE
+from sigreg_lab.check import Sample, diagnose, text
+from sigreg_lab.check.page import render
+
+OPTIONS = {"num_slices": 32, "replicates": 199}
+
+
+def _findings(name, n=300, dim=4, features=None):
+    x = torch.from_numpy(MULTIVARIATE[name](dim).sample(np.random.default_rng(0), n))
+    names = features or tuple(f"f{i}" for i in range(dim))
+    return diagnose(Sample(x, names, "e.csv", 9000, ("sampled 300 of 9,000 rows at random",)), **OPTIONS)
+
+
+@pytest.fixture(scope="module", params=["null", "x", "rank_defect_1"])
+def findings(request):
+    return _findings(request.param)
+
+
+def test_the_page_stands_alone_and_holds_what_was_found(findings):
+    page = render(findings)
+    assert not re.findall(r"(?:src|href)=\"(?!data:image/svg\+xml;base64,)", page)
+    assert "<script" not in page
+    assert findings.verdict in page.replace("&#x27;", "'")
+    assert "sampled 300 of 9,000 rows" in page
+    assert page.count("<img") == (4 if findings.pairs and "square" in str(_found(findings)) else 3)
+    for test in findings.tests:
+        assert test.label.replace("'", "&#x27;") in page
+
+
+def _found(findings):
+    return [t.name for t in findings.tests if t.adjusted is not None and t.adjusted < findings.alpha]
+
+
+def test_the_json_is_plain_and_complete(findings):
+    plain = json.loads(json.dumps(findings.to_json(), allow_nan=False))
+    assert plain["verdict"] == findings.verdict
+    assert len(plain["slice_statistics"]) == 32
+    assert [t["name"] for t in plain["tests"]] == [t.name for t in findings.tests]
+    assert "projection" not in plain["worst"][0]
+
+
+def test_names_of_columns_are_escaped_and_nothing_is_markup():
+    names = ("<script>alert(1)</script>", "[red]b", "$c$", "d&e")
+    findings = _findings("location_0.3", features=names)
+    page = render(findings)
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    shown = " ".join(text.loadings(direction, 9) for direction in findings.worst)
+    assert "[red]b" in shown
+    assert _printed(findings).count("[red]b") > 0
+
+
+def _printed(findings):
+    from rich.console import Console
+
+    console = Console(width=100, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
+    text.show(findings, console)
+    return console.export_text()
+
+
+def test_collapsed_and_single_features_have_pages():
+    for x in (torch.zeros(10, 3), torch.randn(40, 1, generator=torch.Generator().manual_seed(0))):
+        findings = diagnose(x, **OPTIONS)
+        assert "<h1>" in render(findings)
+        assert findings.verdict.split(":")[0] in _printed(findings)
+
+
+def test_pvalues_are_written_without_false_zeros():
+    assert [text.pvalue(p) for p in (None, 0.0, 3e-11, 0.00123, 0.5)] == ["-", "<1e-10", "<1e-10", "0.0012", "0.5"]
