@@ -132,6 +132,8 @@ def _by_blocks_of_slices(
                     gradient[row : row + _ROWS] = part
                 else:
                     gradient[row : row + _ROWS] += part
+            del g, part
+        del p  # before the next block's is made
     return value, gradient.view(x.shape) if with_gradient else gradient
 
 
