@@ -33,9 +33,9 @@ class Curves:
         if self._path is not None and self._path.is_file() and step:
             with self._path.open(newline="") as file:
                 self.rows = [
-                    {key: float(value) for key, value in row.items() if value}
+                    {key: int(value) if key == "step" else float(value) for key, value in row.items() if value}
                     for row in csv.DictReader(file)
-                    if float(row["step"]) < step
+                    if int(row["step"]) < step
                 ]
         try:
             from torch.utils.tensorboard import SummaryWriter

@@ -37,7 +37,7 @@ from sigreg_lab.pretrain.curves import Curves, Stopwatch, outside_share
 from sigreg_lab.pretrain.data import Images, Splits, Stream, as_float, load_data
 from sigreg_lab.pretrain.models import BACKBONES, Encoder, Features, build_encoder
 from sigreg_lab.pretrain.views import make_views
-from sigreg_lab.regularizers import LeJEPALoss, LeJEPATerms, make_regularizer
+from sigreg_lab.regularizers import LeJEPALoss, LeJEPATerms, make_regularizer, regularizer_options
 from sigreg_lab.slicing import seeded_generator
 
 # What a stream of random numbers is for; part of its seed. Weights are drawn in models.build_encoder.
@@ -421,8 +421,9 @@ def resolved(config: PretrainConfig, num_images: int) -> PretrainConfig:
 
 def make_loss(config: PretrainConfig) -> LeJEPALoss:
     """The run's loss; the regulariser gets ``num_slices`` if it takes slices."""
+    slices = {"num_slices": config.num_slices} if "num_slices" in regularizer_options(config.regularizer) else {}
     return LeJEPALoss(
-        make_regularizer(config.regularizer, num_slices=config.num_slices),
+        make_regularizer(config.regularizer, **slices),
         config.lam,
         form=config.form,  # type: ignore[arg-type]
         prediction=config.prediction,  # type: ignore[arg-type]

@@ -107,7 +107,7 @@ def _folder(path: Path) -> Source:
     def open_file(row: int) -> Any:
         from PIL import Image
 
-        return Image.open(files[row])
+        return Image.open(io.BytesIO(files[row].read_bytes()))  # leaves no file open
 
     return Source(open_file, np.asarray(labels), lambda row: str(files[row].relative_to(path.parent)), classes)
 

@@ -6,8 +6,11 @@ import itertools
 import pytest
 import torch
 
-from sigreg_lab.pretrain import PretrainConfig, evaluate, load_data, pretrain
-from sigreg_lab.pretrain.loop import Batches, build_encoder, lr_factor
+from sigreg_lab.pretrain import PretrainConfig, configure, evaluate, load_data, pretrain
+from sigreg_lab.pretrain import loop as loop_module
+from sigreg_lab.pretrain.loop import Batches, build_encoder, lr_factor, resolved_precision
+from sigreg_lab.pretrain.models import Encoder
+from sigreg_lab.regularizers import REGISTRY
 
 TINY = PretrainConfig(steps=3, batch_size=32, num_slices=16)
 
@@ -60,7 +63,7 @@ def test_batches_cover_an_epoch_without_repeats_and_orders_change():
     [
         ({"data": "numbers"}, "unknown data 'numbers'; known: digits"),
         ({"regularizer": "sigreg-xy"}, "unknown regularizer 'sigreg-xy'; known: sigreg-ep"),
-        ({"backbone": "resnet"}, "unknown backbone 'resnet'; known: small-conv"),
+        ({"backbone": "resnet"}, "unknown backbone 'resnet'; known: small-conv and timm"),
         ({"batch_size": 5000}, "batch_size must lie in 2 .. 997, got 5000"),
         ({"lam": 1.5}, "lam must be 0 .. 1 in the convex form, got 1.5"),
         ({"form": "concave"}, "form must be one of convex, additive"),
@@ -85,3 +88,142 @@ def test_a_short_run_beats_the_untrained_encoder_with_few_labels():
     untrained = evaluate(pretrain(dataclasses.replace(config, steps=0)), draws=10, seed=seed)
     assert trained["test_1"] > untrained["test_1"] + 0.05
     assert 1 < trained["effective_rank"] < 128
+
+
+def _linear_encoder(config, pixels):
+    """Without batch normalisation and dropout, parts of a batch are the batch."""
+    encoder = Encoder(torch.nn.Flatten(), 64, (8,))
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)) / 8)
+    return encoder
+
+
+@pytest.mark.parametrize("regularizer", ["sigreg-ep", "sigreg-ad", "vicreg"])
+@pytest.mark.parametrize("accumulate", [2, 5])
+def test_accumulation_gives_the_gradient_of_the_whole_batch(monkeypatch, regularizer, accumulate):
+    monkeypatch.setattr(loop_module, "build_encoder", _linear_encoder)
+    config = dataclasses.replace(TINY, regularizer=regularizer, precision="64-true", num_slices=4)
+    digits = load_data("digits")
+    wide = dataclasses.replace(digits, train=digits.train._replace(pixels=digits.train.pixels.double()))
+    norms, weights = [], []
+    for parts in (1, accumulate):
+        result = pretrain(dataclasses.replace(config, accumulate=parts, diagnose_every=1), wide)
+        norms.append([row["gradient_norm"] for row in result.history])
+        weights.append(torch.cat([p.detach().flatten() for p in result.encoder.parameters()]))
+    assert norms[0] == pytest.approx(norms[1], rel=1e-9)
+    assert torch.allclose(weights[0], weights[1], rtol=1e-6, atol=1e-9)
+
+
+def test_accumulation_with_batch_normalisation_leaves_running_means_of_one_pass():
+    once, twice = pretrain(TINY), pretrain(dataclasses.replace(TINY, accumulate=2))
+    counts = [r.encoder.backbone[1].num_batches_tracked.item() for r in (once, twice)]
+    assert counts == [3, 6], "one update a part, none by the pass that only looks"
+
+
+@pytest.mark.parametrize("regularizer", REGISTRY)
+def test_every_regulariser_trains_on_digits(regularizer):
+    history = pretrain(dataclasses.replace(TINY, regularizer=regularizer, steps=2)).history
+    assert all(torch.isfinite(torch.tensor(row["total"])) for row in history)
+
+
+def test_a_predictor_and_an_averaged_encoder_change_the_run():
+    plain = _weights(TINY)
+    assert not torch.equal(_weights(dataclasses.replace(TINY, swa=0.9))[: len(plain)], plain)
+    assert not torch.equal(_weights(dataclasses.replace(TINY, predictor=8))[: len(plain)], plain)
+
+
+def test_diagnostics_are_reported_when_due():
+    history = pretrain(dataclasses.replace(TINY, diagnose_every=2, online_probe=True)).history
+    assert [("gradient_norm_regularizer" in row, "probe_accuracy" in row) for row in history] == [
+        (True, True), (False, False), (True, True)
+    ]  # fmt: skip
+    last = history[-1]
+    assert 1 <= last["projection_rank"] <= 32
+    assert 0 < last["outside_share"] < 1
+    assert last["gradient_norm_prediction"] > 0
+    assert last["images_per_second"] > 0
+
+
+def test_reporting_changes_nothing():
+    assert torch.equal(_weights(TINY), _weights(dataclasses.replace(TINY, log_every=2, diagnose_every=1)))
+
+
+def test_a_loss_that_is_not_finite_names_step_batch_and_last_checkpoint(monkeypatch, tmp_path):
+    config = dataclasses.replace(TINY, checkpoint_minutes=0.0, steps=6)
+    augment = loop_module._Run.augment
+
+    def broken(self, pixels, step):
+        return [views * (float("inf") if step == 3 else 1) for views in augment(self, pixels, step)]
+
+    monkeypatch.setattr(loop_module._Run, "augment", broken)
+    rows = Batches(997, 32, seed=0, start=3).__next__()[:2].tolist()
+    message = (
+        rf"at step 3, batch of training images {rows[0]}, {rows[1]}, .*good checkpoint: checkpoint\.pt, after 3 steps"
+    )
+    with pytest.raises(FloatingPointError, match=message):
+        pretrain(config, folder=tmp_path)
+
+
+def test_out_of_memory_is_one_line_with_the_remedy(monkeypatch):
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB\nmore lines")
+
+    monkeypatch.setattr(loop_module, "make_views", full)
+    with pytest.raises(MemoryError, match="out of memory on cpu at batch_size=32, accumulate=1; raise accumulate"):
+        pretrain(TINY)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
+def test_a_missing_gpu_is_said():
+    with pytest.raises(ValueError, match="device=cuda, but PyTorch sees no CUDA GPU here"):
+        pretrain(dataclasses.replace(TINY, device="cuda"))
+
+
+def test_bf16_is_the_default_on_a_gpu_that_has_it_and_refused_where_it_is_not(monkeypatch):
+    cuda, config = torch.device("cuda"), PretrainConfig()
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    assert resolved_precision(config, cuda) == "bf16-mixed"
+    assert resolved_precision(config, torch.device("cpu")) == "32-true"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
+    assert resolved_precision(config, cuda) == "32-true"
+    with pytest.raises(ValueError, match="this GPU does not compute in bfloat16"):
+        resolved_precision(dataclasses.replace(config, precision="bf16-mixed"), cuda)
+
+
+@pytest.mark.parametrize("change", [{"swa": 1.0}, {"accumulate": 20}, {"augment": "blur"}, {"precision": "16-true"}])
+def test_options_out_of_range_are_refused(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        pretrain(dataclasses.replace(TINY, **change))
+
+
+#: What makes a recipe of the documentation small; everything else stays as it is.
+SMALL = ["epochs=0", "steps=2", "batch_size=4", "num_slices=8", "projector=16,8", "log_every=1", "diagnose_every=1"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes"),
+    [
+        ("images", []),
+        ("cifar10-resnet18", ["precision=bf16-mixed"]),
+        ("imagenette-vit-s8", ["image_size=32", "precision=bf16-mixed"]),
+        (
+            "multicrop-vit",
+            ["image_size=32", "crops.local_size=16", "patch_size=8", "accumulate=2", "register_tokens=1"],
+        ),
+    ],
+)
+def test_the_recipes_run_a_few_steps_on_a_folder_never_seen(image_folder, recipe, changes):
+    config = configure(str(image_folder), "sigreg-ep", 0, [*SMALL, *changes], recipe)
+    result = pretrain(config)
+    assert len(result.history) == 2
+    assert all(torch.isfinite(torch.tensor(row["total"])) for row in result.history)
+    features, labels = result.features(result.data.test)
+    assert features.projection.shape == (6, 8)
+    assert labels.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_stream_trains_as_memory_does(image_folder):
+    config = configure(str(image_folder), "sigreg-ep", 0, [*SMALL, "backbone=resnet10t", "online_probe=false"])
+    streamed = dataclasses.replace(config, memory_gib=1e-9, steps=4)
+    assert torch.equal(_weights(dataclasses.replace(config, steps=4)), _weights(streamed))

@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from sigreg_lab.pretrain import few_shot_accuracy, linear_accuracy
+from sigreg_lab.pretrain import (
+    PretrainResult,
+    configure,
+    few_shot_accuracy,
+    knn_accuracy,
+    linear_accuracy,
+    load_data,
+    pretrain,
+    probe,
+)
+from sigreg_lab.pretrain.models import Encoder
+from sigreg_lab.pretrain.probes import covariance_spectrum, fit_linear
 
 LABELS = torch.arange(4).repeat_interleave(25)
 NOISE = torch.randn(100, 6, generator=torch.Generator().manual_seed(0))
@@ -26,3 +37,61 @@ def test_on_noise_accuracy_is_chance():
 def test_too_few_samples_of_a_class_are_refused():
     with pytest.raises(ValueError, match="shots=26, but a class has only 25 samples"):
         few_shot_accuracy(NOISE, LABELS, NOISE, LABELS, shots=26, draws=1, rng=np.random.default_rng(0))
+
+
+def test_nearest_neighbours_by_cosine_find_what_is_separable_and_ignore_length():
+    scale = torch.linspace(0.1, 10, 100)[:, None]
+    assert knn_accuracy(SEPARABLE, LABELS, SEPARABLE * scale, LABELS) == 1.0
+    fresh = torch.randn(4000, 6, generator=torch.Generator().manual_seed(2))
+    accuracy = knn_accuracy(NOISE, LABELS, fresh, torch.arange(4).repeat(1000))
+    assert abs(accuracy - 0.25) < 4 * (0.25 * 0.75 / 4000) ** 0.5
+
+
+def test_nearest_neighbours_agree_with_scikit_learn():
+    from sklearn.neighbors import KNeighborsClassifier
+
+    fresh = torch.randn(300, 6, generator=torch.Generator().manual_seed(3))
+    truth = torch.arange(4).repeat(75)
+    reference = KNeighborsClassifier(7, weights=lambda d: np.exp((1 - d) / 0.2), metric="cosine")
+    expected = reference.fit(NOISE.numpy(), LABELS.numpy()).score(fresh.numpy(), truth.numpy())
+    assert knn_accuracy(NOISE, LABELS, fresh, truth, neighbours=7, temperature=0.2) == pytest.approx(expected)
+
+
+def test_the_linear_probe_separates_and_is_chance_on_noise():
+    head = fit_linear(SEPARABLE, LABELS, 4, epochs=100, lr=1e-2, seed=0)
+    assert (head(SEPARABLE).argmax(1) == LABELS).double().mean() > 0.98
+    fresh = torch.randn(4000, 6, generator=torch.Generator().manual_seed(4))
+    guess = fit_linear(NOISE, LABELS, 4, epochs=5, lr=1e-2, seed=0)(fresh).argmax(1)
+    accuracy = (guess == torch.arange(4).repeat(1000)).double().mean().item()
+    assert abs(accuracy - 0.25) < 4 * (0.25 * 0.75 / 4000) ** 0.5
+
+
+def test_the_spectrum_is_the_covariances():
+    spectrum = covariance_spectrum(SEPARABLE)
+    assert torch.all(spectrum[:-1] >= spectrum[1:])
+    assert spectrum.sum().item() == pytest.approx(SEPARABLE.double().var(0).sum().item())
+
+
+@pytest.fixture(scope="module")
+def trained(image_folder):
+    settings = ["epochs=0", "steps=1", "batch_size=6", "num_slices=8", "projector=16,8", "backbone=test_vit"]
+    return pretrain(configure(str(image_folder), "sigreg-ep", 0, settings))
+
+
+def test_images_get_every_probe_at_backbone_and_projector(trained):
+    rows = probe(trained, epochs=2, draws=2, finetune_epochs=1)
+    kinds = [(row["features"], row["probe"], row["shots"], row["draw"]) for row in rows]
+    each = [("linear", "all", 0), ("knn", "all", 0), ("few-shot", "1", 0), ("few-shot", "1", 1)]
+    expected = [(where, *kind) for where in ("backbone", "projector") for kind in each]
+    assert kinds == [*expected, ("backbone", "finetuned", "all", 0)], "10 shots are left out: a class has only 7 images"
+    assert all(0 <= row[split] <= 1 for row in rows for split in ("validation", "test"))
+    assert probe(trained, epochs=2, draws=2) == rows[:-1], "probes leave the encoder as it was, and repeat"
+
+
+def test_classes_of_brightness_are_found_in_images(image_folder):
+    """Images whose classes differ in brightness, an encoder that keeps it: every probe finds them."""
+    data = load_data(str(image_folder))
+    encoder = Encoder(torch.nn.Sequential(torch.nn.AvgPool2d(16), torch.nn.Flatten()), 12, (4,)).eval()
+    rows = probe(PretrainResult(encoder, data, []), epochs=200, draws=2)
+    scores = {(row["features"], row["probe"], row["shots"]): row["test"] for row in rows}
+    assert scores["backbone", "few-shot", "1"] == 1.0

@@ -1,0 +1,79 @@
+"""timm's backbones by name: stems, sizes, tokens, options."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from sigreg_lab.pretrain import PretrainConfig
+from sigreg_lab.pretrain.crops import CropConfig
+from sigreg_lab.pretrain.models import CHANNEL_MEAN, Encoder, build_encoder
+from sigreg_lab.pretrain.pictures import patch_components
+
+IMAGES = PretrainConfig(augment="crops", embedding_dim=0, projector=(16, 4), backbone="resnet10t")
+VIT = dataclasses.replace(IMAGES, backbone="test_vit", crops=CropConfig(global_views=2, local_views=1))
+
+
+def test_a_resnet_gets_the_small_stem_on_small_images_only():
+    small = build_encoder(dataclasses.replace(IMAGES, backbone="resnet18"), torch.rand(1, 3, 32, 32)).backbone
+    assert small.conv1.kernel_size == (3, 3)
+    assert small.conv1.stride == (1, 1)
+    assert isinstance(small.maxpool, torch.nn.Identity)
+    large = build_encoder(dataclasses.replace(IMAGES, backbone="resnet18"), torch.rand(1, 3, 96, 96)).backbone
+    assert large.conv1.stride == (2, 2)
+
+
+def test_a_vision_transformer_takes_global_and_local_views_at_once():
+    encoder = build_encoder(VIT, torch.rand(1, 3, 64, 64)).eval()
+    views, local = torch.rand(4, 3, 64, 64), torch.rand(2, 3, 32, 32)
+    embedding, projection = encoder(views, local)
+    assert embedding.shape == (6, encoder.embedding_dim)
+    assert projection.shape == (6, 4)
+    assert torch.allclose(encoder(local)[1], projection[4:], atol=1e-5)
+
+
+def test_probe_features_are_the_class_tokens_of_the_last_two_blocks():
+    encoder = build_encoder(VIT, torch.rand(1, 3, 32, 32)).eval()
+    tokens = {}
+    for index in (-2, -1):
+        encoder.backbone.blocks[index].register_forward_hook(
+            lambda _m, _i, out, index=index: tokens.__setitem__(index, out)
+        )
+    with torch.no_grad():
+        features = encoder.features(torch.rand(3, 3, 32, 32))
+    expected = torch.cat([encoder.backbone.norm(tokens[index])[:, 0] for index in (-2, -1)], 1)
+    assert torch.allclose(features.probe, expected, atol=1e-5)
+    assert features.projection.shape == (3, 4)
+
+
+def test_register_tokens_patch_size_and_head_are_options():
+    config = dataclasses.replace(VIT, register_tokens=2, patch_size=8, embedding_dim=24, drop_path=0.1)
+    encoder = build_encoder(config, torch.rand(1, 3, 32, 32)).eval()
+    assert encoder.backbone.num_prefix_tokens == 3
+    assert encoder(torch.rand(2, 3, 32, 32))[0].shape == (2, 24)
+    assert encoder.patch_tokens(torch.rand(2, 3, 32, 32)).shape[-2:] == (4, 4)
+    with pytest.raises(ValueError, match="backbone resnet10t does not take the options"):
+        build_encoder(dataclasses.replace(IMAGES, register_tokens=2), torch.rand(1, 3, 32, 32))
+
+
+def test_images_are_standardised_by_channel():
+    encoder = Encoder(torch.nn.Flatten(), 3, (2,), normalize=True)
+    mean = torch.tensor(CHANNEL_MEAN).view(1, 3, 1, 1)
+    assert torch.allclose(encoder(mean)[0], torch.zeros(1, 3), atol=1e-6)
+
+
+def test_patch_components_tell_halves_of_an_image_apart():
+    encoder = build_encoder(VIT, torch.rand(1, 3, 64, 64)).eval()
+    pixels = torch.zeros(2, 3, 64, 64)
+    pixels[..., 32:] = 1
+    colours = patch_components(encoder, pixels)
+    assert colours.shape[:2] == (2, 3)
+    assert 0 <= colours.min() <= colours.max() <= 1
+    middle = colours.shape[-1] // 2
+    assert (colours[:, 0, :, :middle].mean() - colours[:, 0, :, middle:].mean()).abs() > 0.2
+    assert patch_components(build_encoder(IMAGES, torch.rand(1, 3, 32, 32)), pixels) is None
+
+
+def test_an_unknown_backbone_lists_near_ones():
+    with pytest.raises(ValueError, match=r"unknown backbone 'resnet1'; known: small-conv and timm's models, such as"):
+        build_encoder(dataclasses.replace(IMAGES, backbone="resnet1"), torch.rand(1, 3, 32, 32))

@@ -1,0 +1,104 @@
+"""Checkpoints: a run killed and resumed is the run that was never stopped; a wrong one is refused."""
+
+import csv
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from sigreg_lab.pretrain import PretrainConfig, pretrain
+from sigreg_lab.pretrain.checkpoint import load_checkpoint
+from sigreg_lab.pretrain.loop import CHECKPOINT
+
+#: Everything that has a state: dropout, an averaged encoder, a predictor, an online probe.
+RUN = PretrainConfig(
+    steps=40, batch_size=64, num_slices=8, projector=(16, 8), swa=0.9, predictor=8, online_probe=True,
+    checkpoint_minutes=0.0, diagnose_every=7,
+)  # fmt: skip
+TIMING = ("images_per_second", "outside_share", "memory_gib")
+
+CHILD = """
+import sys, time, torch
+from pathlib import Path
+torch.set_num_threads(1)
+from tests.pretrain.test_resume import RUN
+from sigreg_lab.pretrain import pretrain
+def slowly(step, values):
+    time.sleep(0.05 if step > 5 else 0)
+pretrain(RUN, folder=Path(sys.argv[1]), on_step=slowly)
+"""
+
+
+def _losses(folder):
+    with (folder / "history.csv").open(newline="") as file:
+        return [{k: v for k, v in row.items() if k not in TIMING} for row in csv.DictReader(file)]
+
+
+def _same(one, two):
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, two)
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(_same(one[key], two[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(two) and all(map(_same, one, two))
+    return one == two
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    pretrain(dataclasses.replace(RUN, checkpoint_minutes=10.0), folder=folder)
+    return folder
+
+
+def test_a_run_killed_with_9_and_resumed_equals_an_uninterrupted_one(whole, tmp_path):
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(tmp_path)], env={**os.environ, "PYTHONPATH": os.getcwd()}
+    )
+    history = tmp_path / "history.csv"
+    while child.poll() is None and not (history.is_file() and history.read_text().count("\n") > 8):
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    reached = load_checkpoint(tmp_path / CHECKPOINT)["step"]
+    assert 6 <= reached < 40
+    pretrain(RUN, folder=tmp_path, resume=True)
+    one, two = (load_checkpoint(folder / CHECKPOINT) for folder in (whole, tmp_path))
+    for name in ("step", "encoder", "average", "optimizer", "probe", "probe_optimizer"):
+        assert _same(one[name], two[name]), name
+    assert _losses(whole) == _losses(tmp_path)
+    assert [row["step"] for row in _losses(tmp_path)] == [str(step) for step in range(40)]
+
+
+def test_a_run_goes_on_in_pieces_of_limited_time(whole, tmp_path):
+    first = pretrain(RUN, folder=tmp_path, max_minutes=1e-9)
+    assert not first.finished
+    assert load_checkpoint(tmp_path / CHECKPOINT)["step"] == 1
+    assert pretrain(RUN, folder=tmp_path, resume=True).finished
+    assert _same(load_checkpoint(whole / CHECKPOINT)["encoder"], load_checkpoint(tmp_path / CHECKPOINT)["encoder"])
+
+
+def test_the_checkpoint_of_another_run_is_refused(whole):
+    with pytest.raises(ValueError, match=r"of another run: it has lr=0\.002 \(now 0\.001\)"):
+        pretrain(dataclasses.replace(RUN, lr=0.001), folder=whole, resume=True)
+
+
+def test_a_broken_foreign_or_dangerous_file_is_refused(tmp_path):
+    path = tmp_path / CHECKPOINT
+    with pytest.raises(ValueError, match=r"no checkpoint checkpoint\.pt there"):
+        load_checkpoint(path)
+    path.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"is no checkpoint of sigreg-lab pretrain"):
+        load_checkpoint(path)
+    torch.save({"step": 1}, path)
+    with pytest.raises(ValueError, match=r"is no checkpoint of sigreg-lab pretrain \(format 1\)"):
+        load_checkpoint(path)
+    torch.save({"format": 1, "call": json.JSONDecoder}, path)
+    with pytest.raises(ValueError, match="UnpicklingError"):
+        load_checkpoint(path)
