@@ -30,7 +30,7 @@ def check_command(
     key: Annotated[str | None, typer.Option(help="Which array of an .npz, tensor of a .pt, list column.")] = None,
     drop: Annotated[list[str] | None, typer.Option(help="A column that is no feature; repeat for more.")] = None,
     max_rows: Annotated[int | None, typer.Option(help="Sample more rows down to this number (default 4096).")] = None,
-    slices: Annotated[int, typer.Option(help="Random directions to project on.")] = 512,
+    slices: Annotated[int, typer.Option(help="Random directions to project on.")] = 256,
     seed: Annotated[int, typer.Option(help="Seed of sampling and directions.")] = 0,
     out: Annotated[Path | None, typer.Option(help="The page to write; next to the file if not given.")] = None,
     json_file: Annotated[

@@ -1,9 +1,19 @@
-"""Effective rank: exact values where the spectrum is known."""
+"""Diagnostics: exact values where the spectrum is known, NumPy's elsewhere, and the level of the two tests."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 
-from sigreg_lab.diagnostics import effective_rank
+from sigreg_lab.diagnostics import (
+    condition_number,
+    covariance_test,
+    effective_rank,
+    expected_spectrum,
+    mean_test,
+    spectrum,
+)
 
 
 def test_equal_spectrum_gives_the_full_rank():
@@ -33,3 +43,56 @@ def test_a_common_mean_does_not_count_and_batches_agree_with_a_loop():
 def test_bad_samples_are_refused():
     with pytest.raises(ValueError, match="at least 2 are needed"):
         effective_rank(torch.ones(1, 3))
+
+
+def _normal(n, dim, seed=0):
+    return torch.randn(n, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def test_spectrum_and_condition_number_are_those_of_numpy():
+    x = _normal(40, 6) * torch.arange(1.0, 7.0)
+    covariance = np.cov(x.numpy().T)
+    assert spectrum(x).numpy() == pytest.approx(np.linalg.eigvalsh(covariance)[::-1], rel=1e-12)
+    assert condition_number(x).item() == pytest.approx(np.linalg.cond(covariance), rel=1e-10)
+    batch = torch.stack([x, 2 * x])
+    assert torch.allclose(condition_number(batch)[0], condition_number(batch)[1])
+
+
+def test_rank_deficient_samples_have_zeros_and_no_finite_condition_number():
+    x = _normal(5, 8)
+    assert (spectrum(x)[4:] < 1e-28).all()
+    assert condition_number(x).item() == float("inf")
+    y = _normal(30, 4)
+    assert condition_number(torch.cat([y, y[:, :1] + y[:, 1:2]], 1)).item() > 1e28
+    assert condition_number(torch.ones(9, 3)).isnan()
+
+
+@pytest.mark.parametrize(("n", "dim"), [(400, 40), (120, 100), (30, 60), (2000, 2)])
+def test_expected_spectrum_is_that_of_normal_samples(n, dim):
+    expected = expected_spectrum(n, dim)
+    found = torch.stack([spectrum(_normal(n, dim, seed)) for seed in range(10)]).mean(0)
+    # The law holds for the bulk to O(1/K); a single eigenvalue lies within half a spacing.
+    assert ((found - expected).abs() < -expected.diff().min() / 2).all()
+    assert expected.mean().item() == pytest.approx(1.0, abs=1.0 / dim)
+    assert (expected.diff() <= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("test", "n", "dim"), [(mean_test, 20, 3), (covariance_test, 100, 5), (covariance_test, 30, 60)]
+)
+def test_tests_of_mean_and_covariance_hold_their_level(test, n, dim):
+    pvalues = test(_normal(2000 * n, dim).reshape(2000, n, dim)).pvalue
+    for alpha in (0.1, 0.05, 0.01):
+        error = math.sqrt(alpha * (1 - alpha) / 2000)
+        assert abs((pvalues < alpha).double().mean().item() - alpha) < 4 * error + 0.1 * alpha
+
+
+def test_tests_of_mean_and_covariance_see_their_own_departure_alone():
+    x = _normal(300, 4)
+    assert mean_test(x + 0.3).pvalue < 1e-6 < covariance_test(x + 0.3).pvalue
+    assert covariance_test(1.5 * x).pvalue < 1e-6
+    assert covariance_test(0.6 * x).pvalue < 1e-6
+    assert mean_test(x).statistic.item() == pytest.approx(300 * float((x.mean(0) ** 2).sum()), rel=1e-12)
+    s = torch.from_numpy(np.cov(x.numpy().T))
+    w = ((s - torch.eye(4)) ** 2).sum() / 4 - 4 / 299 * (s.trace() / 4) ** 2 + 4 / 299
+    assert covariance_test(x).statistic.item() == pytest.approx(float(299 * 2 * w), rel=1e-10)

@@ -149,7 +149,7 @@ def diagnose(
         pairs=pairs,
         pair_points=pair_points,
     )
-    off_centre = constant or _mean_pvalue(mean, variances, n) < alpha
+    off_centre = constant or _mean_pvalue(mean, variances, n) < alpha / len(tests)
     return verdict.with_verdict(findings, collapsed=collapsed_axes(variances, expected, n), off_centre=off_centre)
 
 

@@ -84,7 +84,7 @@ def _histogram(axis: "Axes", direction: DirectionFinding) -> None:
     low, high = min(low, -3.6), max(high, 3.6)
     z = np.linspace(low, high, 400)
     inside = x[(x >= low) & (x <= high)]
-    bins = int(np.clip(np.sqrt(len(inside)) * 1.2, 12, 60))
+    bins = int(np.clip(0.7 * np.sqrt(len(inside)), 12, 40))
     density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
     axis.hist(inside, bins=bins, range=(low, high), density=True, color=DATA, alpha=0.55, label="sample")
     axis.plot(z, density, color=MODEL, lw=1.4, label="N(0, 1)")

@@ -71,7 +71,8 @@ def loadings(direction: DirectionFinding, most: int = 5) -> str:
 
 
 def _tests(f: Findings) -> Table:
-    table = Table("test", box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("test", no_wrap=True)
     for name in ("value", "p", "p, Holm"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("sensitive to")

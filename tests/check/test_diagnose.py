@@ -34,13 +34,13 @@ def test_a_normal_sample_is_left_alone_and_its_power_is_told():
 
 
 def test_of_normal_samples_at_most_the_level_is_rejected():
-    reports = [diagnose(_sample("null", seed=seed), **OPTIONS) for seed in range(150)]
+    reports = [diagnose(_sample("null", seed=seed), **OPTIONS) for seed in range(24)]
     share = np.mean([bool(_rejected(report)) for report in reports])
-    assert share <= 0.05 + 4 * math.sqrt(0.05 * 0.95 / 150)
+    assert share <= 0.05 + 4 * math.sqrt(0.05 * 0.95 / 24)
     for name in TESTS:
         pvalues = np.array([next(t.pvalue for t in report.tests if t.name == name) for report in reports])
         if "anderson" in name:  # Bonferroni's p-values are too large on purpose
-            assert (pvalues < 0.2).mean() <= 0.2 + 4 * math.sqrt(0.16 / 150)
+            assert (pvalues < 0.2).mean() <= 0.2 + 4 * math.sqrt(0.16 / 24)
         else:  # uniform: 11 tests, so a family-wise level of 1%
             assert stats.kstest(pvalues, "uniform").pvalue > 0.01 / 11, name
 
@@ -54,7 +54,7 @@ def test_of_normal_samples_at_most_the_level_is_rejected():
         (_sample("elliptical_t5", n=800), "the shape is not normal", {"mardia_kurtosis"}),
         (_sample("iid_chi_squared_5", n=800), "the shape is not normal", {"alternative_skewness"}),
         (_sample("rank_defect_4"), "Rank-deficient: 2 of 6 directions carry all of the variance", {"covariance"}),
-        (torch.full((40, 3), 0.1), "Collapsed: all 40 rows are equal.", {"mean"}),
+        (torch.full((40, 3), 0.7), "Collapsed: all 40 rows are equal.", {"mean"}),
     ],
 )
 def test_each_departure_gets_its_name(sample, verdict, rejected):
