@@ -50,7 +50,7 @@ def test_json_can_be_printed_instead(monkeypatch, capsys, file):
         "--json",
         "-",
         "--max-rows",
-        "20",
+        "140",
         "--out",
         file.with_name("p.html"),
     )
