@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, pad
 
+from sigreg_lab.slicing import seeded_generator
+
 
 class CropConfig(NamedTuple):
     """How views are cut and coloured; the defaults are the paper's colours, with four global views.
@@ -25,7 +27,7 @@ class CropConfig(NamedTuple):
         global_views: V_g, at full size.
         local_views: V_l, smaller; 0 for ResNets, whose views are all global.
         global_size: side of the global views; 0: that of the stored images.
-        local_size: side of the local views; 0: 0.4 times the global, to a multiple of 8.
+        local_size: side of the local views; 0: 0.4 times the global, to a multiple of 16.
         global_scale: share of the area that a global crop covers, from and to.
         local_scale: the same of a local crop.
         ratio: aspect ratio of crops, from and to.
@@ -68,18 +70,24 @@ def make_crops(pixels: Tensor, generator: torch.Generator, config: CropConfig) -
 
     Args:
         pixels: images, shape (N, C, H, W), in 0 .. 1; colour operations need C = 3 and are left out otherwise.
-        generator: all randomness; on the images' device.
+        generator: all randomness, for one call (the order of colour operations follows from its seed, not from its
+            state); on the images' device.
         config: the recipe.
 
     Returns:
         One tensor (V_g, N, C, S, S), or two, the second (V_l, N, C, s, s); in 0 .. 1.
     """
-    size = config.global_size or pixels.shape[-1]
+    size, *local = view_sizes(pixels.shape[-1], config)
     views = [_views(pixels, config.global_views, size, config.global_scale, generator, config)]
-    if config.local_views:
-        local = config.local_size or max(8, round(0.4 * size / 8) * 8)
-        views.append(_views(pixels, config.local_views, local, config.local_scale, generator, config))
+    for side in local:
+        views.append(_views(pixels, config.local_views, side, config.local_scale, generator, config))
     return views
+
+
+def view_sizes(image_size: int, config: CropConfig) -> list[int]:
+    """Side of the global views, and of the local views if there are any."""
+    size = config.global_size or image_size
+    return [size, config.local_size or max(16, round(0.4 * size / 16) * 16)] if config.local_views else [size]
 
 
 def _views(
@@ -108,7 +116,8 @@ def _views(
             "saturation": uniform(max(0, 1 - config.saturation), 1 + config.saturation),
             "hue": uniform(-config.hue, config.hue),
         }
-        order = torch.randperm(4, generator=generator, device=pixels.device).tolist()
+        # Drawn on the CPU: a GPU would have to be waited for.
+        order = torch.randperm(4, generator=seeded_generator(generator.initial_seed(), size)).tolist()
         jittered = views
         for index in order:
             name = list(amounts)[index]

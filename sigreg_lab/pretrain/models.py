@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sigreg_lab.pretrain.config import PretrainConfig
+from sigreg_lab.pretrain.crops import view_sizes
 from sigreg_lab.slicing import seeded_generator
 
 #: Mean and standard deviation of ImageNet's channels, which timm's models expect.
@@ -191,7 +192,7 @@ def build_encoder(config: PretrainConfig, pixels: Tensor) -> Encoder:
     Raises:
         ValueError: an unknown backbone, or options it does not have.
     """
-    channels, size = pixels.shape[1], config.crops.global_size or pixels.shape[-1]
+    channels, size = pixels.shape[1], _sides(config, pixels)[0]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeded_generator(config.seed, _WEIGHTS).initial_seed())
         if config.backbone in BACKBONES:
@@ -200,12 +201,31 @@ def build_encoder(config: PretrainConfig, pixels: Tensor) -> Encoder:
                 config.embedding_dim or 128,
             )
         else:
-            backbone = timm_backbone(config, channels, size if config.augment == "crops" else pixels.shape[-1])
-            dim = config.embedding_dim or int(backbone.num_features)  # type: ignore[arg-type]
-            dim = config.embedding_dim or int(getattr(backbone, "head_hidden_size", None) or dim)
+            backbone = timm_backbone(config, channels, size)
+            dim = config.embedding_dim or _width(backbone, torch.zeros(1, channels, size, size))
         normalize = config.augment == "crops" and channels == 3
         encoder = Encoder(backbone, dim, config.projector, normalize=normalize, predictor=config.predictor)
         encoder.eval()
         with torch.no_grad():
-            encoder(pixels[:1].float().cpu())  # gives lazy layers their shape
+            try:
+                encoder(
+                    *(torch.zeros(1, channels, side, side) for side in _sides(config, pixels))
+                )  # shapes lazy layers
+            except (AssertionError, RuntimeError) as error:
+                sides = " and ".join(f"{side}" for side in _sides(config, pixels))
+                reason = str(error).splitlines()[0]
+                raise ValueError(
+                    f"backbone {config.backbone} does not take views of {sides} pixels: {reason}"
+                ) from error
     return encoder.train().to(pixels.device)
+
+
+@torch.no_grad()
+def _width(backbone: nn.Module, pixels: Tensor) -> int:
+    """Dimension of what a backbone gives."""
+    return backbone.eval()(pixels).shape[1]
+
+
+def _sides(config: PretrainConfig, pixels: Tensor) -> list[int]:
+    """Sides of the views: of the global ones, and of the local ones if there are any."""
+    return view_sizes(pixels.shape[-1], config.crops) if config.augment == "crops" else [pixels.shape[-1]]

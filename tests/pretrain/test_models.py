@@ -77,3 +77,18 @@ def test_patch_components_tell_halves_of_an_image_apart():
 def test_an_unknown_backbone_lists_near_ones():
     with pytest.raises(ValueError, match=r"unknown backbone 'resnet1'; known: small-conv and timm's models, such as"):
         build_encoder(dataclasses.replace(IMAGES, backbone="resnet1"), torch.rand(1, 3, 32, 32))
+
+
+@pytest.mark.parametrize("backbone", ["test_convnext", "test_resnet", "test_mambaout", "mobilenetv3_small_050"])
+def test_the_embedding_is_as_wide_as_the_backbone_makes_it(backbone):
+    encoder = build_encoder(dataclasses.replace(IMAGES, backbone=backbone), torch.rand(1, 3, 64, 64)).eval()
+    embedding, projection = encoder(torch.rand(2, 3, 64, 64))
+    assert embedding.shape == (2, encoder.embedding_dim)
+    assert projection.shape == (2, 4)
+
+
+def test_views_that_a_backbone_cannot_take_are_refused():
+    with pytest.raises(ValueError, match="backbone test_vit does not take views of 64 and 30 pixels"):
+        build_encoder(
+            dataclasses.replace(VIT, crops=CropConfig(local_views=1, local_size=30)), torch.rand(1, 3, 64, 64)
+        )
