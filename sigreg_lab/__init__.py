@@ -2,7 +2,7 @@
 
 Rooms, from the ground up (a room imports only those named before it): ``kernels``, ``distributed``, ``nulls``,
 ``alternatives``, ``experiment``, ``univariate``, ``slicing``, ``multivariate``, ``regularizers``, ``pretrain``,
-``figures``, ``cli``. Each is imported when it is first used::
+``figures``, ``check``, ``cli``. Each is imported when it is first used::
 
     import sigreg_lab
 
@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 _ROOMS = (
     "alternatives",
+    "check",
     "distributed",
     "experiment",
     "figures",

@@ -13,8 +13,28 @@ LABELS = {
     "epps_pulley": "Epps-Pulley",
     "anderson_darling": "Anderson-Darling",
     "extended_jarque_bera": "extended Jarque-Bera",
+    "cramer_von_mises": "Cramér-von Mises",
+    "watson": "Watson",
+    "kolmogorov_smirnov": "Kolmogorov-Smirnov",
+    "shapiro_wilk": "Shapiro-Wilk",
+    "shapiro_francia": "Shapiro-Francia",
+    "jarque_bera": "Jarque-Bera",
+    "dagostino_k2": "D'Agostino K²",
     "vcreg": "VCReg",
-    "moments": "moments",
+    "mean_std": "mean² + (std - 1)²",
+    "entropy": "Vasicek entropy",
+    "nll": "order-statistic NLL",
+    "wasserstein": "Wasserstein",
+    "infinite_slice_epps_pulley": "Epps-Pulley, all slices",
+    "epps_pulley_mean_of_slices": "Epps-Pulley, mean of slices",
+    "epps_pulley_max_of_slices": "Epps-Pulley, max of slices",
+    "bhep": "BHEP",
+    "bhep_m": "BHEP, moment generating",
+    "henze_zirkler": "Henze-Zirkler",
+    "comb": "product statistic",
+    "hv": "HV",
+    "mardia_skewness": "Mardia skewness",
+    "mardia_kurtosis": "Mardia kurtosis",
     "sigreg-ep": "SIGReg, Epps-Pulley",
     "sigreg-ad": "SIGReg, Anderson-Darling",
     "sigreg-ejb": "SIGReg, ext. Jarque-Bera",
@@ -30,7 +50,8 @@ LABELS = {
 
 def label(key: str) -> str:
     """A registry key as a reader would write it."""
-    return LABELS.get(key, key.replace("_", " "))
+    plain = key.removesuffix("_standardised")
+    return LABELS.get(plain, plain.replace("_", " ")) + (", standardised" if plain != key else "")
 
 
 @contextmanager
