@@ -1,24 +1,34 @@
-"""Two processes of torchrun: the same weights everywhere, each image seen once, losses of the whole batch."""
+"""Two processes of torchrun: the same weights everywhere, each image seen once, the steps of one process."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 
-from sigreg_lab.pretrain import PretrainConfig
+import pytest
+import torch
+
+from sigreg_lab.pretrain import PretrainConfig, load_data, pretrain
+from sigreg_lab.pretrain import loop as loop_module
 from sigreg_lab.pretrain.loop import Batches
+from sigreg_lab.pretrain.models import Encoder
+from sigreg_lab.pretrain.views import ViewConfig
 
 RUN = PretrainConfig(steps=3, batch_size=32, num_slices=8, projector=(16, 8), device="cpu", online_probe=True)
+#: Views that are the images, no batch normalisation: nothing in it depends on which process sees which image.
+PLAIN = dataclasses.replace(
+    RUN, views=ViewConfig(0.0, 0.0, 0.0, 0.0, 0.0), num_views=2, precision="64-true", online_probe=False, accumulate=2
+)
 
 CHILD = """
 import json, sys, torch
 from pathlib import Path
+sys.path.insert(0, ".")
 torch.set_num_threads(1)
-from tests.pretrain.test_data_parallel import RUN
+from tests.pretrain.test_data_parallel import RUN, plain_weights
 from sigreg_lab.pretrain import pretrain
 from sigreg_lab.pretrain.loop import _Run
-import sigreg_lab.pretrain.loop as loop
-rows = []
-batches = _Run.batches
+rows, batches = [], _Run.batches
 def watched(self, start):
     for item in batches(self, start):
         rows.append(item[0].tolist())
@@ -27,31 +37,60 @@ _Run.batches = watched
 result = pretrain(RUN, folder=Path(sys.argv[1]))
 weights = float(sum(p.double().abs().sum() for p in result.encoder.parameters()))
 rank = torch.distributed.get_rank()
-out = {"weights": weights, "rows": rows, "total": [row["total"] for row in result.history]}
+out = {"weights": weights, "rows": list(rows), "total": [row["total"] for row in result.history]}
+out["plain"] = plain_weights().tolist()
 Path(sys.argv[1], f"rank-{rank}.json").write_text(json.dumps(out))
 torch.distributed.destroy_process_group()
 """
 
 
-def test_two_processes_share_a_batch_and_keep_the_same_weights(tmp_path):
-    script = tmp_path / "child.py"
-    script.write_text("import sys; sys.path.insert(0, '.')\n" + CHILD)
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node=2",
-        "--standalone",
-        str(script),
-        str(tmp_path),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+def _linear_encoder(config, pixels):
+    encoder = Encoder(torch.nn.Flatten(), 64, (8,))
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)) / 8)
+    return encoder
+
+
+def plain_weights():
+    """Weights after the run ``PLAIN`` of a linear encoder, in float64."""
+    digits = load_data("digits")
+    data = dataclasses.replace(digits, train=digits.train._replace(pixels=digits.train.pixels.double()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop_module, "build_encoder", _linear_encoder)
+        result = pretrain(PLAIN, data)
+    return torch.cat([p.detach().flatten() for p in result.encoder.parameters()])
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    (folder / "child.py").write_text(CHILD)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    done = subprocess.run(
+        [*command, str(folder / "child.py"), str(folder)], capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-2000:]
-    one, two = (json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in (0, 1))
+    return folder, [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def test_two_processes_share_a_batch_and_keep_the_same_weights(ranks):
+    folder, (one, two) = ranks
     assert one["weights"] == two["weights"]
     assert one["total"] == two["total"], "the loss on every rank is that of the whole batch"
     order = Batches(997, 32, seed=0)
     for first, second in zip(one["rows"], two["rows"], strict=True):
         assert sorted(first + second) == sorted(next(order).tolist())
-    assert (tmp_path / "checkpoint.pt").is_file()
-    assert len((tmp_path / "history.csv").read_text().splitlines()) == 4
+    assert (folder / "checkpoint.pt").is_file()
+    assert len((folder / "history.csv").read_text().splitlines()) == 4
+
+
+def test_two_processes_make_the_steps_of_one(ranks):
+    expected, start = (
+        plain_weights(),
+        torch.cat([p.flatten() for p in _linear_encoder(None, None).double().parameters()]),
+    )
+    assert (expected - start).norm() > 1e-3
+    for rank in ranks[1]:
+        actual = torch.tensor(rank["plain"], dtype=torch.float64)
+        assert (actual - expected).norm() <= 1e-6 * (expected - start).norm()
