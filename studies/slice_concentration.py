@@ -93,7 +93,8 @@ def rates(summary: pd.DataFrame) -> pd.DataFrame:
         if len(cells) < 2:
             continue
         log_m = np.log(cells["num_slices"].to_numpy(dtype=float))
-        weights = 1 / cells["relative_standard_error"].to_numpy() ** 2
+        # Directions of which there are only a few give every draw the same error: no spread, an exact slope.
+        weights = 1 / np.maximum(cells["relative_standard_error"].to_numpy(), 1e-6) ** 2
         fit = sm.WLS(np.log(cells["error"].to_numpy()), sm.add_constant(log_m), weights=weights)
         # The weights are known inverse variances, so the error of the slope is theirs, not that of the residuals.
         slope = float(fit.fit().params[1])
@@ -161,6 +162,14 @@ def report(summary: pd.DataFrame) -> str:
     lines = []
     largest = summary["num_slices"].max()
     most = summary[(summary["num_slices"] == largest) & (summary["quantity"] == "gradient")]
+    iid = most[most["directions"] == "iid"]
+    lines.append(
+        f"- The gradient of the mean over M = {largest} independent slices is off by "
+        + ", ".join(
+            f"{r.error:.1%} ({r.low:.1%}, {r.high:.1%}) in K = {r.dim} ({label(r.law)})" for r in iid.itertuples()
+        )
+        + "."
+    )
     ratios = most.pivot(index=["law", "dim"], columns="directions", values="error")
     best = ratios.drop(columns="iid").div(ratios["iid"], axis=0)
     place = best.index[int(best.min(axis=1).argmin())]
@@ -169,14 +178,14 @@ def report(summary: pd.DataFrame) -> str:
         f"- At M = {largest}, directions that spread help the gradient most for {label(place[0])} in K = {place[1]}: "
         f"{winner} has {best.loc[place, winner]:.2f} times the error of independent ones."
     )
-    iid = most[most["directions"] == "iid"]
-    lines.append(
-        f"- Independent directions at M = {largest}: the gradient is off by "
-        + ", ".join(
-            f"{r.error:.1%} ({r.low:.1%}, {r.high:.1%}) in K = {r.dim} ({label(r.law)})" for r in iid.itertuples()
-        )
-        + "."
-    )
+    value = summary[summary["quantity"] == "value"].set_index(["law", "directions", "dim", "num_slices"])["error"]
+    for (law, kind, dim), errors in value.groupby(["law", "directions", "dim"], sort=False):
+        first, last = errors.iloc[0], errors.iloc[-1]
+        if last > 0.8 * first and len(errors) > 1:
+            lines.append(
+                f"- {kind} directions in K = {dim} do not converge ({label(law)}): the value is off by {last:.0%} at "
+                f"M = {largest} as at M = {errors.index[0][-1]}."
+            )
     text = "\n".join(lines)
     if len(fitted):
         table = markdown_table(
