@@ -30,7 +30,7 @@ torch.set_num_threads(1)
 from tests.pretrain.test_resume import RUN
 from sigreg_lab.pretrain import pretrain
 def slowly(step, values):
-    time.sleep(0.05 if step > 5 else 0)
+    time.sleep(0.3 if step > 5 else 0)
 pretrain(RUN, folder=Path(sys.argv[1]), on_step=slowly)
 """
 
