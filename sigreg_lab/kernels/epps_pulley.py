@@ -17,6 +17,7 @@ from torch import Tensor
 from sigreg_lab.kernels.characteristic_function import characteristic_function, check_grid, gradient_coefficients
 from sigreg_lab.kernels.dispatch import choose_backend, implementation
 from sigreg_lab.kernels.matmul import linear, matmul
+from sigreg_lab.kernels.operation import operation
 from sigreg_lab.validation import at_least_float32
 
 BLOCK_BYTES = 8 << 20
@@ -113,7 +114,7 @@ def _by_blocks_of_slices(
     num_slices, order = directions.shape[1], len(target)
     rows = x.reshape(-1, dim)
     value = x.new_zeros(batch, dtype=torch.float64)
-    gradient = x.new_empty(rows.shape if with_gradient else (0,))
+    gradient = None
     width = max(64, BLOCK_BYTES // (rows.shape[0] * x.element_size()) // 64 * 64)
     for start in range(0, num_slices, width):
         block = directions[:, start : start + width].contiguous()
@@ -126,18 +127,25 @@ def _by_blocks_of_slices(
             mean *= 2 / num_slices * weight[:, None]  # the gradient of the value with respect to the sums
             a, b = gradient_coefficients(mean, step, p.dtype)
             g = kernels.trigonometric_polynomial(p, step, a, b, out=p).view(rows.shape[0], -1)
-            for row in range(0, rows.shape[0], _ROWS):
-                part = linear(g[row : row + _ROWS], block)
-                if start == 0:
-                    gradient[row : row + _ROWS] = part
-                else:
-                    gradient[row : row + _ROWS] += part
-            del g, part
+            if gradient is None:
+                gradient = linear(g, block)
+            else:
+                for row in range(0, rows.shape[0], _ROWS):
+                    gradient[row : row + _ROWS] += linear(g[row : row + _ROWS], block)
+            del g
         del p  # before the next block's is made
-    return value, gradient.view(x.shape) if with_gradient else gradient
+    return value, x.new_empty(0) if gradient is None else gradient.view(x.shape)
 
 
-@torch.library.custom_op("sigreg_lab::sliced_epps_pulley", mutates_args=())
+def _describe_sliced_epps_pulley(
+    x: Tensor, directions: Tensor, step: float, target: Tensor, weight: Tensor, with_gradient: bool, backend: str
+) -> tuple[Tensor, Tensor]:
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    gradient_shape = x.shape if with_gradient else (0,)
+    return x.new_empty(x.shape[:-2], dtype=dtype), x.new_empty(gradient_shape, dtype=_gradient_dtype(x))
+
+
+@operation("sliced_epps_pulley", _describe_sliced_epps_pulley)
 def _sliced_epps_pulley(
     x: Tensor, directions: Tensor, step: float, target: Tensor, weight: Tensor, with_gradient: bool, backend: str
 ) -> tuple[Tensor, Tensor]:
@@ -162,18 +170,16 @@ def _sliced_epps_pulley(
     return value.to(dtype).view(x.shape[:-2]), gradient.view(x.shape) if with_gradient else gradient
 
 
-@_sliced_epps_pulley.register_fake
-def _(
-    x: Tensor, directions: Tensor, step: float, target: Tensor, weight: Tensor, with_gradient: bool, backend: str
-) -> tuple[Tensor, Tensor]:
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    gradient_shape = x.shape if with_gradient else (0,)
-    return x.new_empty(x.shape[:-2], dtype=dtype), x.new_empty(gradient_shape, dtype=_gradient_dtype(x))
-
-
 def _gradient_dtype(x: Tensor) -> torch.dtype:
     """That of ``x``, but float32 for float16, where a gradient that is scaled up only later would vanish."""
     return torch.float32 if x.dtype == torch.float16 else x.dtype
+
+
+def _in_the_last_pass(grad: Tensor) -> bool:
+    """Whether a backward pass is running that frees what was saved for it, so that this may be written over."""
+    if torch.compiler.is_compiling() or not torch._C._has_storage(grad):  # a batch of passes, wrapped by vmap
+        return False
+    return not torch._C._autograd._get_current_graph_task_keep_graph()
 
 
 class _SlicedEppsPulley(torch.autograd.Function):
@@ -188,17 +194,21 @@ class _SlicedEppsPulley(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         x, directions, ctx.step, target, weight, _, ctx.backend = inputs
+        ctx.set_materialize_grads(False)  # no zeros for the gradient's own gradient
         ctx.save_for_backward(x, directions, target, weight, output[1])
         ctx.mark_non_differentiable(output[1])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+        if grad is None:
+            return (None,) * 7
         x, directions, target, weight, gradient = ctx.saved_tensors
         if torch.is_grad_enabled():  # create_graph: x has to stay visible
             value = _separately(x, directions, ctx.step, target, weight, ctx.backend)
             (grad_x,) = torch.autograd.grad(value, x, grad, create_graph=True)
         else:
-            grad_x = (grad[..., None, None] * gradient).to(x.dtype)
+            grad = grad[..., None, None]
+            grad_x = (gradient.mul_(grad) if _in_the_last_pass(grad) else grad * gradient).to(x.dtype)
         return grad_x, None, None, None, None, None, None
 
     @staticmethod

@@ -82,6 +82,27 @@ def test_gradient_with_a_graph_is_differentiable_again(generator):
     assert torch.autograd.gradgradcheck(lambda x: fused(x, directions, n_points=5), x)
 
 
+def test_backward_passes_over_one_graph_do_not_disturb_each_other(generator):
+    """The last pass scales the saved gradient where it lies; those before it, and batches of them, must not."""
+    x, directions = sample(generator, 2, 6, 3).requires_grad_(), unit_columns(generator, 3, 4)
+    value = fused(x, directions)
+    weights = torch.tensor([[2.0, 3.0], [0.5, -1.0]])
+    (unit,) = torch.autograd.grad(value.sum(), x, retain_graph=True)
+    for weight in weights:
+        (gradient,) = torch.autograd.grad(value, x, weight, retain_graph=True)
+        torch.testing.assert_close(gradient, weight[:, None, None] * unit, rtol=1e-6, atol=0)
+        gradient.zero_()  # what was handed out is the caller's
+    (batch,) = torch.autograd.grad(value, x, weights, retain_graph=True, is_grads_batched=True)
+    torch.testing.assert_close(batch, weights[:, :, None, None] * unit, rtol=1e-6, atol=0)
+    value.sum().backward(retain_graph=True)
+    (2 * value.sum()).backward()
+    torch.testing.assert_close(x.grad, 3 * unit, rtol=1e-6, atol=0)
+    with pytest.raises(RuntimeError, match="second time"):
+        value.sum().backward()
+    (batch,) = torch.autograd.grad(fused(x, directions), x, weights, is_grads_batched=True)
+    torch.testing.assert_close(batch, weights[:, :, None, None] * unit, rtol=1e-6, atol=0)
+
+
 def test_directions_have_a_gradient_when_they_want_one(generator):
     x = sample(generator, 6, 3, dtype=torch.float64).requires_grad_()
     directions = unit_columns(generator, 3, 4, torch.float64).requires_grad_()
