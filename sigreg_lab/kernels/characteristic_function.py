@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from sigreg_lab.kernels.dispatch import choose_backend, implementation
+from sigreg_lab.kernels.operation import operation
 from sigreg_lab.validation import at_least_float32
 
 
@@ -85,7 +86,11 @@ def _batched(x: Tensor) -> Tensor:
     return x.reshape(-1, *x.shape[-2:]) if x.ndim != 3 else x
 
 
-@torch.library.custom_op("sigreg_lab::cosine_sine_sums", mutates_args=())
+def _describe_cosine_sine_sums(x: Tensor, step: float, order: int, backend: str) -> Tensor:
+    return x.new_empty((*x.shape[:-2], 2, order, x.shape[-1]), dtype=torch.float64)
+
+
+@operation("cosine_sine_sums", _describe_cosine_sine_sums)
 def _cosine_sine_sums(x: Tensor, step: float, order: int, backend: str) -> Tensor:
     shape = (*x.shape[:-2], 2, order, x.shape[-1])
     if x.numel() == 0:
@@ -95,23 +100,17 @@ def _cosine_sine_sums(x: Tensor, step: float, order: int, backend: str) -> Tenso
     return sums.transpose(0, 1).contiguous().view(shape)
 
 
-@_cosine_sine_sums.register_fake
-def _(x: Tensor, step: float, order: int, backend: str) -> Tensor:
-    return x.new_empty((*x.shape[:-2], 2, order, x.shape[-1]), dtype=torch.float64)
+def _describe_trigonometric_polynomial(x: Tensor, step: float, a: Tensor, b: Tensor, backend: str) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-@torch.library.custom_op("sigreg_lab::trigonometric_polynomial", mutates_args=())
+@operation("trigonometric_polynomial", _describe_trigonometric_polynomial)
 def _trigonometric_polynomial(x: Tensor, step: float, a: Tensor, b: Tensor, backend: str) -> Tensor:
     if x.numel() == 0:
         return torch.zeros_like(x, memory_format=torch.contiguous_format)
     with torch.autocast(device_type=x.device.type, enabled=False):
         value = _kernels(backend, x).trigonometric_polynomial(_batched(x), step, _batched(a), _batched(b))
     return value.reshape(x.shape).contiguous()
-
-
-@_trigonometric_polynomial.register_fake
-def _(x: Tensor, step: float, a: Tensor, b: Tensor, backend: str) -> Tensor:
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
 class CosineSineSums(torch.autograd.Function):

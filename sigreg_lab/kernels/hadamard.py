@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sigreg_lab.kernels.dispatch import choose_backend
+from sigreg_lab.kernels.operation import operation
 from sigreg_lab.validation import at_least_float32
 
 LARGEST = 1 << 16  # one row lies on the stack
@@ -105,7 +106,11 @@ def _eager(x: Tensor, signs: Tensor, num_slices: int, transposed: bool) -> Tenso
     return y.flatten(1)[:, :num_slices]
 
 
-@torch.library.custom_op("sigreg_lab::hadamard", mutates_args=())
+def _describe_hadamard(x: Tensor, signs: Tensor, num_slices: int, transposed: bool, backend: str) -> Tensor:
+    return x.new_empty(*x.shape[:-1], signs.shape[-1] if transposed else num_slices)
+
+
+@operation("hadamard", _describe_hadamard)
 def _hadamard(x: Tensor, signs: Tensor, num_slices: int, transposed: bool, backend: str) -> Tensor:
     """The map, (..., K) -> (..., num_slices); transposed, (..., num_slices) -> (..., n), of which K are wanted."""
     rounds, n = signs.shape[1:]
@@ -127,11 +132,6 @@ def _hadamard(x: Tensor, signs: Tensor, num_slices: int, transposed: bool, backe
         else:
             out = _eager(rows, signs, num_slices, transposed).mul_(scale)
     return out.reshape(*x.shape[:-1], width).contiguous()
-
-
-@_hadamard.register_fake
-def _(x: Tensor, signs: Tensor, num_slices: int, transposed: bool, backend: str) -> Tensor:
-    return x.new_empty(*x.shape[:-1], signs.shape[-1] if transposed else num_slices)
 
 
 class _Hadamard(torch.autograd.Function):

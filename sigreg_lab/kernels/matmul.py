@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sigreg_lab.kernels.operation import operation
+
 _SMALL = 1 << 14  # multiplications below which a call's overhead decides
 
 
@@ -45,16 +47,15 @@ def _by_onednn(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-@torch.library.custom_op("sigreg_lab::matmul", mutates_args=())
+def _describe_matmul(x: Tensor, directions: Tensor) -> Tensor:
+    return x.new_empty(*x.shape[:-1], directions.shape[-1])
+
+
+@operation("matmul", _describe_matmul)
 def _matmul(x: Tensor, directions: Tensor) -> Tensor:
     with torch.autocast(device_type=x.device.type, enabled=False):
         flat = linear(x.reshape(-1, x.shape[-1]), directions.T)
     return flat.view(*x.shape[:-1], directions.shape[-1])
-
-
-@_matmul.register_fake
-def _(x: Tensor, directions: Tensor) -> Tensor:
-    return x.new_empty(*x.shape[:-1], directions.shape[-1])
 
 
 class _Matmul(torch.autograd.Function):

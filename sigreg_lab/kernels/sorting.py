@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sigreg_lab.kernels.operation import operation
+
 _LEAST_PER_THREAD = 1 << 16  # values
 
 
@@ -30,7 +32,11 @@ def sort_samples(x: Tensor) -> Tensor:
     return _SortSamples.apply(x, torch.is_grad_enabled() and x.requires_grad)[0]
 
 
-@torch.library.custom_op("sigreg_lab::sort_last", mutates_args=())
+def _describe_sort_last(x: Tensor, with_permutation: bool) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(x), x.new_empty(x.shape if with_permutation else (0,), dtype=torch.int64)
+
+
+@operation("sort_last", _describe_sort_last)
 def _sort_last(x: Tensor, with_permutation: bool) -> tuple[Tensor, Tensor]:
     """Values sorted along the last dimension, and the permutation (empty unless asked for); ``x`` is contiguous."""
     if x.device.type != "cpu" or x.dtype == torch.bfloat16:
@@ -40,11 +46,6 @@ def _sort_last(x: Tensor, with_permutation: bool) -> tuple[Tensor, Tensor]:
         permutation = _in_threads(np.argsort, x)
         return x.gather(-1, permutation), permutation
     return _in_threads(np.sort, x), torch.empty(0, dtype=torch.int64)
-
-
-@_sort_last.register_fake
-def _(x: Tensor, with_permutation: bool) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(x), x.new_empty(x.shape if with_permutation else (0,), dtype=torch.int64)
 
 
 def _in_threads(function: Callable[[np.ndarray], np.ndarray], samples_last: Tensor) -> Tensor:

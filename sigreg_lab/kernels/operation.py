@@ -1,0 +1,33 @@
+"""Registration of operations with torch: a schema from its signature, one implementation, one description of results.
+
+``torch.library.custom_op`` does the same and more, but its first call imports ``torch._dynamo``, more than a second in
+every process; this uses the ``torch.library.Library`` below it. ``torch.compile`` keeps the operations whole. They have
+no gradient of their own: each is called from a ``torch.autograd.Function``.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+Function = Callable[..., Any]
+
+_LIBRARY = torch.library.Library("sigreg_lab", "DEF")
+
+
+def operation(name: str, describe: Function) -> Callable[[Function], Function]:
+    """Decorator that registers a function as ``torch.ops.sigreg_lab.<name>``, for every device.
+
+    Args:
+        name: of the operation.
+        describe: of the function's signature; empty tensors of the shapes, dtypes and devices that it returns.
+    """
+
+    def register(function: Function) -> Function:
+        schema = torch.library.infer_schema(function, mutates_args=())
+        _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
+        _LIBRARY.impl(name, function, "CompositeExplicitAutograd")
+        torch.library.register_fake(f"sigreg_lab::{name}", describe, lib=_LIBRARY)
+        return function
+
+    return register
