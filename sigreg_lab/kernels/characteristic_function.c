@@ -27,6 +27,7 @@
 #define ROWS 4
 #define VECTORS 4 /* per block of slices: a row's loads cover whole pages of neighbouring cache lines */
 #define FLUSH 256
+#define AHEAD (4 * ROWS) /* rows are pages apart, where the processor does not fetch ahead by itself */
 
 #ifdef REAL_IS_DOUBLE
 typedef double real;
@@ -130,6 +131,12 @@ static inline vec load(const real *at, long lanes) {
     return v;
 }
 
+/* Asks for the part of a block that lies AHEAD rows further on; an address beyond the end does no harm. */
+static inline void fetch_ahead(const real *at, long stride, long vectors) {
+    for (int r = 0; r < ROWS; r++)
+        for (long v = 0; v < vectors; v++) __builtin_prefetch(at + (AHEAD + r) * stride + v * LANES);
+}
+
 static inline void store(real *at, vec v, long lanes) {
     memcpy(at, &v, lanes >= LANES ? sizeof v : (size_t)lanes * sizeof(real));
 }
@@ -177,6 +184,7 @@ void cosine_sine_sums(const real *x, long batch, long n, long m, long batch_stri
                     for (long row = chunk; row < stop; row += ROWS) {
                         const real *at = x + b * batch_stride + row * row_stride + start;
                         const int rows = stop - row < ROWS ? (int)(stop - row) : ROWS;
+                        fetch_ahead(at, row_stride, vectors);
                         for (long v = 0; v < vectors; v++) {
                             const long lanes = end - start - v * LANES;
                             if (rows == ROWS && lanes >= LANES)
@@ -243,6 +251,7 @@ void trigonometric_polynomial(const real *x, long batch, long n, long m, long ba
                 for (long row = first; row < last; row += ROWS) {
                     const long at = i * batch_stride + row * row_stride + start;
                     const int rows = last - row < ROWS ? (int)(last - row) : ROWS;
+                    fetch_ahead(x + at, row_stride, vectors);
                     for (long v = 0; v < vectors; v++) {
                         const long lanes = end - start - v * LANES;
                         const real *from = x + at + v * LANES;
