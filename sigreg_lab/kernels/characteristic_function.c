@@ -167,7 +167,7 @@ void cosine_sine_sums(const real *x, long batch, long n, long m, long batch_stri
     const Step step = make_step(step_size);
     const long width = VECTORS * LANES, blocks = (m + width - 1) / width;
     const long rows_per_split = (n + splits - 1) / splits;
-#pragma omp parallel for collapse(3) schedule(static) num_threads(threads)
+#pragma omp parallel for collapse(3) schedule(dynamic) num_threads(threads)
     for (long split = 0; split < splits; split++)
         for (long b = 0; b < batch; b++)
             for (long block = 0; block < blocks; block++) {
@@ -233,7 +233,7 @@ void trigonometric_polynomial(const real *x, long batch, long n, long m, long ba
     const Step step = make_step(step_size);
     const long width = VECTORS * LANES, blocks = (m + width - 1) / width;
     const long rows_per_split = (n + splits - 1) / splits;
-#pragma omp parallel for collapse(3) schedule(static) num_threads(threads)
+#pragma omp parallel for collapse(3) schedule(dynamic) num_threads(threads)
     for (long split = 0; split < splits; split++)
         for (long i = 0; i < batch; i++)
             for (long block = 0; block < blocks; block++) {

@@ -78,15 +78,20 @@ def hadamard_transform(x: Tensor) -> Tensor:
 
     H is the Kronecker product of two smaller ones, so that the transform is two small matrix products.
     """
-    n = x.shape[-1]
-    log = n.bit_length() - 1
-    left, right = (sylvester(1 << part, x) for part in (log - log // 2, log // 2))
+    left, right = sylvester_factors(x.shape[-1], x)
     grid = x.reshape(*x.shape[:-1], left.shape[0], right.shape[0])
     return (left @ grid @ right).reshape(x.shape)
 
 
-def sylvester(n: int, like: Tensor) -> Tensor:
-    """Hadamard matrix of size ``n``, a power of two, in the dtype and on the device of ``like``."""
+def sylvester_factors(n: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Two Hadamard matrices whose Kronecker product is that of size ``n``, a power of two, the larger one first."""
+    log = n.bit_length() - 1
+    left, right = (_sylvester(1 << part, like) for part in (log - log // 2, log // 2))
+    return left, right
+
+
+def _sylvester(n: int, like: Tensor) -> Tensor:
+    """Hadamard matrix of size ``n``, in the dtype and on the device of ``like``."""
     h = torch.ones(1, 1, dtype=like.dtype, device=like.device)
     while h.shape[0] < n:
         h = torch.cat([torch.cat([h, h], 1), torch.cat([h, -h], 1)])
@@ -122,13 +127,14 @@ def _hadamard(x: Tensor, signs: Tensor, num_slices: int, transposed: bool, backe
         rows = x.reshape(-1, x.shape[-1])
         chosen = choose_backend(backend, x.device, x.dtype)
         if chosen == "cpu" and 16 <= n <= LARGEST:
-            from sigreg_lab.kernels.native import hadamard
+            from sigreg_lab.kernels import native
 
-            out = hadamard(rows, signs, num_slices, transposed, scale)
+            out = native.hadamard(rows, signs, num_slices, transposed, scale)
         elif chosen == "triton" and 256 <= n <= 16384:
-            from sigreg_lab.kernels.triton_hadamard import hadamard
+            from sigreg_lab.kernels import triton_hadamard
 
-            out = hadamard(rows, signs, num_slices, transposed, scale)
+            factors = sylvester_factors(n, rows)
+            out = triton_hadamard.hadamard(rows, signs, *factors, num_slices, transposed, scale)
         else:
             out = _eager(rows, signs, num_slices, transposed).mul_(scale)
     return out.reshape(*x.shape[:-1], width).contiguous()

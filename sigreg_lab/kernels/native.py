@@ -1,7 +1,7 @@
 """CPU kernels in C, built on first use and called through ctypes.
 
-A source file is compiled by the system's compiler into the user's cache (``SIGREG_LAB_CACHE``, else
-``$XDG_CACHE_HOME/sigreg_lab``, else ``~/.cache/sigreg_lab``), under a name made of source, flags, compiler and
+A source file is compiled by the system's compiler into ``kernels`` in the user's cache (``$SIGREG_LAB_CACHE``, else
+``$XDG_CACHE_HOME/sigreg-lab``, else ``~/.cache/sigreg-lab``), under a name made of source, flags, compiler and
 processor: a change of any of them builds anew. The library is written beside its final name and renamed, so that
 processes that start together do not see half a file. Without a compiler the reason is kept, and "auto" takes the eager
 implementation.
@@ -168,7 +168,7 @@ def _build(compiler: str, code: bytes, flags: tuple[str, ...], stem: str) -> Pat
 
 def _cache_folder() -> Path:
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(os.environ.get("SIGREG_LAB_CACHE") or Path(cache, "sigreg_lab"))
+    folder = Path(os.environ.get("SIGREG_LAB_CACHE") or Path(cache, "sigreg-lab")) / "kernels"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
@@ -181,7 +181,7 @@ def _cache_folder() -> Path:
 @functools.cache
 def _private_folder() -> Path:
     """A folder for this process alone, where there is no cache to write to."""
-    return Path(tempfile.mkdtemp(prefix="sigreg_lab-"))
+    return Path(tempfile.mkdtemp(prefix="sigreg-lab-"))
 
 
 @functools.cache

@@ -13,8 +13,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sigreg_lab.kernels.hadamard import sylvester
-
 SMALLEST, LARGEST = 256, 16384  # both factors at least 16 for tl.dot; a row in the registers of one program
 
 
@@ -56,12 +54,15 @@ def _transposed_kernel(g_ptr, signs_ptr, left_ptr, right_ptr, out_ptr, blocks, n
     tl.store(out_ptr + row * LEFT * RIGHT + at, total * scale)
 
 
-def hadamard(x: Tensor, signs: Tensor, num_slices: int, transposed: bool, scale: float) -> Tensor:
-    """Scaled rounds of signs and Hadamard transforms: (rows, K) -> (rows, M); transposed (rows, M) -> (rows, n)."""
+def hadamard(
+    x: Tensor, signs: Tensor, left: Tensor, right: Tensor, num_slices: int, transposed: bool, scale: float
+) -> Tensor:
+    """Scaled rounds of signs and Hadamard transforms: (rows, K) -> (rows, M); transposed (rows, M) -> (rows, n).
+
+    ``left`` and ``right`` are the two factors of H.
+    """
     x, signs = x.contiguous(), signs.contiguous()
     blocks, rounds, n = signs.shape
-    log = n.bit_length() - 1
-    left, right = (sylvester(1 << part, x) for part in (log - log // 2, log // 2))
     factors = {"ROUNDS": rounds, "LEFT": left.shape[0], "RIGHT": right.shape[0]}
     out = torch.empty(x.shape[0], n if transposed else num_slices, dtype=x.dtype, device=x.device)
     if transposed:
