@@ -36,6 +36,7 @@ TABLE_6 = [
 ]
 
 Contestant = Callable[[], object]
+Clock = Callable[[], float]
 
 
 def embeddings(
@@ -93,7 +94,9 @@ def peers(x: Tensor, num_slices: int, n_points: int) -> dict[str, Contestant]:
     return found
 
 
-def side_by_side(contestants: Mapping[str, Contestant], budget_s: float = 12.0) -> dict[str, list[float]]:
+def side_by_side(
+    contestants: Mapping[str, Contestant], budget_s: float = 12.0, clock: Clock = time.perf_counter
+) -> dict[str, list[float]]:
     """Seconds of each call, in rounds in which every contestant runs once: a busy machine slows all of them alike.
 
     A round leaves out those that have used up their share of the budget and have run three times.
@@ -105,10 +108,10 @@ def side_by_side(contestants: Mapping[str, Contestant], budget_s: float = 12.0) 
     while active := [name for name, taken in seconds.items() if len(taken) < 3 or sum(taken) < share]:
         for name in active:
             synchronize()
-            start = time.perf_counter()
+            start = clock()
             contestants[name]()
             synchronize()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
         if any(len(taken) >= 200 for taken in seconds.values()):
             break
     return seconds
