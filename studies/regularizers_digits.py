@@ -161,7 +161,7 @@ def keep(cell: Cell, settings: Config) -> bool:
     return (cell["lam"] == 0.0) == (cell["regularizer"] in CONTROLS)
 
 
-def _preset(lam: list[float], seeds: int, tuning_seeds: int, steps: int, batch_size: int, draws: int) -> Config:
+def _preset(lam: list[float], seeds: int, tuning_seeds: int, steps: int, draws: int, batch_size: int = 128) -> Config:
     return {
         "regularizer": REGULARIZERS,
         "lam": [0.0, *lam],
@@ -186,14 +186,10 @@ STUDY = Study(
     paired=("regularizer", "lam"),
     keep=keep,
     presets={
-        "smoke": _preset([0.01], seeds=2, tuning_seeds=0, steps=3, batch_size=32, draws=2),
-        "quick": _preset([0.01], seeds=5, tuning_seeds=0, steps=300, batch_size=256, draws=10),
-        "standard": _preset(
-            [0.001, 0.003, 0.01, 0.03, 0.1], seeds=11, tuning_seeds=3, steps=300, batch_size=256, draws=20
-        ),
-        "paper": _preset(
-            [0.0003, 0.001, 0.003, 0.01, 0.03, 0.1], seeds=40, tuning_seeds=10, steps=3000, batch_size=256, draws=50
-        ),
+        "smoke": _preset([0.01], seeds=2, tuning_seeds=0, steps=3, draws=2, batch_size=32),
+        "quick": _preset([0.01], seeds=5, tuning_seeds=0, steps=300, draws=10),
+        "standard": _preset([0.003, 0.01, 0.03, 0.1], seeds=8, tuning_seeds=3, steps=300, draws=20),
+        "paper": _preset([0.0003, 0.001, 0.003, 0.01, 0.03, 0.1], seeds=40, tuning_seeds=10, steps=3000, draws=50),
     },
     measure=measure,
     summarize=summarize,

@@ -26,7 +26,7 @@ class PretrainConfig:
 
     # Model. ``embedding_dim=0`` is the backbone's own width. The last five are ablations and options of timm models.
     backbone: str = "small-conv"
-    embedding_dim: int = 128
+    embedding_dim: int = 64
     projector: tuple[int, ...] = (256, 32)
     predictor: int = 0  # width of the predictor's hidden layer; 0: none
     swa: float = 0.0  # decay of the averaged encoder that gives the centre of the views; 0: none
@@ -37,7 +37,7 @@ class PretrainConfig:
     # Optimisation: AdamW, linear warm-up (a share of the run), cosine to lr / 1000.
     steps: int = 300
     epochs: float = 0.0  # if not 0, it sets the steps
-    batch_size: int = 256  # images a step, over all devices
+    batch_size: int = 128  # images a step, over all devices
     accumulate: int = 1  # parts that the encoder sees one after the other; the loss is that of the whole batch
     num_views: int = 4  # of the affine kind; the crops have their own
     lr: float = 2e-3
@@ -70,6 +70,7 @@ _IMAGES: dict[str, Any] = {
     "embedding_dim": 0,
     "projector": (2048, 2048, 64),
     "num_slices": 1024,
+    "batch_size": 256,
     "epochs": 100.0,
     "lr": 2e-3,
     "weight_decay": 5e-4,
