@@ -71,6 +71,7 @@ def summarize(rows: pd.DataFrame, settings: Config) -> pd.DataFrame:
                     "gap_low": gap_low,
                     "gap_high": gap_high,
                     "lambdas_tried": runs["lam"].nunique(),
+                    "lambda_at_edge": len(scores) > 1 and lam in (runs["lam"].min(), runs["lam"].max()),
                 }
             )
     return pd.DataFrame(estimates)
@@ -133,6 +134,9 @@ def report(summary: pd.DataFrame) -> str:
         else "- One lambda for all, not tuned: the order of the regularisers can change when each gets its own "
         "(preset standard)."
     )
+    edge = [label(str(name)) for name in accuracy.index[accuracy["lambda_at_edge"]]]
+    if edge:
+        lines.append(f"- At the edge of the lambdas tried, so perhaps better beyond: {', '.join(edge)}.")
     names = list(dict.fromkeys(summary["regularizer"]))
     measures = list(dict.fromkeys(summary["measure"]))
     cells = summary.set_index(["regularizer", "measure"])
