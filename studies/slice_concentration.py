@@ -58,7 +58,7 @@ def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[
 
 
 def summarize(rows: pd.DataFrame, settings: Config) -> pd.DataFrame:
-    """Errors with 95% intervals: chi-squared for the root mean square of the value, log-normal for the gradient."""
+    """Errors with 95% intervals: normal on the logarithm of the root mean square, from the spread of the squares."""
     estimates = []
     for key, draws in rows.groupby(["law", "directions", "dim", "num_slices"], sort=False):
         count = len(draws)

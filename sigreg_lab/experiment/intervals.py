@@ -1,7 +1,7 @@
 """Intervals for what studies estimate: rates and means.
 
 A rate gets Wilson's interval. A mean over a few seeds gets Student's interval: at five seeds the percentile bootstrap
-covers about 82% where it claims 95% (``tests/experiment/test_intervals.py`` measures both).
+covers 84% (82%, 85%; 2,000 normal samples) where it claims 95%; ``tests/experiment/test_intervals.py`` measures both.
 """
 
 import numpy as np
