@@ -18,7 +18,7 @@ from sigreg_lab.experiment.fingerprint import fingerprint
 from sigreg_lab.experiment.progress import Progress
 from sigreg_lab.experiment.provenance import now, provenance
 from sigreg_lab.experiment.store import Record, Store, cell_key
-from sigreg_lab.experiment.study import Config, Study, StudyError, load_study, studies_folder
+from sigreg_lab.experiment.study import Config, Study, StudyError, list_studies, load_study, studies_folder
 
 
 class Outcome(NamedTuple):
@@ -214,7 +214,7 @@ def publish(name: str, *, preset: str, out: Path, results: Path) -> Path:
     target.mkdir(parents=True)
     for file in [*manifest["files"], "manifest.json"]:
         shutil.copy2(source / file, target / file)
-    write_report(results)
+    write_report(results, expected=list_studies())
     return target
 
 
@@ -224,8 +224,13 @@ def _check_digests(folder: Path, manifest: dict[str, Any]) -> None:
             raise StudyError(f"{folder / file} is not the file of its manifest; run the study again")
 
 
-def write_report(results: Path) -> Path:
-    """Write ``REPORT.md`` of a folder that holds one folder per study, from their summaries alone."""
+def write_report(results: Path, expected: Sequence[str] = ()) -> Path:
+    """Write ``REPORT.md`` of a folder that holds one folder per study, from their summaries alone.
+
+    Args:
+        results: the folder.
+        expected: studies that should be there; the report says of each that is not that it was not run.
+    """
     import pandas as pd
 
     parts = ["# What the studies found\n\nWritten by `sigreg-lab study` from the rows beside it.\n"]
@@ -235,6 +240,12 @@ def write_report(results: Path) -> Path:
             folder = manifest_file.parent
             summary = pd.read_csv(folder / "summary.csv", keep_default_na=False, na_values=["nan", ""])
             parts.append(_section(load_study(manifest["study"]), summary, manifest, folder))
+    for study in (load_study(name) for name in expected if not (results / name / "manifest.json").is_file()):
+        needs = f" It needs {study.needs}." if study.needs else ""
+        parts.append(
+            f"## {study.title}\n\n**Question.** {study.question}\n\n**Expected.** {study.expectation}\n\n"
+            f"**Not run.**{needs} Command: `sigreg-lab study run {study.name} --preset standard`.\n"
+        )
     (results / "REPORT.md").write_text("\n".join(parts))
     return results / "REPORT.md"
 

@@ -50,6 +50,7 @@ class Study:
         keep: ``keep(cell, settings)``, which combinations of the axes are cells; all if not given.
         paired: axes that do not enter a cell's seed, so that cells which differ in them alone share their random
             numbers.
+        needs: what preset ``standard`` needs beyond two cores, a noun phrase for the report; empty: nothing.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Study:
     report: "Callable[[pd.DataFrame], str]"
     keep: Callable[[Cell, Config], bool] = lambda cell, settings: True
     paired: tuple[str, ...] = ()
+    needs: str = ""
 
     def __post_init__(self) -> None:
         if tuple(self.presets) != PRESETS:

@@ -242,7 +242,6 @@ def _accuracy(head: nn.Module, x: Tensor, y: Tensor) -> float:
     return float((head(x).argmax(1) == y).double().mean())
 
 
-@torch.no_grad()
 def knn_accuracy(
     train_x: Tensor,
     train_y: Tensor,
@@ -252,25 +251,41 @@ def knn_accuracy(
     neighbours: int = _NEIGHBOURS,
     temperature: float = _TEMPERATURE,
 ) -> float:
-    """Accuracy of the weighted vote of the nearest neighbours by cosine: vote_c = sum_{i of class c} exp(cos_i / T).
+    """Share of ``test_y`` that ``knn_answers`` gets right."""
+    answers = knn_answers(train_x, train_y, test_x, neighbours=neighbours, temperature=temperature)
+    return float((answers == test_y).double().mean())
+
+
+@torch.no_grad()
+def knn_answers(
+    train_x: Tensor,
+    train_y: Tensor,
+    test_x: Tensor,
+    *,
+    neighbours: int = _NEIGHBOURS,
+    temperature: float = _TEMPERATURE,
+) -> Tensor:
+    """Classes by the weighted vote of the nearest neighbours by cosine: vote_c = sum_{i of class c} exp(cos_i / T).
 
     Args:
         train_x: features to search, shape (N, D).
         train_y: their labels, shape (N,).
         test_x: features to classify, shape (N', D).
-        test_y: their labels.
         neighbours: k; at most N.
         temperature: T.
+
+    Returns:
+        Classes, shape (N',).
     """
     known = nn.functional.normalize(train_x, dim=1)
-    num_classes = int(torch.cat([train_y, test_y]).max()) + 1
-    correct = 0
-    for x, y in zip(test_x.split(1024), test_y.split(1024), strict=True):
+    num_classes = int(train_y.max()) + 1
+    answers = []
+    for x in test_x.split(1024):
         cosine, nearest = (nn.functional.normalize(x, dim=1) @ known.T).topk(min(neighbours, len(known)), dim=1)
         votes = torch.zeros(len(x), num_classes, device=x.device)
         votes.scatter_add_(1, train_y[nearest], ((cosine - 1) / temperature).exp())
-        correct += int((votes.argmax(1) == y).sum())
-    return correct / len(test_y)
+        answers.append(votes.argmax(1))
+    return torch.cat(answers)
 
 
 def finetuned_accuracy(result: PretrainResult, data: Splits, epochs: int, seed: int) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """The engine: same rows whatever the workers, the order or the interruptions."""
 
 import json
+import shutil
 import os
 import signal
 import sqlite3
@@ -167,6 +168,18 @@ def test_publish_takes_a_clean_run_whole(workplace):
     report = Path("results/REPORT.md").read_text()
     assert "toy/rows.csv" in report
     assert "commit aaaaaaaaaa" in report
+
+
+def test_the_report_says_of_a_study_without_results_that_it_was_not_run(workplace):
+    outcome = _run()
+    _set_git(outcome.folder / "manifest.json", commit="a" * 40, dirty=False)
+    shutil.copy("studies/toy.py", "studies/other.py")
+    text = Path("studies/other.py").read_text()
+    Path("studies/other.py").write_text(text.replace('name="toy"', 'name="other",\n    needs="a GPU"'))
+    _publish()
+    report = Path("results/REPORT.md").read_text()
+    assert "**Not run.** It needs a GPU. Command: `sigreg-lab study run other --preset standard`." in report
+    assert report.count("**Not run.**") == 1
 
 
 @pytest.mark.parametrize("state", [{"commit": "a" * 40, "dirty": True}, {"commit": None, "dirty": None}])
