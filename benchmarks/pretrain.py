@@ -1,5 +1,8 @@
 """Views of images: time of our batched crops, of kornia's, and of PIL transforms as DataLoader workers run them."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
 from sigreg_lab.pretrain.crops import CropConfig, make_crops
@@ -47,19 +50,7 @@ class Views:
     def _pil(self, image_size: int):
         from torchvision.transforms import v2
 
-        reach = max(1, round(image_size / 40))
-        transform = v2.Compose(
-            [
-                v2.RandomResizedCrop(image_size, scale=(0.2, 1.0)),
-                v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.2, 0.1)], p=0.8),
-                v2.RandomGrayscale(p=0.2),
-                v2.RandomApply([v2.GaussianBlur(2 * reach + 1, (0.1, 2.0))]),
-                v2.RandomApply([v2.RandomSolarize(128)], p=0.2),
-                v2.RandomHorizontalFlip(),
-                v2.ToImage(),
-                v2.ToDtype(torch.float32, scale=True),
-            ]
-        )
+        transform = pil_transform(image_size, CropConfig())
         images = [v2.functional.to_pil_image(image) for image in self.pixels]
         return lambda: torch.stack([transform(image) for image in images])
 
@@ -68,3 +59,24 @@ class Views:
 
     def peakmem_views(self, *_: object) -> None:
         self.run()
+
+
+def pil_transform(image_size: int, crops: CropConfig) -> Callable[[Any], torch.Tensor]:
+    """The official minimal script's transforms of a PIL image, with the recipe's parameters."""
+    from torchvision.transforms import v2
+
+    reach = max(1, round(image_size / 40))
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(image_size, scale=crops.global_scale),
+            v2.RandomApply(
+                [v2.ColorJitter(crops.brightness, crops.contrast, crops.saturation, crops.hue)], p=crops.jitter
+            ),
+            v2.RandomGrayscale(p=crops.grayscale),
+            v2.RandomApply([v2.GaussianBlur(2 * reach + 1, crops.sigma)], p=crops.blur),
+            v2.RandomApply([v2.RandomSolarize(128)], p=crops.solarize),
+            v2.RandomHorizontalFlip(crops.flip),
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+        ]
+    )

@@ -190,11 +190,15 @@ def measured(code: str, function: str = "", **environment: str) -> float:
     return float(done.stdout)
 
 
-def show(rows: list[dict[str, Any]], figures: list[dict[str, Any]]) -> None:
+def show(
+    rows: list[dict[str, Any]],
+    figures: list[dict[str, Any]],
+    titles: tuple[str, str] = ("median of interleaved calls", "what is asked"),
+) -> None:
     from rich import print as render
     from rich.table import Table
 
-    for title, records in (("median of interleaved calls", rows), ("what is asked", figures)):
+    for title, records in zip(titles, (rows, figures), strict=True):
         table = Table(*records[0], title=title)
         for row in records:
             table.add_row(*map(str, row.values()))

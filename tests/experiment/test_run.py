@@ -1,8 +1,8 @@
 """The engine: same rows whatever the workers, the order or the interruptions."""
 
 import json
-import shutil
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
