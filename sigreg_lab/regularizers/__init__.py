@@ -3,7 +3,7 @@
 from sigreg_lab.regularizers.base import Regularizer
 from sigreg_lab.regularizers.covariance import VICReg, WeakSIGReg
 from sigreg_lab.regularizers.joint import WMSE, BarlowTwins
-from sigreg_lab.regularizers.lejepa import LeJEPALoss, LeJEPATerms, prediction_loss
+from sigreg_lab.regularizers.lejepa import LeJEPALoss, LeJEPATerms, convert_lambda, prediction_loss
 from sigreg_lab.regularizers.multivariate import MultivariateRegularizer
 from sigreg_lab.regularizers.registry import REGISTRY, make_regularizer, regularizer_options
 from sigreg_lab.regularizers.sigreg import SIGReg
@@ -25,6 +25,7 @@ __all__ = [
     "VICReg",
     "VISReg",
     "WeakSIGReg",
+    "convert_lambda",
     "make_regularizer",
     "prediction_loss",
     "regularizer_options",

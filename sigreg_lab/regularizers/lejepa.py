@@ -11,12 +11,17 @@ With mu_n the mean of sample n's first V_g ("global") views, averaged over the N
 The two differ by the scatter of the global views: pairwise = centroid + 1/V_g sum_g |z_ng - mu_n|^2. They are not
 equal, as [1] says they are, but where the global views agree.
 
+Lambda weighs R against L_pred, so its value means something only together with how both are written: convex or
+additive, squares summed or averaged over the K coordinates, R with or without the factor N. ``convert_lambda`` goes
+from one way to another.
+
 In an initialised process group both terms are those of the whole batch, on every rank, and the mean over ranks of the
 parameters' gradients is the gradient of one process on the whole batch (see ``sigreg_lab.distributed``).
 
 [1] Balestriero & LeCun (2025), arXiv:2511.08544.
 """
 
+import math
 from typing import Literal, NamedTuple
 
 import torch
@@ -30,13 +35,16 @@ PREDICTIONS = ("centroid", "pairwise")
 FORMS = ("convex", "additive")
 DIMENSIONS = ("sum", "mean")
 
+Form = Literal["convex", "additive"]
+Dimensions = Literal["sum", "mean"]
+
 
 def prediction_loss(
     z: Tensor,
     global_views: int | None = None,
     *,
     prediction: Literal["centroid", "pairwise"] = "centroid",
-    dimensions: Literal["sum", "mean"] = "sum",
+    dimensions: Dimensions = "sum",
 ) -> Tensor:
     """Squared distance of each view to the global views, averaged over views and samples.
 
@@ -99,9 +107,9 @@ class LeJEPALoss(torch.nn.Module):
         regularizer: Regularizer | None,
         lam: float = 0.05,
         *,
-        form: Literal["convex", "additive"] = "convex",
+        form: Form = "convex",
         prediction: Literal["centroid", "pairwise"] = "centroid",
-        dimensions: Literal["sum", "mean"] = "sum",
+        dimensions: Dimensions = "sum",
         global_views: int | None = None,
     ) -> None:
         super().__init__()
@@ -111,9 +119,7 @@ class LeJEPALoss(torch.nn.Module):
             raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction!r}")
         if dimensions not in DIMENSIONS:
             raise ValueError(f"dimensions must be one of {', '.join(DIMENSIONS)}, got {dimensions!r}")
-        if lam < 0 or (form == "convex" and lam > 1):
-            limits = "0 .. 1 in the convex form" if form == "convex" else "0 or more"
-            raise ValueError(f"lam must be {limits}, got {lam}")
+        _check_lambda(lam, form)
         self.regularizer = regularizer
         self.lam = float(lam)
         self.form = form
@@ -140,3 +146,56 @@ class LeJEPALoss(torch.nn.Module):
         reg = self.regularizer(z, generator)
         keep = 1 - self.lam if self.form == "convex" else 1.0
         return LeJEPATerms(keep * pred + self.lam * reg, pred, reg)
+
+
+def convert_lambda(
+    lam: float,
+    *,
+    form: tuple[Form, Form] = ("convex", "convex"),
+    dimensions: tuple[Dimensions, Dimensions] = ("sum", "sum"),
+    dim: int | None = None,
+    num_samples: tuple[float, float] = (1, 1),
+) -> float:
+    """The lambda that weighs the two terms, written in one way, as ``lam`` weighs them, written in another.
+
+    Each pair says how the loss is written that ``lam`` belongs to, then how that of the result is. On the same batch
+    the gradients of both are then equal up to one positive factor, which Adam does not see and SGD's step size absorbs.
+
+    Args:
+        lam: lambda of the first.
+        form: "convex" ((1 - lambda) and lambda) or "additive" (1 and lambda).
+        dimensions: "sum" or "mean" over the coordinates of the prediction loss.
+        dim: K, the number of coordinates; needed if ``dimensions`` change.
+        num_samples: the factor that the regulariser carries: N, or 1 for a statistic without it. (N, N') also goes from
+            batches of N to batches of N', where the population's part, which grows with N, keeps its weight; the
+            V-statistic's bias, which does not grow, and the noise then do not keep theirs.
+
+    Returns:
+        The lambda of the second.
+
+    Raises:
+        ValueError: an unknown form, a ``lam`` out of range, ``dim`` missing or below 1, a ``num_samples`` that is not
+            positive, or a convex ``lam`` of 1, without prediction loss, which no additive one equals.
+    """
+    for name, pair, known in (("form", form, FORMS), ("dimensions", dimensions, DIMENSIONS)):
+        if isinstance(pair, str) or len(pair) != 2 or any(item not in known for item in pair):
+            raise ValueError(f"{name} must be a pair (from, to) of {', '.join(known)}, got {pair!r}")
+    _check_lambda(lam, form[0])
+    if dimensions[0] != dimensions[1] and (dim is None or dim < 1):
+        raise ValueError(f"dim must be 1 or more, the number of coordinates, where dimensions change; got {dim}")
+    if len(num_samples) != 2 or not all(0 < count < math.inf for count in num_samples):
+        raise ValueError(f"num_samples must be a pair (from, to) of positive numbers, got {num_samples!r}")
+    if form == ("convex", "additive") and lam == 1:
+        raise ValueError("lam = 1 in the convex form leaves the prediction loss out; no additive lambda does")
+    # Weights (of the prediction loss, of the regulariser), both in the units of the second way.
+    keep, weight = (1 - lam if form[0] == "convex" else 1.0), float(lam)
+    if dimensions[0] != dimensions[1] and dim is not None:
+        keep = keep / dim if dimensions[0] == "mean" else keep * dim
+    weight *= num_samples[0] / num_samples[1]
+    return weight / (keep + weight) if form[1] == "convex" else weight / keep
+
+
+def _check_lambda(lam: float, form: Form) -> None:
+    if not 0 <= lam < math.inf or (form == "convex" and lam > 1):
+        limits = "0 .. 1 in the convex form" if form == "convex" else "0 or more"
+        raise ValueError(f"lam must be {limits}, got {lam}")

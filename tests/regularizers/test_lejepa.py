@@ -1,9 +1,12 @@
-"""The LeJEPA loss: both prediction losses against loops, their exact difference, both forms."""
+"""The LeJEPA loss: both prediction losses against loops, their exact difference, both forms, conversion of lambda."""
+
+import itertools
+import math
 
 import pytest
 import torch
 
-from sigreg_lab.regularizers import LeJEPALoss, SIGReg, make_regularizer, prediction_loss
+from sigreg_lab.regularizers import LeJEPALoss, SIGReg, convert_lambda, make_regularizer, prediction_loss
 from sigreg_lab.slicing import seeded_generator
 from sigreg_lab.univariate import EppsPulley
 
@@ -109,3 +112,55 @@ def test_bad_options_are_refused_by_name():
     with pytest.raises(ValueError, match=r"lam must be 0 or more, got -0\.1"):
         LeJEPALoss(None, -0.1, form="additive")
     assert LeJEPALoss(None, 1.5, form="additive").lam == 1.5
+
+
+WAYS = list(itertools.product(["convex", "additive"], ["sum", "mean"], [1, N]))
+
+
+@pytest.mark.parametrize("second", WAYS)
+@pytest.mark.parametrize("first", WAYS)
+def test_a_converted_lambda_gives_the_gradient_up_to_one_positive_factor(first, second):
+    def gradient(form, dimensions, factor, lam):
+        z = embeddings().requires_grad_()
+        terms = LeJEPALoss(SIGReg(EppsPulley(), 8), 0.0, dimensions=dimensions, global_views=2)(z, seeded_generator(1))
+        keep = 1 - lam if form == "convex" else 1
+        # Epps-Pulley carries the factor N; ``factor`` 1 is the statistic without it.
+        (grad,) = torch.autograd.grad(keep * terms.prediction + lam * factor / N * terms.regularizer, z)
+        return grad / grad.norm()
+
+    lam = convert_lambda(
+        0.3,
+        form=(first[0], second[0]),
+        dimensions=(first[1], second[1]),
+        dim=K,
+        num_samples=(first[2], second[2]),
+    )
+    torch.testing.assert_close(gradient(*second, lam), gradient(*first, 0.3), rtol=1e-12, atol=1e-14)
+
+
+def test_conversion_of_lambda_in_numbers():
+    assert convert_lambda(0.2, form=("convex", "additive")) == pytest.approx(0.25, rel=1e-15)
+    assert convert_lambda(0.25, form=("additive", "convex")) == pytest.approx(0.2, rel=1e-15)
+    assert convert_lambda(0.5, form=("additive", "additive"), dimensions=("mean", "sum"), dim=16) == 8
+    assert convert_lambda(0.05, form=("additive", "additive"), num_samples=(256, 1024)) == 0.0125
+    assert convert_lambda(0.0, form=("convex", "additive")) == 0
+    assert convert_lambda(1.0, dimensions=("mean", "sum"), dim=3, num_samples=(4, 1)) == 1
+
+
+def test_a_lambda_that_cannot_be_converted_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"lam must be 0 \.\. 1 in the convex form, got 2"):
+        convert_lambda(2, form=("convex", "additive"))
+    for lam in (-1, math.nan, math.inf):
+        with pytest.raises(ValueError, match="lam must be 0 or more"):
+            convert_lambda(lam, form=("additive", "convex"))
+    with pytest.raises(ValueError, match="lam = 1 in the convex form leaves the prediction loss out"):
+        convert_lambda(1, form=("convex", "additive"))
+    with pytest.raises(ValueError, match=r"form must be a pair \(from, to\) of convex, additive, got 'convex'"):
+        convert_lambda(0.1, form="convex")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="dimensions must be a pair"):
+        convert_lambda(0.1, dimensions=("sum", "max"))  # type: ignore[arg-type]
+    for dim in (None, 0):
+        with pytest.raises(ValueError, match="dim must be 1 or more"):
+            convert_lambda(0.1, dimensions=("sum", "mean"), dim=dim)
+    with pytest.raises(ValueError, match="num_samples must be a pair"):
+        convert_lambda(0.1, num_samples=(256, 0))
