@@ -2,7 +2,9 @@
 
     null             N(0, I)
     location_d       N(d e_1, I)
+    scale_s          N(0, s^2 I)
     x                (z, s z, rest), z and rest normal, s = +-1 fair: marginals N(0, 1), covariance I, not Gaussian [1]
+    x_pairs          coordinates in independent pairs (z, s z), the last one normal if K is odd
     rank_defect_k    N(0, diag(1, .., 1, 0, .., 0)), the last k coordinates collapsed
     hypercube        uniform on [-sqrt 3, sqrt 3]^K
     vertices         uniform on {-1, 1}^K
@@ -10,7 +12,7 @@
     iid_<law>        independent coordinates of a univariate law
     elliptical_t5    multivariate Student t5 scaled to covariance I  phi(t) = (1 + z + z^2/3) exp(-z), z = sqrt(3) |t|
 
-All but location, rank_defect and the null itself have mean 0 and covariance I and are not Gaussian.
+All but location, scale, rank_defect and the null itself have mean 0 and covariance I and are not Gaussian.
 
 [1] Balestriero & LeCun (2025), arXiv:2511.08544, Figures 5 and 6.
 """
@@ -95,28 +97,38 @@ def rank_defect(dim: int, defect: int) -> MultivariateAlternative:
     return gaussian(f"rank_defect_{defect}", np.zeros(dim), (np.arange(dim) < dim - defect).astype(np.float64))
 
 
-def cross(dim: int) -> MultivariateAlternative:
-    """The 'X': the first two coordinates lie on the two diagonals, the others are independent normal."""
-    _check(dim, 2, "x")
+def scale(dim: int, sd: float) -> MultivariateAlternative:
+    """N(0, sd^2 I)."""
+    _check(dim, 1, "scale")
+    return gaussian(f"scale_{sd:g}", np.zeros(dim), np.full(dim, sd**2))
+
+
+def cross(dim: int, num_pairs: int = 1) -> MultivariateAlternative:
+    """The 'X': the first two coordinates lie on the two diagonals, the others are independent normal.
+
+    With more pairs, named ``x_pairs``, each of the first ``num_pairs`` pairs of coordinates is an 'X' of its own.
+    """
+    name = "x" if num_pairs == 1 else "x_pairs"
+    _check(dim, 2 * num_pairs, name)
+    end = 2 * num_pairs
 
     def characteristic_function(t: ArrayLike) -> Complex:
         u = np.asarray(t, dtype=np.float64)
-        rest = (u[..., 2:] ** 2).sum(-1)
-        plus, minus = (u[..., 0] + u[..., 1]) ** 2, (u[..., 0] - u[..., 1]) ** 2
-        return ((np.exp(-(plus + rest) / 2) + np.exp(-(minus + rest) / 2)) / 2).astype(np.complex128)
+        plus, minus = (u[..., 0:end:2] + u[..., 1:end:2]) ** 2, (u[..., 0:end:2] - u[..., 1:end:2]) ** 2
+        pairs = np.prod((np.exp(-plus / 2) + np.exp(-minus / 2)) / 2, axis=-1)
+        return (pairs * np.exp(-(u[..., end:] ** 2).sum(-1) / 2)).astype(np.complex128)
 
     def sample(rng: np.random.Generator, size: Size) -> Real:
         x = rng.standard_normal(_shape(size, dim))
-        x[..., 1] = x[..., 0] * (2 * rng.integers(0, 2, x.shape[:-1]) - 1)
+        x[..., 1:end:2] = x[..., 0:end:2] * (2 * rng.integers(0, 2, (*x.shape[:-1], num_pairs)) - 1)
         return x
 
-    rest = dim - 2
     return MultivariateAlternative(
-        name="x",
+        name=name,
         dim=dim,
         mean=np.zeros(dim),
         covariance=np.eye(dim),
-        radial_fourth_moment=float(12 + 4 * rest + rest * (rest + 2)),
+        radial_fourth_moment=float(8 * num_pairs + 2 * (dim - end) + dim**2),
         characteristic_function=characteristic_function,
         sample=sample,
     )
@@ -183,7 +195,10 @@ def elliptical_t5(dim: int) -> MultivariateAlternative:
 MULTIVARIATE: dict[str, Callable[[int], MultivariateAlternative]] = {
     "null": null,
     "location_0.3": lambda dim: location(dim, 0.3),
+    "scale_1.1": lambda dim: scale(dim, 1.1),
+    "scale_0.9": lambda dim: scale(dim, 0.9),
     "x": cross,
+    "x_pairs": lambda dim: cross(dim, max(2, dim // 2)),
     "rank_defect_1": lambda dim: rank_defect(dim, 1),
     "rank_defect_4": lambda dim: rank_defect(dim, 4),
     "hypercube": lambda dim: independent(dim, REGISTRY["uniform"], "hypercube"),

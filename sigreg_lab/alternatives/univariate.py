@@ -2,7 +2,9 @@
 
     normal mixture      sum_k w_k N(m_k, s_k^2)          phi(t) = sum_k w_k exp(i t m_k - t^2 s_k^2 / 2)
     Laplace             variance 1                       phi(t) = 1 / (1 + t^2 / 2)                          [1, ch. 24]
+    logistic            variance 1                       phi(t) = sqrt(3) t / sinh(sqrt(3) t)                [1, ch. 23]
     uniform             on [-sqrt 3, sqrt 3]             phi(t) = sin(sqrt(3) t) / (sqrt(3) t)               [1, ch. 26]
+    beta(2, 2)          on [-sqrt 5, sqrt 5]             phi(t) = 3 (sin u - u cos u) / u^3, u = sqrt(5) t   [1, ch. 25]
     Student t5          times sqrt(3/5)                  phi(t) = (1 + z + z^2/3) exp(-z), z = sqrt(3) |t|    [2]
     chi-squared_k       minus k, over sqrt(2 k)          phi(t) = exp(-i u k) (1 - 2 i u)^(-k/2), u = t / sqrt(2 k)
     skew-normal         standardised                     phi(u) = exp(-u^2/2) (1 + i erfi(d u / sqrt 2))      [3]
@@ -149,6 +151,46 @@ def uniform() -> UnivariateAlternative:
     )
 
 
+def logistic() -> UnivariateAlternative:
+    """Logistic law of variance 1 (scale sqrt(3)/pi): near the normal law, kurtosis 4.2."""
+    spread = math.sqrt(3.0) / math.pi
+
+    def characteristic_function(t: ArrayLike) -> Complex:
+        u = np.abs(math.sqrt(3.0) * np.asarray(t, dtype=np.float64))
+        # u / sinh u without overflow; 1 at 0
+        safe = np.where(u > 0, u, 1.0)
+        return np.where(u > 0, 2 * safe * np.exp(-safe) / -np.expm1(-2 * safe), 1.0).astype(np.complex128)
+
+    return UnivariateAlternative(
+        name="logistic",
+        mean=0.0,
+        variance=1.0,
+        skewness=0.0,
+        kurtosis=4.2,
+        characteristic_function=characteristic_function,
+        sample=lambda rng, size: rng.logistic(0.0, spread, size),
+        density=lambda x: special.expit(np.asarray(x) / spread) * special.expit(-np.asarray(x) / spread) / spread,
+    )
+
+
+def beta_2() -> UnivariateAlternative:
+    """Beta(2, 2) law on [-sqrt 5, sqrt 5] (Epanechnikov's kernel): variance 1, tails that end, kurtosis 15/7."""
+    end = math.sqrt(5.0)
+    return UnivariateAlternative(
+        name="beta_2",
+        mean=0.0,
+        variance=1.0,
+        skewness=0.0,
+        kurtosis=15 / 7,
+        # 3 j_1(u) / u with the spherical Bessel function j_1 is 0F1(; 5/2; -u^2/4)
+        characteristic_function=lambda t: special.hyp0f1(2.5, -5 * np.asarray(t, dtype=np.float64) ** 2 / 4).astype(
+            np.complex128
+        ),
+        sample=lambda rng, size: end * (2 * rng.beta(2.0, 2.0, size) - 1),
+        density=lambda x: np.maximum(0.75 / end * (1 - (np.asarray(x, dtype=np.float64) / end) ** 2), 0.0),
+    )
+
+
 def student_t5() -> UnivariateAlternative:
     """Student's t with 5 degrees of freedom, scaled to variance 1: the fourth moment exists, the fifth does not."""
     shrink = math.sqrt(3.0 / 5.0)
@@ -266,13 +308,17 @@ REGISTRY: dict[str, UnivariateAlternative] = {
         scale(1.25),
         scale(0.8),
         laplace(),
+        logistic(),
         uniform(),
+        beta_2(),
         student_t5(),
+        chi_squared(2),
         chi_squared(5),
         skew_normal(4.0),
         normal_mixture("bimodal", [0.5, 0.5], [-1.0, 1.0], [0.6, 0.6], standardise=True),
         normal_mixture("skewed_mixture", [0.8, 0.2], [0.0, 2.0], [1.0, 0.5], standardise=True),
         normal_mixture("contaminated", [0.95, 0.05], [0.0, 0.0], [1.0, 3.0], standardise=True),
+        normal_mixture("outliers", [0.95, 0.05], [0.0, 4.0], [1.0, 0.5], standardise=True),
         gauss_hermite(2),
         gauss_hermite(3),
         gauss_hermite(5),

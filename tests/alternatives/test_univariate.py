@@ -18,8 +18,8 @@ def expectation(law, function):
     if law.atoms is not None:
         points, probabilities = law.atoms
         return np.sum(function(points) * probabilities)
-    ends = [-np.inf, -np.sqrt(3.0), -np.sqrt(2.5), 0.0, np.sqrt(3.0), np.inf]  # uniform; chi-squared_5; Laplace
-    ends.sort()
+    kinks = (*np.sqrt([3.0, 5.0]), *-np.sqrt([1.0, 2.5, 3.0, 5.0]), 0.0)  # uniform, beta; chi-squared_2, _5; Laplace
+    ends = [-np.inf, *sorted(kinks), np.inf]
     total = 0.0
     for lower, upper in itertools.pairwise(ends):
         total += integrate.quad(lambda x: function(x) * law.density(x), lower, upper, limit=400, epsabs=1e-13)[0]
