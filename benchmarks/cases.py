@@ -1,7 +1,9 @@
 """What the benchmarks share: data, the contestants, and their measurement side by side.
 
 Every contestant computes SIGReg with the Epps-Pulley statistic, forward and backward, on the same embeddings; the peers
-draw their own directions, as they always do. The formula is the library's eager reference.
+draw their own directions, as they always do. ``published`` is the formula in the layout of the published code,
+(N, M, points): what users run today. ``formula`` is the library's eager reference, (points, N, M), which
+``torch.compile`` makes a faster program of.
 """
 
 import statistics
@@ -50,8 +52,22 @@ def embeddings(
     return x, (directions / directions.norm(dim=0)).to(device, wide)
 
 
+def published(x: Tensor, directions: Tensor, n_points: int) -> Tensor:
+    """The formula as it is published: projections times nodes, all cosines and sines, means, one product [1, app.].
+
+    [1] Balestriero & LeCun (2025), arXiv:2511.08544; stable-pretraining 0.1.8 has the same layout.
+    """
+    t = torch.linspace(0, T_MAX, n_points, dtype=x.dtype, device=x.device)
+    target = torch.exp(-t.square() / 2)
+    weight = 2 * T_MAX / (n_points - 1) * target
+    weight[[0, -1]] /= 2
+    angle = (x @ directions).unsqueeze(-1) * t
+    error = (angle.cos().mean(-3) - target).square() + angle.sin().mean(-3).square()
+    return (x.shape[-2] * (error @ weight)).mean()
+
+
 def formula(x: Tensor, directions: Tensor, n_points: int) -> Tensor:
-    """The eager formula: all cosines and sines at once."""
+    """The library's reference, node by node: all cosines and sines at once, the node 0 left out."""
     c, s = characteristic_function_reference(x @ directions, T_MAX, n_points)
     target, weight = (column.to(x.dtype) for column in gaussian_grid(T_MAX, n_points, SIGMA, x.device))
     return (x.shape[-2] * characteristic_distance(c, s, target, weight)).mean()
@@ -89,6 +105,13 @@ def peers(x: Tensor, num_slices: int, n_points: int) -> dict[str, Contestant]:
 
         lightly = SIGReg(knots=n_points, t_max=T_MAX, num_vectors=num_slices).to(x.device)
         found["lightly"] = there_and_back(lambda: lightly(x), x)
+    except ImportError:
+        pass
+    try:
+        from stable_pretraining.methods.lejepa import SlicedEppsPulley
+
+        stable = SlicedEppsPulley(num_slices, T_MAX, n_points).to(x.device)
+        found["stable-pretraining"] = there_and_back(lambda: stable(x), x)
     except ImportError:
         pass
     return found
