@@ -7,7 +7,7 @@
 
 The gradient computes p a second time: a product in bfloat16 is cheaper than writing float32 projections and reading
 them twice. Embeddings in bfloat16 keep A and G in bfloat16, all else is float32. G is made for as many slices at a time
-as ``GRADIENT_BYTES`` hold.
+as ``GRADIENT_BYTES`` hold. The dimension is a constant of the kernel: it bounds a loop, and a model has but one.
 """
 
 import torch
@@ -35,7 +35,7 @@ UPCAST = tl.constexpr(interpreting())  # the interpreter multiplies the raw bits
 
 
 @triton.jit
-def _project(x_ptr, a_ptr, rows, columns, num_samples, dim, num_slices, a_stride,
+def _project(x_ptr, a_ptr, rows, columns, num_samples, dim: tl.constexpr, num_slices, a_stride,
              BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr):  # fmt: skip
     p = tl.zeros([BLOCK_N, BLOCK_M], tl.float32)
     for start in range(0, dim, BLOCK_K):
@@ -52,7 +52,7 @@ def _project(x_ptr, a_ptr, rows, columns, num_samples, dim, num_slices, a_stride
 
 
 @triton.jit
-def _sums_kernel(x_ptr, a_ptr, partial_ptr, num_samples, dim, num_slices, a_stride, step, step_low,
+def _sums_kernel(x_ptr, a_ptr, partial_ptr, num_samples, dim: tl.constexpr, num_slices, a_stride, step, step_low,
                  ORDER: tl.constexpr, CHEBYSHEV: tl.constexpr,
                  BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr):  # fmt: skip
     part = tl.program_id(1)
@@ -66,7 +66,7 @@ def _sums_kernel(x_ptr, a_ptr, partial_ptr, num_samples, dim, num_slices, a_stri
 
 
 @triton.jit
-def _gradient_kernel(x_ptr, a_ptr, ab_ptr, g_ptr, num_samples, dim, num_slices, a_stride, step, step_low,
+def _gradient_kernel(x_ptr, a_ptr, ab_ptr, g_ptr, num_samples, dim: tl.constexpr, num_slices, a_stride, step, step_low,
                      ORDER: tl.constexpr, CHEBYSHEV: tl.constexpr,
                      BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr):  # fmt: skip
     batch = tl.program_id(2).to(tl.int64)

@@ -35,7 +35,7 @@ def _forward_kernel(x_ptr, signs_ptr, left_ptr, right_ptr, out_ptr, dim, num_sli
 
 
 @triton.jit
-def _transposed_kernel(g_ptr, signs_ptr, left_ptr, right_ptr, out_ptr, blocks, num_slices, scale,
+def _transposed_kernel(g_ptr, signs_ptr, left_ptr, right_ptr, out_ptr, blocks: tl.constexpr, num_slices, scale,
                        ROUNDS: tl.constexpr, LEFT: tl.constexpr, RIGHT: tl.constexpr):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, LEFT)
