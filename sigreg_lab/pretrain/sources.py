@@ -8,8 +8,10 @@ Modes other than RGB are converted (grey repeated, transparency laid on white, 1
 image that cannot be decoded is named, skipped and counted.
 """
 
+import hashlib
 import io
 import os
+import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -27,6 +29,9 @@ SPLIT_NAMES = {"train": ("train", "training"), "validation": ("validation", "val
 #: Environment variable: where downloaded data sets are kept.
 DATA_HOME = "SIGREG_LAB_DATA"
 _PEEK = 64  # images looked at to choose a size
+#: Bytes of a parquet split that are held in memory; a larger one is copied once to a file that is mapped.
+LARGEST_IN_MEMORY = 4 << 30
+_ROWS_AT_ONCE = 256  # of that copy
 
 
 class Source(NamedTuple):
@@ -118,7 +123,9 @@ def _parquet(paths: Sequence[Path]) -> Source:
 
     name = paths[0].name
     try:
-        table = pa.concat_tables([pq.read_table(path) for path in paths])
+        files = [pq.ParquetFile(path) for path in paths]
+        size = sum(f.metadata.row_group(i).total_byte_size for f in files for i in range(f.num_row_groups))
+        table = _mapped(paths) if size > LARGEST_IN_MEMORY else pa.concat_tables([file.read() for file in files])
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{name} is no readable parquet file: {str(error).splitlines()[0]}") from error
     columns = dict(zip(table.column_names, table.columns, strict=True))
@@ -147,6 +154,35 @@ def _parquet(paths: Sequence[Path]) -> Source:
         return Image.open(io.BytesIO(data))
 
     return Source(open_bytes, labels, lambda row: f"{name} row {row}", [str(value) for value in known])
+
+
+def _mapped(paths: Sequence[Path]) -> Any:
+    """The files' table, read from disk as it is asked for.
+
+    Parquet has no quick way to a single row, so the rows are written once, as they are, to an Arrow file in
+    ``data_home``, which the system maps into memory.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    state = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    copy = data_home() / "arrow" / f"{hashlib.sha256(repr(state).encode()).hexdigest()[:16]}.arrow"
+    if not copy.exists():
+        try:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=copy.parent) as scratch:
+                fresh = Path(scratch, "rows.arrow")
+                with pa.ipc.new_file(str(fresh), pq.ParquetFile(paths[0]).schema_arrow) as writer:
+                    for path in paths:
+                        for batch in pq.ParquetFile(path).iter_batches(_ROWS_AT_ONCE):
+                            writer.write_batch(batch)
+                os.replace(fresh, copy)
+        except OSError as error:
+            raise ValueError(
+                f"{paths[0].name} is large and its copy could not be written ({error.strerror or error}); name a "
+                f"folder with room for it in ${DATA_HOME}"
+            ) from error
+    return pa.ipc.open_file(pa.memory_map(str(copy))).read_all()
 
 
 #: torchvision's data sets: class, and the arguments of each split.

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sigreg_lab.pretrain import load_data
+from sigreg_lab.pretrain import load_data, sources
 from sigreg_lab.pretrain.data import hold_out
 from sigreg_lab.pretrain.sources import decode, read_path
 
@@ -146,6 +146,30 @@ def test_what_is_wrong_with_a_folder_is_said(image_folder, tmp_path):
     shutil.copytree(image_folder / "ant", one / "ant")
     with pytest.raises(ValueError, match="one class, 'ant'"):
         load_data(str(one))
+
+
+@pytest.mark.parametrize("form", ["flat", "struct"])
+def test_a_large_parquet_file_is_mapped_and_copied_once(encoded_rows, tmp_path, monkeypatch, form):
+    for index, rows in enumerate((encoded_rows[:15], encoded_rows[15:])):
+        _write(tmp_path / f"train-{index}.parquet", rows, form)
+    expected = decode(read_path(tmp_path)["train"], 16)
+    monkeypatch.setattr(sources, "LARGEST_IN_MEMORY", 0)
+    monkeypatch.setattr(sources, "_ROWS_AT_ONCE", 4)
+    monkeypatch.setenv("SIGREG_LAB_DATA", str(tmp_path / "home"))
+    for _ in range(2):
+        source = read_path(tmp_path)["train"]
+        assert source.labels.tolist() == [row["label"] for row in encoded_rows]
+        assert torch.equal(decode(source, 16).pixels, expected.pixels)
+    (copy,) = (tmp_path / "home" / "arrow").iterdir()
+    before = copy.stat().st_mtime_ns
+    _write(tmp_path / "train-0.parquet", encoded_rows[:3], form)
+    assert len(read_path(tmp_path)["train"].labels) == 12
+    assert copy.stat().st_mtime_ns == before
+    assert len(list((tmp_path / "home" / "arrow").iterdir())) == 2
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SIGREG_LAB_DATA", str(tmp_path / "file"))
+    with pytest.raises(ValueError, match=r"train-0\.parquet is large .* SIGREG_LAB_DATA"):
+        read_path(tmp_path)
 
 
 def test_what_is_wrong_with_a_parquet_file_is_said(encoded_rows, tmp_path):
