@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 #: Readable names of registry keys, for axes and legends.
 LABELS = {
     "epps_pulley": "Epps-Pulley",
+    "epps_pulley_paper_grid": "Epps-Pulley, paper grid",
+    "epps_pulley_full_line": "Epps-Pulley, full line",
+    "epps_pulley_full_line_sigma_1": "Epps-Pulley, full line, σ = 1",
     "anderson_darling": "Anderson-Darling",
     "extended_jarque_bera": "extended Jarque-Bera",
     "cramer_von_mises": "Cramér-von Mises",
@@ -43,8 +46,17 @@ LABELS = {
     "null": "null: N(0, 1)",
     "location_0.3": "N(0.3, 1)",
     "scale_1.25": "N(0, 1.25²)",
+    "scale_0.8": "N(0, 0.8²)",
     "laplace": "Laplace",
     "t5": "Student t5",
+    "beta_2": "beta(2, 2)",
+    "chi_squared_2": "exponential",
+    "chi_squared_5": "chi-squared(5)",
+    "skew_normal_4": "skew-normal",
+    "gauss_hermite_2": "Gauss-Hermite, 2 atoms",
+    "gauss_hermite_3": "Gauss-Hermite, 3 atoms",
+    "gauss_hermite_5": "Gauss-Hermite, 5 atoms",
+    "gauss_hermite_10": "Gauss-Hermite, 10 atoms",
 }
 
 
