@@ -168,7 +168,7 @@ def test_a_large_parquet_file_is_mapped_and_copied_once(encoded_rows, tmp_path, 
     assert len(list((tmp_path / "home" / "arrow").iterdir())) == 2
     (tmp_path / "file").touch()
     monkeypatch.setenv("SIGREG_LAB_DATA", str(tmp_path / "file"))
-    with pytest.raises(ValueError, match=r"train-0\.parquet is large .* SIGREG_LAB_DATA"):
+    with pytest.raises(ValueError, match=r"train-0\.parquet is large .* in \$SIGREG_LAB_DATA"):
         read_path(tmp_path)
 
 
