@@ -4,18 +4,27 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sigreg_lab.experiment.run import run_study
+from sigreg_lab import cli
 from sigreg_lab.experiment.study import PRESETS, list_studies, load_study
 
 
-@pytest.mark.parametrize("name", list_studies())
-def test_a_study_runs_whole(name, tmp_path):
-    outcome = run_study(name, preset="smoke", out=tmp_path, workers=1)
-    summary = pd.read_csv(outcome.folder / "summary.csv", keep_default_na=False, na_values=["nan", ""])
-    assert len(summary) > 0
-    assert {"low", "high"} <= set(summary.columns), "every number has an interval"
-    assert list(outcome.folder.glob("*.png"))
-    assert load_study(name).title in (tmp_path / "smoke" / "REPORT.md").read_text()
+def test_study_run_all_as_a_command(monkeypatch, capsys, tmp_path):
+    """One command for all studies; each leaves estimates with intervals, figures and its part of the report."""
+    command = ["sigreg-lab", "study", "run", "all", "--preset", "smoke", "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    captured = capsys.readouterr()
+    assert not stop.value.code, captured.err
+    report = (tmp_path / "smoke" / "REPORT.md").read_text()
+    for name in list_studies():
+        folder = tmp_path / "smoke" / name
+        assert str(folder) in captured.out
+        summary = pd.read_csv(folder / "summary.csv", keep_default_na=False, na_values=["nan", ""])
+        assert len(summary) > 0, name
+        assert {"low", "high"} <= set(summary.columns), f"{name}: every number has an interval"
+        assert list(folder.glob("*.png")), f"{name}: no figure"
+        assert load_study(name).title in report
 
 
 @pytest.mark.parametrize("name", list_studies())
@@ -27,19 +36,6 @@ def test_every_preset_has_cells_with_seeds_of_their_own(name):
         states = {tuple(study.cell_seed(cell).generate_state(4)) for cell in cells}
         assert len(cells) > 0
         assert len(states) == len(unpaired)
-
-
-def _power_rows(**changes):
-    rows = {"alternative": "null", "n": 50, "statistic": "epps_pulley", "replicates": 10_000, "rejections": 500}
-    rows |= {"critical_value": 1.0, "calibration_error": 0.0, "alpha": 0.05}
-    return pd.DataFrame([{**rows, **changes}])
-
-
-def test_power_accepts_a_right_size_and_fails_loudly_at_a_wrong_one():
-    study = load_study("power")
-    assert study.verify(study.summarize(_power_rows(), {})) == []
-    assert "size of epps_pulley" in study.verify(study.summarize(_power_rows(rejections=600), {}))[0]
-    assert "size of epps_pulley" in study.verify(study.summarize(_power_rows(rejections=410), {}))[0]
 
 
 def _digit_rows():
