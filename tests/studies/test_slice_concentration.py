@@ -30,7 +30,7 @@ def test_verify_accepts_what_was_measured(rows):
 
 
 @pytest.mark.parametrize(
-    "kind, change, complaint",
+    ("kind", "change", "complaint"),
     [
         ("iid", {"value_bias": 0.5}, "bias 0.5"),
         ("iid", {"value_square": 4.0, "value_square_error": 0.1}, "error of the value"),
