@@ -506,6 +506,7 @@ STUDY = Study(
         "standard": _preset(list(STATISTICS), [16, 64, 256], 16, 6, 400_000, 48, 400),
         "paper": _preset(list(STATISTICS), [8, 16, 64, 256, 512], 64, 12, 10_000_000, 128, 1000),
     },
+    keep=_keep,
     measure=measure,
     summarize=summarize,
     verify=verify,
