@@ -1,11 +1,13 @@
 """From a study to its results: compute the missing cells, then write rows, summary, figures, report and manifest.
 
-A run writes ``rows.csv``, ``summary.csv``, the figures and ``manifest.json`` to ``<out>/<preset>/<study>/``, and renews
-``<out>/<preset>/REPORT.md``. The finished cells of all presets lie in ``<out>/store/<study>.sqlite``.
+A run writes ``rows.csv``, ``summary.csv``, the figures, ``findings.md`` and ``manifest.json`` to
+``<out>/<preset>/<study>/``, and renews ``<out>/<preset>/REPORT.md``, which is put together from the findings. The
+finished cells of all presets lie in ``<out>/store/<study>.sqlite``.
 """
 
 import hashlib
 import json
+import re
 import shutil
 import time
 from collections import Counter
@@ -19,6 +21,8 @@ from sigreg_lab.experiment.progress import Progress
 from sigreg_lab.experiment.provenance import now, provenance
 from sigreg_lab.experiment.store import Record, Store, cell_key
 from sigreg_lab.experiment.study import Config, Study, StudyError, list_studies, load_study, studies_folder
+
+FINDINGS = "findings.md"
 
 
 class Outcome(NamedTuple):
@@ -134,7 +138,7 @@ def _write_results(study: Study, preset: str, config: Config, store: Store, fold
 
 
 def draw(name: str, folder: Path, manifest: dict[str, Any] | None = None) -> None:
-    """Summary and figures of a study, from the rows in ``folder`` alone; renews the manifest's digests.
+    """Summary, figures and findings of a study, from the rows in ``folder`` alone; renews the manifest's digests.
 
     Raises:
         StudyError: no rows there, or results that contradict exactly known values.
@@ -155,6 +159,7 @@ def draw(name: str, folder: Path, manifest: dict[str, Any] | None = None) -> Non
     for stem, figure in study.figures(summary).items():
         # No "Software" entry: the same rows give the same file whatever matplotlib's version says of itself.
         figure.savefig(folder / f"{stem}.png", dpi=150, bbox_inches="tight", metadata={"Software": None})
+    (folder / FINDINGS).write_text(study.report(summary).strip() + "\n")
     manifest["files"] = {path.name: _digest(path) for path in sorted(folder.iterdir()) if path.name != "manifest.json"}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
     complaints = study.verify(summary)
@@ -162,7 +167,7 @@ def draw(name: str, folder: Path, manifest: dict[str, Any] | None = None) -> Non
         raise StudyError(f"study {name} contradicts exactly known values: {'; '.join(complaints)} (rows in {folder})")
 
 
-def _section(study: Study, summary: Any, manifest: dict[str, Any], folder: Path) -> str:
+def _section(study: Study, findings: str, manifest: dict[str, Any], folder: Path) -> str:
     """A study's part of the report, in Markdown, with links that hold in the folder above ``folder``."""
     link = f"{folder.name}/"
     figures = "\n\n".join(
@@ -175,10 +180,7 @@ def _section(study: Study, summary: Any, manifest: dict[str, Any], folder: Path)
         f"how they were made: [manifest.json]({link}manifest.json) "
         f"(preset {manifest['preset']}, commit {', '.join(sorted(commits))}, {manifest['cells']} cells)."
     )
-    return (
-        f"## {study.title}\n\n**Question.** {study.question}\n\n**Expected.** {study.expectation}\n\n"
-        f"{study.report(summary).strip()}\n\n{figures}\n\n{source}\n"
-    )
+    return f"{_heading(study)}\n\n{findings}\n\n{figures}\n\n{source}\n"
 
 
 def publish(name: str, *, preset: str, out: Path, results: Path) -> Path:
@@ -225,29 +227,38 @@ def _check_digests(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def write_report(results: Path, expected: Sequence[str] = ()) -> Path:
-    """Write ``REPORT.md`` of a folder that holds one folder per study, from their summaries alone.
+    """Write ``REPORT.md`` of a folder that holds one folder per study, from their findings alone.
 
     Args:
         results: the folder.
         expected: studies that should be there; the report says of each that is not that it was not run.
     """
-    import pandas as pd
-
-    parts = ["# What the studies found\n\nWritten by `sigreg-lab study` from the rows beside it.\n"]
+    sections: list[tuple[Study, str, str]] = []  # study, its finding in a line, its section
     for manifest_file in sorted(results.glob("*/manifest.json")):
         manifest = json.loads(manifest_file.read_text())
-        if "study" in manifest:
-            folder = manifest_file.parent
-            summary = pd.read_csv(folder / "summary.csv", keep_default_na=False, na_values=["nan", ""])
-            parts.append(_section(load_study(manifest["study"]), summary, manifest, folder))
+        if FINDINGS in manifest["files"]:
+            study, folder = load_study(manifest["study"]), manifest_file.parent
+            findings = (folder / FINDINGS).read_text().strip()
+            first = findings.splitlines()[0].removeprefix("- ")
+            sections.append((study, first, _section(study, findings, manifest, folder)))
     for study in (load_study(name) for name in expected if not (results / name / "manifest.json").is_file()):
         needs = f" It needs {study.needs}." if study.needs else ""
-        parts.append(
-            f"## {study.title}\n\n**Question.** {study.question}\n\n**Expected.** {study.expectation}\n\n"
-            f"**Not run.**{needs} Command: `sigreg-lab study run {study.name} --preset standard`.\n"
-        )
+        text = f"**Not run.**{needs} Command: `sigreg-lab study run {study.name} --preset standard`."
+        sections.append((study, "not run.", f"{_heading(study)}\n\n{text}\n"))
+    contents = [f"- [{study.title}](#{_anchor(study.title)}): {first}" for study, first, _ in sections]
+    head = "# What the studies found\n\nWritten by `sigreg-lab study` from the rows beside it. In a line each:\n"
+    parts = [head, "\n".join(contents) + "\n", *(text for _, _, text in sections)]
     (results / "REPORT.md").write_text("\n".join(parts))
     return results / "REPORT.md"
+
+
+def _heading(study: Study) -> str:
+    return f"## {study.title}\n\n**Question.** {study.question}\n\n**Expected.** {study.expectation}"
+
+
+def _anchor(title: str) -> str:
+    """The link that Markdown viewers make of a heading."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 def _digest(path: Path) -> str:

@@ -15,6 +15,8 @@ import pytest
 from sigreg_lab.experiment.run import draw, publish, run_study
 from sigreg_lab.experiment.study import StudyError
 
+FILES = {"rows.csv", "summary.csv", "toy.png", "findings.md"}
+
 
 def _run(out="runs", workers=1, overrides=(), **kwargs):
     return run_study("toy", preset="smoke", out=Path(out), overrides=overrides, workers=workers, **kwargs)
@@ -26,7 +28,7 @@ def _rows(outcome):
 
 def test_results_are_complete_and_a_second_run_recomputes_nothing(workplace):
     first = _run()
-    assert {p.name for p in first.folder.iterdir()} == {"rows.csv", "summary.csv", "toy.png", "manifest.json"}
+    assert {p.name for p in first.folder.iterdir()} == FILES | {"manifest.json"}
     assert "The means are" in (first.folder.parent / "REPORT.md").read_text()
     assert first.computed == 6
     rows = _rows(first)
@@ -41,7 +43,7 @@ def test_the_manifest_names_commit_versions_hardware_seed_command_and_time(workp
     assert set(session) >= {"git", "versions", "hardware", "command", "wall_seconds", "workers", "cells"}
     assert manifest["seed"] == 7
     assert manifest["config"]["draws"] == 5
-    assert set(manifest["files"]) == {"rows.csv", "summary.csv", "toy.png"}
+    assert set(manifest["files"]) == FILES
     assert str(workplace) not in json.dumps(manifest)
 
 
@@ -141,7 +143,7 @@ def test_figures_are_drawn_again_from_rows_alone(workplace):
     (outcome.folder / "toy.png").unlink()
     os.remove("runs/store/toy.sqlite")
     draw("toy", outcome.folder)
-    assert {p.name for p in outcome.folder.iterdir()} == {"rows.csv", "summary.csv", "toy.png", "manifest.json"}
+    assert {p.name for p in outcome.folder.iterdir()} == FILES | {"manifest.json"}
 
 
 def test_no_rows_to_draw_is_an_error_with_the_remedy(workplace):
@@ -164,10 +166,11 @@ def test_publish_takes_a_clean_run_whole(workplace):
     outcome = _run()
     _set_git(outcome.folder / "manifest.json", commit="a" * 40, dirty=False)
     target = _publish()
-    assert {p.name for p in target.iterdir()} == {"rows.csv", "summary.csv", "toy.png", "manifest.json"}
+    assert {p.name for p in target.iterdir()} == FILES | {"manifest.json"}
     report = Path("results/REPORT.md").read_text()
     assert "toy/rows.csv" in report
     assert "commit aaaaaaaaaa" in report
+    assert "- [A toy](#a-toy): The means are" in report
 
 
 def test_the_report_says_of_a_study_without_results_that_it_was_not_run(workplace):
