@@ -1,8 +1,8 @@
 """Power of every univariate statistic as a test of N(0, 1), at the same level and sample size.
 
-A statistic rejects above its critical value, the (k)th largest of R values on samples of N(0, 1), k = alpha (R + 1).
-These reference samples are the same for all alternatives at an n, so that every test has the level alpha exactly,
-averaged over reference samples; the error of the critical value is part of every interval. Beside the power:
+A statistic rejects above its critical value, an order statistic of its values on reference samples of N(0, 1), the same
+for all alternatives at an n: every test has the level exactly, averaged over reference samples, and the error of the
+critical value is part of every interval (``sigreg_lab.experiment.reference``). Beside the power:
 
     samples for half    the n at which a test's power is 1/2: linear in log n between the sizes tried, power on the
                         normal quantile's scale
@@ -19,13 +19,15 @@ import functools
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib import colormaps
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from scipy import special, stats
 
 from sigreg_lab import alternatives, univariate
-from sigreg_lab.experiment import Study, rate_interval
+from sigreg_lab.experiment import Study
+from sigreg_lab.experiment.reference import critical_values, exceedances, null_rejections, power_interval
 from sigreg_lab.experiment.study import Cell, Config, Row
 from sigreg_lab.figures.tables import markdown_table
 from sigreg_lab.figures.theme import label, log_ticks, new_figure, palette, themed
@@ -91,34 +93,21 @@ def _critical_values(
     for start in range(0, reference, batch):
         sample = rng.standard_normal((min(batch, reference - start), n))
         parts.append(univariate.evaluate(tests, torch.from_numpy(sample).T))
-    ordered = torch.cat(parts, dim=1).sort(dim=1, descending=True).values
-    interval = stats.binom(reference, alpha)
-    places = [exceedances(reference, alpha), int(interval.ppf(0.025)), int(interval.ppf(0.975)) + 1]
-    # Stored and used with the same few digits, which a table of rows can hold.
-    return torch.tensor([[float(f"{value:.7g}") for value in ordered[:, place - 1]] for place in places]).double()
-
-
-def exceedances(reference: int, alpha: float) -> int:
-    """k: the critical value is the kth largest of the reference values, which a new one exceeds at rate k/(R + 1)."""
-    return round(alpha * (reference + 1))
+    found = critical_values(torch.cat(parts, dim=1).numpy(), alpha)
+    # Used with as few digits as are stored, so that the rows say exactly which values they were.
+    return torch.from_numpy(np.vectorize(lambda value: float(f"{value:.7g}"))(found))
 
 
 def summarize(rows: pd.DataFrame, settings: Config) -> pd.DataFrame:
     """One estimate a row; ``quantity`` says of what.
 
     Samples for half and efficiencies have n = 0; ranks have a row for each n, and one with n = 0 for the mean over all.
-
-    The interval of a power joins Wilson's for the rate and the change of the rate over the critical value's interval,
-    by squaring and adding [Zou & Donner (2008), Statistics in Medicine 27, 1693-1702].
     """
     power = rows.drop(columns=["rejections_low", "rejections_high"]).assign(quantity="power")
     replicates, reference = settings["replicates"], settings["reference"]
-    intervals = np.array([rate_interval(count, replicates) for count in rows["rejections"]])
-    estimate = rows["rejections"].to_numpy() / replicates
-    ends = np.stack([rows["rejections_low"], rows["rejections_high"]], axis=1) / replicates
-    half = np.hypot(intervals - estimate[:, None], ends - estimate[:, None])
-    power["estimate"] = estimate
-    power["low"], power["high"] = np.maximum(estimate - half[:, 0], 0), np.minimum(estimate + half[:, 1], 1)
+    power["estimate"] = rows["rejections"] / replicates
+    counts = zip(rows["rejections"], rows["rejections_low"], rows["rejections_high"], strict=True)
+    power["low"], power["high"] = zip(*(power_interval(*count, replicates) for count in counts), strict=True)
     power["replicates"], power["reference"] = replicates, reference
     power["level"] = exceedances(reference, settings["alpha"]) / (reference + 1)
     power["exact"] = [
@@ -233,10 +222,9 @@ def most_powerful(level: float, n: int, mean: float, sd: float) -> float:
 
 
 def verify(summary: pd.DataFrame) -> list[str]:
-    """Sizes, and other rates known exactly, within what the replicates (and the reference samples) allow.
+    """Sizes, and other rates known exactly, against the exact law of the rejections: binomial or beta-binomial.
 
-    With the kth largest of R reference values for a threshold, the count of rejections at a true null has a
-    beta-binomial law: no approximation. Each kind of comparison complains by chance with probability 0.001.
+    Each kind of comparison complains by chance with probability 0.001, all of its kind together.
     """
     power = summary[summary["quantity"] == "power"]
     blind = power["statistic"].isin(COMPOSITE) & power["alternative"].isin(list(NORMAL))
@@ -252,12 +240,12 @@ def _contradictions(rows: pd.DataFrame, what: str) -> list[str]:
     complaints = []
     tail = ERROR_RATE / max(len(rows), 1) / 2
     for row in rows.itertuples():
-        exceeding = round(row.level * (row.reference + 1))
-        expected, least, law = row.level, 0.0, stats.betabinom(row.replicates, exceeding, row.reference + 1 - exceeding)
+        expected, least, law = row.level, 0.0, null_rejections(row.replicates, row.reference, row.level)
         if what == "power":
             expected, law = row.exact, stats.binom(row.replicates, row.exact)
         if what == "bound":  # at the highest level that the critical value may have; a power below it is no matter
-            level = stats.beta.isf(tail, exceeding, row.reference + 1 - exceeding)
+            count = exceedances(row.reference, row.level)
+            level = stats.beta.isf(tail, count, row.reference + 1 - count)
             expected, least = row.most_powerful, 1.0
             law = stats.binom(row.replicates, most_powerful(level, row.n, *NORMAL[row.alternative]))
         if max(law.cdf(row.rejections), least) < tail or law.sf(row.rejections - 1) < tail:
@@ -325,9 +313,9 @@ def _efficiency_map(efficiency: pd.DataFrame) -> Figure:
     values = table.loc[order].to_numpy()
     figure = new_figure(2.6 + 0.62 * len(laws), 1.9 + 0.34 * len(names))
     axis = figure.subplots()
+    colours = colormaps["PuOr"].with_extremes(bad="0.92")
     with np.errstate(divide="ignore"):
-        image = axis.imshow(np.clip(np.log2(values), -3, 3), cmap="PuOr", vmin=-3, vmax=3, aspect="auto")
-    image.cmap.set_bad("0.92")
+        image = axis.imshow(np.clip(np.log2(values), -3, 3), cmap=colours, vmin=-3, vmax=3, aspect="auto")
     for line, place in np.ndindex(*values.shape):
         value = values[line, place]
         text = "" if np.isnan(value) else "–" if value == 0 else "∞" if np.isinf(value) else f"{value:.2g}"
