@@ -38,7 +38,14 @@ _SIGNATURES = {
     "trigonometric_polynomial": (*_ARRAY, _DOUBLE, _INT, _POINTER, _POINTER, _LONG, _POINTER, _INT),
     "hadamard_forward": _HADAMARD,
     "hadamard_transposed": _HADAMARD,
+    "pair_sums": (
+        *(_POINTER, _LONG, _LONG, _LONG, _POINTER, _LONG, _INT, _DOUBLE, _DOUBLE, _POINTER, _LONG),
+        *(_POINTER, _POINTER, _INT),
+    ),
 }
+#: What is summed over pairs, in the order of pairs.c.
+PAIR_KINDS = ("exponential", "growing", "cosine", "chebyshev", "distance")
+LARGEST_ANGLE = 1e5  # that its cosines take
 
 
 class BuildError(RuntimeError):
@@ -90,6 +97,21 @@ def hadamard(x: Tensor, signs: Tensor, num_slices: int, transposed: bool, scale:
     return out
 
 
+def pair_sums(
+    kind: str, x: Tensor, *beside: Tensor, c: float = 0.0, a: float = 0.0, coefficients: Tensor | None = None
+) -> Tensor:
+    """Sums over all ordered pairs of rows, (B, N, K) -> (B,), float64; formulas and ``beside``, (B, N): see pairs.c."""
+    batch, n, dim = x.shape
+    x, columns = x.contiguous(), torch.stack(beside, 1) if beside else x.new_empty(0)
+    coefficients = x.new_zeros(1) if coefficients is None else coefficients
+    scratch, sums = x.new_empty(batch, dim + len(beside) + 1, n + 7), x.new_empty(batch)
+    sample, numbers = (x.data_ptr(), batch, n, dim), (columns.data_ptr(), len(beside))
+    series, results = (coefficients.data_ptr(), len(coefficients) - 1), (scratch.data_ptr(), sums.data_ptr())
+    work = threads(batch * n * n)
+    _library("pairs.c").pair_sums(*sample, *numbers, PAIR_KINDS.index(kind), c, a, *series, *results, work)
+    return sums
+
+
 def threads(work: int) -> int:
     """As many as torch uses, for ``work`` elements; one for a call that is over before a second thread has woken."""
     return torch.get_num_threads() if work >= _LEAST_WORK else 1
@@ -99,8 +121,17 @@ def why_unavailable(dtype: torch.dtype) -> str:
     """An empty string if the kernels for ``dtype`` can run here, else the reason. Builds them if need be."""
     if dtype not in _DEFINES:
         return f"it computes in float32 and float64, not {dtype}"
+    return _why_not_built("characteristic_function.c", *_DEFINES[dtype])
+
+
+def has_pair_sums() -> bool:
+    """Whether ``pair_sums`` can run here. Builds it if need be."""
+    return not _why_not_built("pairs.c")
+
+
+def _why_not_built(source: str, *defines: str) -> str:
     try:
-        _library("characteristic_function.c", *_DEFINES[dtype])
+        _library(source, *defines)
     except BuildError as error:
         return str(error)
     return ""

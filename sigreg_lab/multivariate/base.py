@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sigreg_lab import kernels
 from sigreg_lab.nulls import MonteCarlo, NullLaw
 from sigreg_lab.nulls.law import Array
 from sigreg_lab.slicing import directions, estimators, infinite, pairwise
@@ -183,6 +184,7 @@ def simulated_law(simulate, key: str, replicates: int, chunk: int) -> MonteCarlo
 def fingerprint(*modules: torch.nn.Module) -> str:
     """A digest of the code of these statistics and of the slices: a changed formula reads no law of the old one."""
     files = {Path(file) for file in (pairwise.__file__, infinite.__file__, estimators.__file__, directions.__file__)}
+    files.add(Path(kernels.__file__).with_name("pairs.c"))
     for module in modules:
         package = __name__.split(".")[0]
         files |= {Path(inspect.getfile(c)) for c in type(module).__mro__ if c.__module__.split(".")[0] == package}

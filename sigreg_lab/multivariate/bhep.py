@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sigreg_lab.multivariate.base import MultivariateTest
 from sigreg_lab.nulls import NullLaw
-from sigreg_lab.slicing.pairwise import pair_sum, squared_distances
+from sigreg_lab.slicing.pairwise import Gaussian, pair_sum
 
 
 class BHEP(MultivariateTest):
@@ -82,6 +82,6 @@ def _bhep(x: Tensor, beta: float) -> Tensor:
     n, dim = x.shape[-2:]
     b = beta**2
     centred = x - x.detach().mean(-2, keepdim=True)  # distances do not change, their rounding errors shrink
-    within = pair_sum(centred, lambda rows, columns: torch.exp(squared_distances(rows, columns) * (-b / 2)))
+    within = pair_sum(centred, Gaussian(b / 2))
     across = torch.exp(x.square().sum(-1) * (-b / (2 + 2 * b))).sum(-1)
     return within / n - 2 * (1 + b) ** (-dim / 2) * across + n * (1 + 2 * b) ** (-dim / 2)

@@ -15,13 +15,12 @@ import math
 from functools import lru_cache
 
 import numpy as np
-import torch
 from scipy import special
 from torch import Tensor
 
 from sigreg_lab.multivariate.base import MultivariateTest
 from sigreg_lab.slicing.infinite import RadialFunction, Real, smoothing, sphere_gaussian
-from sigreg_lab.slicing.pairwise import pair_sum
+from sigreg_lab.slicing.pairwise import Distance, pair_sum
 
 
 class Energy(MultivariateTest):
@@ -32,13 +31,9 @@ class Energy(MultivariateTest):
 
     def _statistic(self, x: Tensor) -> Tensor:
         n, dim = x.shape[-2:]
-        within = pair_sum(x, _distances) / n
+        within = pair_sum(x, Distance()) / n
         across = _distance_to_normal(dim)(x.square().sum(-1)).sum(-1)
         return 2 * across - n * 2 * gamma_ratio(dim) - within
-
-
-def _distances(rows: Tensor, columns: Tensor) -> Tensor:
-    return torch.cdist(rows, columns, compute_mode="donot_use_mm_for_euclid_dist")  # exact 0 at ties
 
 
 class _DistanceToNormal(RadialFunction):

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from sigreg_lab.multivariate.base import MultivariateTest
-from sigreg_lab.slicing.pairwise import pair_scaled_sum
+from sigreg_lab.slicing.pairwise import CoshCosine, GrowingExponential, pair_scaled_sum
 
 FORMS = ("simplified", "product")
 
@@ -70,7 +70,7 @@ class BHEP_M(MultivariateTest):
         if self.dim not in (None, dim):
             raise ValueError(f"x must have {self.dim} columns, as dim says, got shape {tuple(x.shape)}")
         b = self.beta
-        pairs, shift = pair_scaled_sum(x, lambda rows, columns: (_sum_squared(rows, columns) / (4 * b), _one(x)))
+        pairs, shift = pair_scaled_sum(x, GrowingExponential(1 / (4 * b)))
         exponent = x.square().sum(-1) / (4 * b - 2)
         largest = exponent.detach().amax(-1)
         single = torch.exp(exponent - largest[:, None]).sum(-1)
@@ -127,7 +127,7 @@ class COMB(MultivariateTest):
         n, dim = x.shape[-2:]
         zero = x.new_zeros(len(x))
         logs = dim / 2 * math.log(math.pi / self.gamma)
-        total, shift = pair_scaled_sum(x, self._symmetric_kernel)
+        total, shift = pair_scaled_sum(x, CoshCosine(1 / (4 * self.gamma)))
         if self.form == "simplified":
             return _combine([(total / n**1.5, shift), (zero - math.sqrt(n), zero)], logs, False)
         first, second = torch.triu_indices(n, n, device=x.device)
@@ -143,12 +143,6 @@ class COMB(MultivariateTest):
         """exp((|p|^2 - |q|^2) / (4 gamma)) cos(p'q / (2 gamma)): the integral of exp(t'p) cos(t'q) but its constant."""
         exponent = rows.square().sum(-1)[..., :, None] - columns.square().sum(-1)[..., None, :]
         return exponent / (4 * self.gamma), torch.cos(rows @ columns.mT / (2 * self.gamma))
-
-    def _symmetric_kernel(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean of ``_kernel`` over both orders of a pair: exp(|d|) (1 + exp(-2 |d|)) / 2 = cosh d."""
-        exponent, factor = self._kernel(rows, columns)
-        size = exponent.abs()
-        return size, factor * (1 + torch.exp(-2 * size)) / 2
 
     def _weighted_kernel(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         exponent, factor = self._kernel(rows[..., :-1], columns[..., :-1])
@@ -189,23 +183,9 @@ class HV(MultivariateTest):
     def _statistic(self, x: Tensor) -> Tensor:
         n, dim = x.shape[-2:]
         g = self.gamma
-
-        def kernel(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-            squared = _sum_squared(rows, columns)
-            factor = rows @ columns.mT + (1 / (4 * g**2) - 1 / (2 * g)) * squared + dim / (2 * g)
-            return squared / (4 * g), factor
-
+        kernel = GrowingExponential(1 / (4 * g), dim / (2 * g), 1 / (4 * g**2) - 1 / (2 * g), 1.0)
         total, shift = pair_scaled_sum(x, kernel)
         return _combine([(total / n, shift)], dim / 2 * math.log(math.pi / g), self.log)
-
-
-def _sum_squared(rows: Tensor, columns: Tensor) -> Tensor:
-    """|r_j + c_k|^2."""
-    return rows.square().sum(-1)[..., :, None] + columns.square().sum(-1)[..., None, :] + 2 * rows @ columns.mT
-
-
-def _one(x: Tensor) -> Tensor:
-    return x.new_ones(())
 
 
 def _with(x: Tensor, weight: Tensor) -> Tensor:

@@ -30,10 +30,10 @@ from functools import lru_cache
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import linalg, special
+from scipy import fft, linalg, special
 from torch import Tensor
 
-from sigreg_lab.slicing.pairwise import pair_sum, squared_distances
+from sigreg_lab.slicing.pairwise import Radial, pair_sum
 from sigreg_lab.univariate import EppsPulley
 from sigreg_lab.validation import at_least_float32, check_sample
 
@@ -42,6 +42,10 @@ Real = NDArray[np.float64]
 DEGREE = 9
 #: Pieces of a table beyond which the sample is refused; with the defaults, norms of 2700 in two dimensions.
 MOST_PIECES = 2**14
+#: Degree of a Chebyshev series in q over all distances of a sample; the half-grid reaches it at distances of 100.
+HIGHEST_DEGREE = 256
+#: Chebyshev coefficients below this times the sum of all are noise of the values.
+ROUNDING = 4e-15
 
 
 def sphere_cosine(v: Real, dim: int) -> Real:
@@ -119,6 +123,7 @@ class RadialFunction:
     def __init__(self, piece: float) -> None:
         self.piece = piece
         self._tables: dict[int, Tensor] = {}
+        self._series: dict[int, Tensor | None] = {}
 
     def derivative(self, order: int, r: Real) -> Real:
         """The ``order``-th derivative in q = r^2 at r, float64."""
@@ -132,13 +137,13 @@ class RadialFunction:
     def evaluate(self, q: Tensor, order: int) -> Tensor:
         """Values of the derivative of that order; carries no gradient."""
         position = q.clamp_min(0).sqrt() / self.piece
-        pieces = int(position.max()) + 1 if position.numel() else 1
-        if pieces > MOST_PIECES:
+        largest = float(position.max()) if position.numel() else 0.0
+        if not largest < MOST_PIECES:
             raise ValueError(
                 f"x holds rows at a distance of {math.sqrt(float(q.max())):.3g} from the origin or from each other, "
                 f"beyond the {MOST_PIECES * self.piece:.3g} that the exact mean over slices covers; scale x down"
             )
-        table = self._table(order, pieces).to(q.device)
+        table = self._table(order, int(largest) + 1).to(q.device)
         index = position.floor()
         offset = 2 * (position - index) - 1
         index = index.long()
@@ -146,6 +151,31 @@ class RadialFunction:
         for power in range(DEGREE - 1, -1, -1):
             value = value * offset + table[power][index]
         return value
+
+    def chebyshev(self, radius: float) -> tuple[Tensor, float] | None:
+        """Coefficients of the Chebyshev series in q over [0, R^2], R the next power of 2^(1/4) from ``radius`` on.
+
+        None beyond degree ``HIGHEST_DEGREE``, where the pieces of a table are the quicker way.
+        """
+        if not radius < MOST_PIECES * self.piece:
+            return None
+        step = math.ceil(4 * math.log2(max(radius, self.piece)))
+        reach = 2.0 ** (step / 4)
+        if step not in self._series:
+            self._series[step] = self._chebyshev(reach)
+        coefficients = self._series[step]
+        return None if coefficients is None else (coefficients, reach)
+
+    def _chebyshev(self, reach: float) -> Tensor | None:
+        for count in (32, 64, 128, 2 * HIGHEST_DEGREE):
+            angle = np.pi * (np.arange(count) + 0.5) / count
+            values = self.derivative(0, reach * np.cos(angle / 2))  # at q = R^2 (1 + cos) / 2
+            coefficients = fft.dct(values) / count
+            coefficients[0] /= 2
+            size = np.abs(coefficients) / np.abs(coefficients).sum()
+            if size[count // 2 :].max() < ROUNDING:
+                return torch.from_numpy(coefficients[: np.flatnonzero(size > ROUNDING / 4).max() + 1].copy())
+        return None
 
     def _table(self, order: int, pieces: int) -> Tensor:
         table = self._tables.get(order)
@@ -253,7 +283,7 @@ def infinite_slice_epps_pulley(x: Tensor, statistic: EppsPulley | None = None) -
             dim, statistic.t_max, statistic.n_points, statistic.integration, statistic.sigma
         )
         centred = y - y.detach().mean(-2, keepdim=True)  # distances do not change, their rounding errors shrink
-        pairs = pair_sum(centred, lambda rows, columns: within(squared_distances(rows, columns)))
+        pairs = pair_sum(centred, Radial(within))
         if statistic.estimator == "u":  # without the N pairs of a sample with itself
             pairs = (pairs - n * within.evaluate(pairs.new_zeros(()), 0)) * (n / (n - 1))
         value = pairs / n - 2 * across(y.square().sum(-1)).sum(-1) + n * constant

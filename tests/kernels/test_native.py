@@ -79,4 +79,5 @@ def test_sources_travel_with_the_package():
     assert {path.name for path in Path(sigreg_lab.kernels.__file__).parent.glob("*.c")} == {
         "characteristic_function.c",
         "hadamard.c",
+        "pairs.c",
     }
