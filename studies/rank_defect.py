@@ -223,7 +223,7 @@ def _shift(summary: pd.DataFrame) -> Figure:
                     color=colours[str(k)],
                 )  # fmt: skip
         axis.axhline(0, color="0.4", lw=1, ls="--")
-        axis.set_ylim(-0.3, 1.0)
+        axis.set_ylim(-0.12, 0.4)
         log_ticks(axis, [8, 32, 128, 512, 2048])
         axis.set(title=f"K = {dim}", xlabel="batch size N")
     axes[0].set_ylabel("relative change of the mean loss")

@@ -108,7 +108,8 @@ def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[
     exact = infinite_slice_epps_pulley(x)
     (exact_gradient,) = torch.autograd.grad(exact, x)
     base = int(seed.generate_state(1)[0])
-    draws = int(np.clip(settings["coordinates"] // (dim * num_slices), LEAST_DRAWS, settings["draws"]))
+    drawn = dim * (max(num_slices, dim) if kind == "hd3" else num_slices)  # HD3 makes whole blocks
+    draws = int(np.clip(settings["coordinates"] // drawn, LEAST_DRAWS, settings["draws"]))
     draws = GROUPS if kind == "fixed" else draws
     values, squares = np.empty(draws), np.empty(draws)
     totals, counts = torch.zeros(GROUPS, *x.shape, dtype=torch.float64), np.zeros(GROUPS)
@@ -409,7 +410,8 @@ def _slices_line(found: pd.DataFrame) -> str:
             f"{_number(r.slices)} ({_number(r.low)}, {_number(r.high)}) in K = {r.dim}" for r in full.itertuples()
         )
         + f" independent slices; an error of {last['target']:.0%} takes {_number(last['slices'])} "
-        f"({_number(last['low'])}, {_number(last['high'])}), {last['slices'] / last['dim']:.0f} K, in "
+        f"({_number(last['low'])}, {_number(last['high'])}; {'measured' if last['measured'] else 'extrapolated'}), "
+        f"{last['slices'] / last['dim']:.0f} K, in "
         f"K = {last['dim']} ({label(str(last['law']))}).{_growth(full)}"
     )
 
