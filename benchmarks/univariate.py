@@ -1,6 +1,7 @@
 """Univariate statistics: time and peak memory over samples, slices and points, forward and forward + backward;
-Monte-Carlo replicates against SciPy's loops."""
+Monte-Carlo replicates against SciPy's loops, and on one and two cores."""
 
+import os
 import time
 from collections.abc import Callable
 
@@ -9,7 +10,9 @@ import torch
 from scipy import stats
 from statsmodels.stats.diagnostic import normal_ad
 
-from sigreg_lab import univariate
+from sigreg_lab import alternatives, univariate
+from sigreg_lab.experiment.executor import compute_cells, local_executor
+from sigreg_lab.experiment.study import StudyError, load_study, studies_folder
 from sigreg_lab.univariate import EppsPulley
 
 
@@ -93,3 +96,39 @@ class MonteCarloReplicates:
 
     setattr(track_replicates_per_second, "unit", "1/s")  # noqa: B010
     setattr(track_times_faster_than_loops, "unit", "x")  # noqa: B010
+
+
+class PowerStudyOnCores:
+    """Cells of the power study, six statistics at once, by the studies' executor: two processes against one.
+
+    Each process has one thread; their start is left out. The ratio of rates, by the clock, is 2 if no core waits.
+    """
+
+    num_samples = 100
+    replicates = 100_000
+    cells = 6
+    timeout = 300
+
+    def setup(self) -> None:
+        if (os.cpu_count() or 1) < 2:
+            raise NotImplementedError("needs two cores")
+        try:
+            study = load_study("power")
+        except StudyError:
+            raise NotImplementedError("needs the study scripts") from None
+        names = [test.name for test in MonteCarloReplicates.tests]
+        self.settings = study.settings(study.configure("quick")) | {"statistics": names, "reference": 1_999}
+
+    def replicates_per_second(self, workers: int) -> float:
+        cells = [{"n": self.num_samples, "alternative": name} for name in list(alternatives.REGISTRY)[: self.cells]]
+        with local_executor(workers) as pool:
+            for settings in (self.settings, self.settings | {"replicates": self.replicates}):  # the first to warm up
+                start = time.perf_counter()
+                for _ in compute_cells(pool, studies_folder() / "power.py", cells, settings):
+                    pass
+        return self.cells * self.replicates / (time.perf_counter() - start)
+
+    def track_two_workers_over_one(self) -> float:
+        return self.replicates_per_second(2) / self.replicates_per_second(1)
+
+    setattr(track_two_workers_over_one, "unit", "x")  # noqa: B010
