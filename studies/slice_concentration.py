@@ -47,6 +47,7 @@ COST_FROM = 128  # dimensions
 REFERENCE = 1024  # independent slices whose cost is compared at
 ANGLES = 1024
 STANDARD_ERRORS = 4.5
+JACKKNIFE_ERRORS = 5.0  # 180,000 simulated squared norms of vectors of mean 0, in 1 to 50 dimensions, stayed below 4.6
 Z95 = 1.959964
 #: Of one operation, on one core of an AMD EPYC, float32, samples of 128, dimensions 128 to 2048.
 NANOSECONDS = {
@@ -297,10 +298,9 @@ def verify(summary: pd.DataFrame) -> list[str]:
         limit = stats.t.ppf(level, row.draws - 1)
         if row.quantity == "value" and row.directions in UNIFORM and abs(row.bias) > limit * row.bias_standard_error:
             complaints.append(f"{where}: bias {row.bias:.5f} ({row.bias_standard_error:.5f})")
-        if row.quantity == "gradient" and row.directions in UNIFORM:
-            noise = stats.t.ppf(level, GROUPS - 1) * row.persistent_square_error
-            if abs(row.persistent_square) > noise:
-                complaints.append(f"{where}: persistent error {row.persistent:.4f} of the gradient, not 0")
+        noise = JACKKNIFE_ERRORS * row.persistent_square_error
+        if row.quantity == "gradient" and row.directions in UNIFORM and abs(row.persistent_square) > noise:
+            complaints.append(f"{where}: persistent error {row.persistent:.4f} of the gradient, not 0")
         if row.quantity == "gradient" and row.directions == "fixed" and abs(row.persistent / row.error - 1) > 1e-9:
             complaints.append(f"{where}: a fixed set's error of {row.error:.4f} persists to {row.persistent:.4f} only")
         if np.isfinite(row.exact_error):
