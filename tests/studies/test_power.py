@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import integrate, stats
 
-from sigreg_lab import univariate
+from sigreg_lab import alternatives, univariate
 from sigreg_lab.experiment.study import load_study
 
 SETTINGS = {"replicates": 10_000, "reference": 99_999, "alpha": 0.05}
@@ -105,3 +105,15 @@ def test_ranks_tie_where_intervals_overlap_and_efficiency_is_the_ratio_of_sample
     assert ratio["high"] == np.inf
     near = summary.loc[("efficiency", "watson", 0)]
     assert near["low"] < 1 < near["estimate"] < near["high"]
+
+
+def test_why_epps_pulley_does_not_see_ten_atoms():
+    """Its population distance to N(0, 1), n L, by the characteristic function: 1e-6 at n = 1024, where 2.9 rejects."""
+    t = np.arange(1, 17) * 3 / 16
+    weight = 2 * 3 / 16 * np.exp(-(t**2) / 2) * np.where(np.arange(16) == 15, 0.5, 1.0)
+    distances = []
+    for atoms in (3, 5, 10):
+        phi = alternatives.REGISTRY[f"gauss_hermite_{atoms}"].characteristic_function(t)
+        distances.append(1024 * (weight * np.abs(phi - np.exp(-(t**2) / 2)) ** 2).sum())
+    assert distances == pytest.approx([22.886, 0.5744, 1.167e-6], rel=1e-3)
+    assert 2.8 < univariate.EppsPulley().critical_value(0.05, 1024) < 3.1
