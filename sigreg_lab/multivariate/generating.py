@@ -152,7 +152,7 @@ class COMB(MultivariateTest):
         return statistic.abs() if self.form == "simplified" else statistic
 
     def _operations(self, n: int, dim: int) -> float:
-        return super()._operations(n, dim) * (n**2 / 2 if self.form == "product" else 1)
+        return 12.5 * n**4 * (dim + 30.0) if self.form == "product" else super()._operations(n, dim)
 
 
 class HV(MultivariateTest):

@@ -24,6 +24,3 @@ class InfiniteSliceEppsPulley(MultivariateTest):
 
     def _statistic(self, x: Tensor) -> Tensor:
         return infinite_slice_epps_pulley(x, self.statistic)
-
-    def _operations(self, n: int, dim: int) -> float:
-        return n**2 * (dim + 200.0)

@@ -18,8 +18,8 @@ from sigreg_lab.validation import check_sample
 
 SAMPLERS = ("gaussian", *DIRECTIONS)
 #: Replicates of a simulated law: as many as fit this number of operations, between the two bounds.
-SIMULATED_OPERATIONS = 2e11
-MOST_REPLICATES = 20_000
+SIMULATED_OPERATIONS = 3.4e11
+MOST_REPLICATES = 100_000
 LEAST_REPLICATES = 2_000
 
 
@@ -108,7 +108,7 @@ class SlicingUnivariateTest(torch.nn.Module):
 
         Args:
             x: samples, shape (..., N, K).
-            replicates: simulated samples, at least 100; if not given 2,000 to 20,000 by their cost. The least p-value
+            replicates: simulated samples, at least 100; if not given 2,000 to 100,000 by their cost. The least p-value
                 is 1/(replicates + 1). The law is read from the cache if it is there.
 
         Returns:
@@ -147,7 +147,7 @@ class SlicingUnivariateTest(torch.nn.Module):
         if self.reduction is None:
             return self.univariate_test.null_law(n)
         if replicates is None:
-            cost = n * self.num_slices * (0.2 * dim + 50.0)
+            cost = n * self.num_slices * (0.5 * dim + 50.0)
             replicates = int(min(MOST_REPLICATES, max(LEAST_REPLICATES, SIMULATED_OPERATIONS / cost)))
         key = f"{type(self).__module__}.{self}|n={n}|dim={dim}|replicates={replicates}"
         key += f"|{fingerprint(self, self.univariate_test)}"
