@@ -22,8 +22,9 @@ they alone change is measured too, in float64, as they are and normalised again.
 statistics, on columns of their own.
 
 Known exactly, and checked: the mean of the float64 value under the null; float32 errors within the tolerances
-documented for the fused operation, 1e-6 and 5e-6 for projections up to 50; autocast changes no bit; low-precision
-input is computed as its float32 copy is.
+documented for the fused operation, 1e-6 and 5e-6 for projections up to 50 and N up to 8192 (beyond, N^0.5 times that:
+c - phi shrinks, its rounding does not); autocast changes no bit; low-precision input is computed as its float32 copy
+is.
 
 [1] Balestriero & LeCun (2025), arXiv:2511.08544.
 """
@@ -58,7 +59,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 QUANTITIES = ("value", "gradient", "turn", "layer")
 T_MAX, POINTS = 3.0, 17
 TOLERANCE = {"value": 1e-6, "gradient": 5e-6}  # documented, docs/kernels.md
-LARGEST, MOST_SAMPLES = 50.0, 16384  # projection and batch for which they are
+LARGEST, MOST_SAMPLES = 50.0, 8192  # projection and batch for which they are
 REFERENCE_TOLERANCE = 1e-12
 Z95 = 1.959964
 GROUPS = 12
@@ -439,10 +440,11 @@ def verify(summary: pd.DataFrame) -> list[str]:
     for quantity, bound in TOLERANCE.items():
         fused_rows = summary[summary["method"].str.startswith("fused") & (summary["input"] == "float32")]
         for row in fused_rows[fused_rows["quantity"] == quantity].itertuples():
-            within = checks["largest", row.num_slices, row.n, row.scale] <= LARGEST and row.n <= MOST_SAMPLES
-            if within and not row.estimate <= bound:
+            within = checks["largest", row.num_slices, row.n, row.scale] <= LARGEST
+            limit = bound * max(1.0, math.sqrt(row.n / MOST_SAMPLES))
+            if within and not row.estimate <= limit:
                 complaints.append(
-                    f"{quantity} of {row.method} in float32 is off by {row.estimate:.1e}, more than {bound:.0e}, at "
+                    f"{quantity} of {row.method} in float32 is off by {row.estimate:.1e}, more than {limit:.0e}, at "
                     f"M = {row.num_slices}, N = {row.n}, scale {row.scale:g}"
                 )
     return complaints
@@ -646,7 +648,7 @@ def _bias_line(here: pd.DataFrame) -> list[str]:
     return [
         "- Noise or bias? Error of the gradient in a last layer, where a batch's errors add up, and what of it "
         f"persists over batches and directions: {'; '.join(text)}. What does not persist is noise, mostly of new "
-        "directions at each step."
+        "directions at each step, and small beside the gradient, which under the null is noise itself."
     ]
 
 
@@ -660,11 +662,11 @@ def _statistics_lines(summary: pd.DataFrame) -> list[str]:
             continue
         names = rows["method"].iloc[-4:]
         worst = "; ".join(f"{label(name)} {_text(rows[rows['method'] == name])}" for name in names)
-        best = rows.iloc[0]
+        best, usual = rows.iloc[0], rows[rows["method"] == "epps_pulley"]
+        middle = "" if best["method"] == "epps_pulley" else f", Epps-Pulley {_text(usual)}"
         lines.append(
             f"- Rounding the sample to bfloat16 (N = {rows['n'].iloc[0]}, null) moves the {quantity} least for "
-            f"{label(best['method'])}, {_text(rows.iloc[:1])}, Epps-Pulley "
-            f"{_text(rows[rows['method'] == 'epps_pulley'])}, most for {worst}."
+            f"{label(best['method'])}, {_text(rows.iloc[:1])}{middle}, most for {worst}."
         )
     if lines:
         lines[0] += (
