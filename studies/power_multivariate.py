@@ -573,10 +573,10 @@ STUDY = Study(
             DIMS,
             [1, 16, 256, 4096],
             replicates=[200, 500],
-            operations=1.6e9,
+            operations=1.4e9,
             most_values=2**16,
             most_pair_operations=4e7,
-            dims_per_sample=[1 / 64, 8.0],
+            dims_per_sample=[1 / 128, 8.0],
         ),
         "paper": _preset(
             LAWS,
