@@ -335,7 +335,8 @@ def _efficiency_map(efficiency: pd.DataFrame) -> Figure:
 def report(summary: pd.DataFrame) -> str:
     parts = {quantity: summary[summary["quantity"] == quantity] for quantity in QUANTITIES}
     power, names = parts["power"], list(dict.fromkeys(parts["power"]["statistic"]))
-    lines = [*_below_level(power), *_leaders(parts["rank"]), *_efficiency_lines(parts["efficiency"])]
+    laws = [law for law in dict.fromkeys(power["alternative"]) if law != "null"]
+    lines = [*_below_level(power), *_leaders(parts["rank"], laws), *_efficiency_lines(parts["efficiency"])]
     lines += [*_bound_line(power), *_matched_moments(power)]
     return "\n".join(lines) + "\n\n" + _ranking_table(parts, names) + "\n\n" + _size_power_table(power, names)
 
@@ -364,7 +365,7 @@ def _below_level(power: pd.DataFrame) -> list[str]:
     ]
 
 
-def _leaders(rank: pd.DataFrame) -> list[str]:
+def _leaders(rank: pd.DataFrame, laws: list[str]) -> list[str]:
     """The tests of the best mean rank, over all n and at the ends."""
     if rank.empty:
         return []
@@ -375,7 +376,11 @@ def _leaders(rank: pd.DataFrame) -> list[str]:
         first = ", ".join(f"{label(row['statistic'])} {_place(row)}" for _, row in part.head(3).iterrows())
         ties = f" ({tied} tests tie for the first place)" if tied > 1 else ""
         lines.append(f"{f'at n = {n}' if n else 'over all n'} {first}{ties}")
-    return [f"- Best mean ranks among {rank['statistic'].nunique()} tests: {'; '.join(lines)}."]
+    shape = sum(law not in NORMAL for law in laws)
+    return [
+        f"- Best mean ranks among {rank['statistic'].nunique()} tests: {'; '.join(lines)}. Of the {len(laws)} alternatives "
+        f"{shape} have mean 0 and variance 1: the ranking favours tests of shape, which do not see the others."
+    ]
 
 
 def _efficiency_lines(efficiency: pd.DataFrame) -> list[str]:
