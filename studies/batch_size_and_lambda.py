@@ -509,11 +509,17 @@ def _views_lines(summary: pd.DataFrame, cells: pd.DataFrame) -> list[str]:
 def _batch_lines(cells: pd.DataFrame) -> list[str]:
     null = {part: cells.loc[("scale_1", 0, f"exponent, {part}")] for part in PARTS}
     away = cells.loc[("scale_0.8", 0, "exponent, mean")] if ("scale_0.8", 0, "exponent, mean") in cells.index else None
-    far = f" away from it (sd 0.8) the mean's exponent is {_text(away)};" if away is not None else ""
+    far = f" {_text(away)} for its mean away from the null (sd 0.8), and" if away is not None else ""
+    sizes = sorted(set(cells.loc["scale_1"].index.get_level_values(0)) - {0})[-2:]
+    before, last = (cells.loc[("scale_1", n, "ratio, noise")] for n in sizes)
+    step = np.log(sizes[1] / sizes[0])
+    local = np.log(last["value"] / before["value"]) / step
+    half = np.hypot(*((row["high"] - row["low"]) / (2 * row["value"]) for row in (before, last))) / step
     return [
-        "- No single rule carries a lambda from one batch size to another. With the factor N the regulariser's weight "
-        f"against the prediction loss grows like N to the power of:{far} at the null, {_text(null['noise'])} for the "
-        f"noise of the parameters' gradient, {_text(null['embedding'])} for the gradient of one embedding, and "
+        "- No single rule carries a lambda from one batch size to another. With the factor N, the regulariser's weight "
+        f"against the prediction loss grows like N to the power of{far} at the null of {_text(null['noise'])} for the "
+        f"noise of the parameters' gradient ({local:.2f} ({local - half:.2f}, {local + half:.2f}) between N = "
+        f"{sizes[0]} and {sizes[1]}), {_text(null['embedding'])} for the gradient of one embedding, and "
         f"{_text(null['mean'])} for the mean, where only the V-statistic's bias is left.",
     ]
 

@@ -363,10 +363,10 @@ def _error_lines(summary: pd.DataFrame) -> list[str]:
     smaller, larger = u[u["high"] < 1], u[u["low"] > 1]
     where = ", ".join(f"{sd:g}" for sd in sorted(larger["sd"].unique()))
     return [
-        f"- The gradient of the U-statistic, unbiased, has a smaller mean squared error than that of the V-statistic in "
-        f"{len(smaller)} of {len(u)} cells, and a larger one in "
-        f"{len(larger)}{f' (sd = {where})' if where else ''}: from {_text(best.rename({'ratio': 'value'}), 2)} times at "
-        f"sd = {best['sd']:g}, N = {best['n']:.0f} to {_text(worst.rename({'ratio': 'value'}), 2)} at "
+        f"- The gradient of the U-statistic, unbiased, has a smaller mean squared error than that of the V-statistic "
+        f"in {len(smaller)} of {len(u)} cells, and a larger one in {len(larger)}{f' (sd = {where})' if where else ''}: "
+        f"from {_text(best.rename({'ratio': 'value'}), 2)} times at sd = {best['sd']:g}, N = {best['n']:.0f} to "
+        f"{_text(worst.rename({'ratio': 'value'}), 2)} at "
         f"sd = {worst['sd']:g}, N = {worst['n']:.0f}. Sample splitting, unbiased too, has a smaller one in "
         f"{(split['high'] < 1).sum()}, a larger one in {(split['low'] > 1).sum()}.",
     ]
