@@ -514,7 +514,9 @@ def _range_lines(few: pd.DataFrame) -> list[str]:
     part = few[(few["sigma2"] == DEFAULT[1]) & (few["points"] == DEFAULT[2]) & ~few["law"].isin(["null", "all"])]
     narrow, wide = part[part["t_max"] == 1.0], part[part["t_max"] == 5.0]
     default = _pick(part, "power", t_max=DEFAULT[0]).set_index("law")
-    lines = []
+    lines: list[str] = []
+    if default.empty:
+        return lines
     if len(narrow):
         power = _pick(narrow, "power").set_index("law")
         snr = _pick(narrow, "snr_ratio").set_index("law")
@@ -588,6 +590,8 @@ def _discretisation_lines(summary: pd.DataFrame) -> list[str]:
         for t_max in sorted(set(part["t_max"]) - {LINE})
     )
     null = _pick(part, "gradient_error", law="null", t_max=DEFAULT[0])
+    if null.empty:
+        return []
     return [
         f"- The trapezoidal rule is spectrally accurate only where the weight has died away at t_max; else its error "
         f"is the end term's h². Null mean with {DEFAULT[2]} points, relative to the line (exact): {text}. The "
