@@ -77,3 +77,10 @@ def test_right_rows_are_accepted_and_wrong_ones_are_not(monkeypatch):
     complaints = " ".join(STUDY.verify(_summary()))
     for wrong in ("regulariser, embedding (scale_1", "per view, value (rho_0.9", "eq. 5 less twice eq. 6 (global_10"):
         assert wrong in complaints
+
+
+@pytest.mark.parametrize("views", [2, 4, 10])
+def test_flattened_views_that_nearly_agree_part_from_a_lambda_that_falls_with_their_number(views):
+    pull = 1 - 1 / views  # slope in the correlation of the prediction loss, averaged over coordinates
+    push = EXACT["flattened_mean"](1.0, 1.0, 256, views)[2]
+    assert pull / push == pytest.approx(1 / (2.4318 * views), rel=1e-4)
