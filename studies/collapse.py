@@ -507,7 +507,7 @@ def _drawn(part: pd.DataFrame) -> tuple[list[str], dict[str, tuple[float, float,
 def _style(name: str, place: int, colours: dict[str, tuple[float, float, float]]) -> dict[str, Any]:
     """Thinner lines lie on thicker ones, so that equal curves are both seen."""
     dashed = name not in (*GRIDS, ALL_SLICES)
-    return {"color": colours[name], "lw": 3.2 - 0.25 * place, "ls": "--" if dashed else "-", "marker": "o", "ms": 3}
+    return {"color": colours[name], "lw": 2.8 - 0.2 * place, "ls": "--" if dashed else "-", "marker": "o", "ms": 3}
 
 
 def middle(dims: "pd.Series") -> int:
@@ -524,6 +524,8 @@ def report(summary: pd.DataFrame) -> str:
     least, near, far = pull["at"][pull["at"] > 0].min(), escape["at"].min(), 1e-2
     moments = escape[escape["statistic"].isin(["vcreg", "extended_jarque_bera"]) & (escape["at"] < far)]
     most = int(summary["most_steps"].iloc[0])
+    everywhere = summary[(summary["part"] == "pull") & (summary["dim"] == summary["dim"].max())]
+    growth = _pick(everywhere, ALL_SLICES, "point", "growth rate")
     folds = {name: _pick(escape, name, "flow", "time per e-fold") for name in ("epps_pulley", "vcreg")}
     floor, none = _pick(pull, "epps_pulley", "rank", "gradient", least), _pick(pull, ALL_SLICES, "rank", "exponent")
     flow = [_pick(escape, "epps_pulley", "flow", "time", at) for at in (near, far)]
@@ -540,6 +542,7 @@ def report(summary: pd.DataFrame) -> str:
         f"takes {_span(folds['epps_pulley'], 4)} per e-fold of eps, exactly {folds['epps_pulley']['exact']:.4f} "
         f"(VCReg: {_span(folds['vcreg'], 4)}), {_span(flow[0])} in all from eps = {near:g}, {_span(flow[1])} from "
         f"{far:g}. Adam takes {_span(steps[0], 1)} and {_span(steps[1], 1)} steps of {STEP:g}: it sees no collapse. "
+        f"In K = {growth['dim']} the rate is K times less: {_span(growth, 4)}, exactly {growth['exact']:.4f}. "
         f"Rank-based statistics and mean^2 + (std - 1)^2 keep a gradient of constant size.",
         f"- Off the origin it does not vanish (exponent {_span(_pick(pull, 'epps_pulley', 'offset', 'exponent'))} at "
         f"|c| = 1). In collapsed coordinates beside sound ones it vanishes over all directions (exponent "
