@@ -64,6 +64,7 @@ def test_standard_holds_every_test_at_full_size():
 )
 def test_a_law_that_is_off_by_a_fifth_is_found_out(name, dim, monkeypatch, tmp_path):
     monkeypatch.setenv("SIGREG_LAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(multivariate.sliced, "MOST_REPLICATES", 10_000)  # for speed
     cell = {"statistic": name, "dim": dim, "n": 8}
 
     def deviations():
