@@ -268,7 +268,8 @@ def figures(summary: pd.DataFrame) -> dict[str, Figure]:
 def _curves(power: pd.DataFrame) -> Figure:
     laws, names = list(dict.fromkeys(power["alternative"])), list(dict.fromkeys(power["statistic"]))
     shown = [name for name in HIGHLIGHTED if name in names]
-    colours, markers = palette(shown), dict(zip(shown, "osD^vPX*", strict=False))
+    # The eighth colour is the grey that the other tests have.
+    colours, markers = palette([*shown[:7], "grey", *shown[7:]]), dict(zip(shown, "osD^vPX*", strict=False))
     lines = -(-len(laws) // 5)
     columns = -(-len(laws) // lines)
     figure = new_figure(1.2 + 2.5 * columns, 1.1 + 2.0 * lines)
@@ -378,8 +379,8 @@ def _leaders(rank: pd.DataFrame, laws: list[str]) -> list[str]:
         lines.append(f"{f'at n = {n}' if n else 'over all n'} {first}{ties}")
     shape = sum(law not in NORMAL for law in laws)
     return [
-        f"- Best mean ranks among {rank['statistic'].nunique()} tests: {'; '.join(lines)}. Of the {len(laws)} alternatives "
-        f"{shape} have mean 0 and variance 1: the ranking favours tests of shape, which do not see the others."
+        f"- Best mean ranks among {rank['statistic'].nunique()} tests: {'; '.join(lines)}. Of the {len(laws)} "
+        f"alternatives {shape} have mean 0 and variance 1: the ranking favours tests of shape, which do not see the others."
     ]
 
 
