@@ -29,7 +29,7 @@ def test_study_list_names_each_study(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("study", "run", "pwoer"), "unknown study 'pwoer'; use one of calibration, "),
+        (("study", "run", "pwoer"), "unknown study 'pwoer'; use one of "),
         (("study", "run", "power", "--preset", "huge"), "unknown preset 'huge'; use one of smoke, quick"),
         (("study", "run", "power", "--set", "colour=red"), "--set colour=red: not a setting of study power"),
         (("study", "run", "power", "--workers", "0"), "--workers must be at least 1, got 0"),
