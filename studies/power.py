@@ -380,7 +380,7 @@ def _leaders(rank: pd.DataFrame, laws: list[str]) -> list[str]:
     shape = sum(law not in NORMAL for law in laws)
     return [
         f"- Best mean ranks among {rank['statistic'].nunique()} tests: {'; '.join(lines)}. Of the {len(laws)} "
-        f"alternatives {shape} have mean 0 and variance 1: the ranking favours tests of shape, which do not see the others."
+        f"alternatives {shape} have mean 0 and variance 1: the ranking favours tests of shape alone."
     ]
 
 
