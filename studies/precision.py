@@ -258,10 +258,12 @@ def _measure_sliced(rng: np.random.Generator, n: int, scale: float, num_slices: 
                     errors.setdefault((name, dtype_name, "arithmetic"), Errors()).add(z[None], exact, found, base)
                     if batch == 0 and name.startswith("fused"):
                         checks["changed"] += _changed(call, rounded)
-    return [
-        {"method": method, "input": dtype_name, "part": part} | checks | found.row()
+    rows: list[Row] = [
+        {"method": method, "input": dtype_name, "part": part} | found.row()
         for (method, dtype_name, part), found in errors.items()
     ]
+    rows[0] |= checks
+    return rows
 
 
 def _bind(function: Callable[[Tensor, Tensor], Tensor], directions: Tensor) -> Function:
@@ -304,13 +306,14 @@ def _measure_statistic(name: str, n: int, scale: float, settings: Config, rng: n
             errors.setdefault((dtype_name, "input"), Errors()).add(units, exact, base, exact)
         errors.setdefault((dtype_name, "arithmetic"), Errors()).add(units, exact, found, base)
         changed += _changed(test, rounded)
-    rows = [
-        {"method": name, "input": dtype_name, "part": part, "changed": float(changed)}
-        | found.row(has_layer=test.null_hypothesis == "simple")
+    rows: list[Row] = [
+        {"method": name, "input": dtype_name, "part": part} | found.row(has_layer=test.null_hypothesis == "simple")
         for (dtype_name, part), found in errors.items()
     ]
     for row in rows:  # within a few percent of the gradient's error, and the rows are many
-        row.pop("turn", None), row.pop("turn_se", None)
+        row.pop("turn", None)
+        row.pop("turn_se", None)
+    rows[0]["changed"] = float(changed)
     if scale == 1 and not math.isnan(null_expectation(name, n)):
         rows[0] |= _null_mean(test, n, settings["null_values"], rng)
     return rows
@@ -615,8 +618,8 @@ def _ways_line(here: pd.DataFrame, n: int) -> str:
         f"formula under autocast adds {gradient('published, bf16 autocast')}, {ratio:.1f} ({ratio / factor:.1f}, "
         f"{ratio * factor:.1f}) times as much, all in bfloat16 {gradient('published, all bf16')}; the fused operation "
         f"{gradient('fused (C), bf16 input')}, the rounding of its result to bfloat16.\n"
-        "- The cause is the norm of the directions, which autocast rounds with them: directions in bfloat16, all else "
-        f"in float64, make {gradient('bf16 directions alone')}; the same directions, normalised again, "
+        "- The chief cause is the norm of the directions, which autocast rounds with them: directions in bfloat16, all "
+        f"else in float64, make {gradient('bf16 directions alone')}; the same directions, normalised again, "
         f"{gradient('bf16 directions, normalised')}. A slice of norm 1 + e asks for another variance, and a large "
         "batch sees it."
     )
@@ -624,17 +627,16 @@ def _ways_line(here: pd.DataFrame, n: int) -> str:
 
 def _growth_line(null: pd.DataFrame) -> list[str]:
     text = []
-    for name in SHOWN.values():
-        value, gradient = (_way(null, WAY[name], f"exponent_{quantity}") for quantity in ("value", "gradient"))
-        if len(gradient) and len(value):
-            both = pd.concat([value, gradient]).to_dict("records")
-            text.append(f"{name} " + ", ".join(f"{r['estimate']:.2f} ({r['low']:.2f}, {r['high']:.2f})" for r in both))
+    for way in DRAWN:
+        exponent = _way(null, way, "exponent_gradient")
+        if len(exponent):
+            row = exponent.iloc[0]
+            text.append(f"{SHOWN[way]} {row['estimate']:.2f} ({row['low']:.2f}, {row['high']:.2f})")
     if not text:
         return []
     return [
-        "- Exponent of N in the relative error under the null, value and gradient: "
-        + "; ".join(text)
-        + ". An error of c and s that is flat in N grows as N^0.5 beside c - phi, which shrinks as N^-0.5."
+        f"- Exponent of N in the gradient's relative error under the null: {'; '.join(text)}. An error of c and s that "
+        "is flat in N grows as N^0.5 beside c - phi, which shrinks as N^-0.5."
     ]
 
 
