@@ -107,8 +107,8 @@ def pair_sums(
     scratch, sums = x.new_empty(batch, dim + len(beside) + 1, n + 7), x.new_empty(batch)
     sample, numbers = (x.data_ptr(), batch, n, dim), (columns.data_ptr(), len(beside))
     series, results = (coefficients.data_ptr(), len(coefficients) - 1), (scratch.data_ptr(), sums.data_ptr())
-    work = threads(batch * n * n)
-    _library("pairs.c").pair_sums(*sample, *numbers, PAIR_KINDS.index(kind), c, a, *series, *results, work)
+    function = (PAIR_KINDS.index(kind), c, a, *series)
+    _library("pairs.c").pair_sums(*sample, *numbers, *function, *results, threads(batch * n * n))
     return sums
 
 

@@ -201,7 +201,7 @@ class CoshCosine:
 
 def _in_c(x: Tensor) -> bool:
     """Whether the sums may come from C: plain values in CPU memory, of which nobody wants a derivative."""
-    plain = not torch.compiler.is_compiling() and torch._C._has_storage(x)  # vmap and torch.func wrap theirs
+    plain = not torch.compiler.is_compiling() and type(x) is Tensor and torch._C._has_storage(x)  # vmap wraps its own
     differentiated = (torch.is_grad_enabled() and x.requires_grad) or forward_ad.unpack_dual(x).tangent is not None
     return plain and not differentiated and x.device.type == "cpu" and x.numel() > 0 and native.has_pair_sums()
 

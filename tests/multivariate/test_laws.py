@@ -1,6 +1,7 @@
 """P-values and critical values: their level, the limit laws' moments, the refusals."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,6 +62,13 @@ def test_a_law_does_not_depend_on_the_call_that_made_it(few_replicates):
     base._LAWS.clear()
     assert mv.Energy().critical_value(0.05, 12, 3) == first
     assert mv.Energy(standardise=True).critical_value(0.05, 12, 3) != first
+
+
+def test_a_changed_kernel_reads_no_law_of_the_old_one(monkeypatch):
+    before, read = base.fingerprint(mv.BHEP()), Path.read_bytes
+    assert base.fingerprint(mv.BHEP()) == before
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b";" if path.name == "pairs.c" else b""))
+    assert base.fingerprint(mv.BHEP()) != before
 
 
 def test_large_samples_use_the_law_at_the_limit(monkeypatch, few_replicates):

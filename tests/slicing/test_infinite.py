@@ -67,6 +67,23 @@ def test_radial_functions_and_their_derivatives_equal_mpmath(statistic, dim):
     np.testing.assert_allclose(within.evaluate(q[2:], 1), slopes, rtol=0, atol=2e-13 * np.abs(slopes).max())
 
 
+@pytest.mark.parametrize("dim", [1, 3, 128])
+@pytest.mark.parametrize("statistic", DISCRETISATIONS, ids=str)
+def test_chebyshev_series_equal_the_table(statistic, dim):
+    within, _, _ = infinite._radial_functions(
+        dim, statistic.t_max, statistic.n_points, statistic.integration, statistic.sigma
+    )
+    for radius in (1e-3, 1.0, 9.0, 3 * math.sqrt(2 * dim)):
+        coefficients, reach = within.chebyshev(radius)
+        assert radius <= reach
+        assert len(coefficients) <= infinite.HIGHEST_DEGREE
+        q = torch.linspace(0, reach**2, 501, dtype=torch.float64)
+        values = np.polynomial.chebyshev.chebval(2 * q.numpy() / reach**2 - 1, coefficients.numpy())
+        np.testing.assert_allclose(values, within.evaluate(q, 0).numpy(), rtol=0, atol=3e-14 * values.max())
+    assert within.chebyshev(1e5) is None
+    assert within.chebyshev(math.inf) is None
+
+
 @pytest.mark.parametrize("statistic", DISCRETISATIONS, ids=str)
 @pytest.mark.parametrize("n", [5, 100, 1023])
 def test_one_dimension_is_the_univariate_statistic(statistic, n):
