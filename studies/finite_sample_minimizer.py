@@ -80,6 +80,8 @@ TEXT = {
 RANGE = (0.2, 2.0)
 MINIMISER, CHANGE = "minimiser", "relative change with sd"
 FAMILY = 0.001  # probability that chance alone makes the study fail: two-sided, over all its comparisons
+#: In a block, at the least: the minimiser of a block is biased by a multiple of its variance.
+LEAST_SAMPLES = 2048
 #: VICReg's hinge is touched by one coordinate in a thousand at its minimiser for large N: the minimiser of a block is
 #: biased by that, and the exact one stands alone.
 LARGEST_VICREG = 64
@@ -235,7 +237,7 @@ def _regularizer(
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """Replicates are views to a regulariser of one view; one of two views gets two that correlate."""
     quadratic = isinstance(loss, MultivariateRegularizer | regularizers.Uniformity | regularizers.KoLeo)
-    count = max(1, values // (4 * n * n if quadratic else n * DIM)) if loss.min_views == 1 else 2
+    count = max(LEAST_SAMPLES // n, values // (4 * n * n if quadratic else n * DIM), 1) if loss.min_views == 1 else 2
     state = [int(word) for word in seed.generate_state(2)]
     z = torch.from_numpy(np.random.default_rng(seed).standard_normal((count, n, DIM)))
     if loss.min_views == 2:
