@@ -754,7 +754,7 @@ def _preset(
         "dim": 64,
         "values": values,  # projections in a cell, or eight times the samples of a statistic
         "most_units": 48,
-        "largest_batch": 1 << 19,  # projections
+        "largest_batch": min(values // 2, 1 << 23),  # projections
         "null_values": null_values,
     }
 
