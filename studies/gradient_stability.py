@@ -59,7 +59,7 @@ FITTED = 4  # octaves, the last ones, to which an exponent is fitted
 OCTAVES = 12  # |x| from 1 to 4096; further out torch's second derivative of log Phi has no digits left
 VANISHED = 1e-24  # a size below it in the last octave has fallen faster than any power
 STANDARD_ERRORS = 4.5
-REMAINDER = 0.05  # of an exponent fitted at finite |x|; its leading correction is sqrt(N)/|x|, 1/16 to 1/256 at N = 256
+REMAINDER = 0.02  # of an exponent fitted at finite |x|, and beside it 2 N/|x|: the next term is of relative size N/|x|
 DRAWN = [
     "epps_pulley",
     "epps_pulley_paper_grid",
@@ -96,7 +96,8 @@ OUTLIER = {
 }
 #: The same for the gradient at r times a sample, as r grows: -1 for every statistic that scale leaves unchanged.
 SCALE = OUTLIER | dict.fromkeys(["jarque_bera", "dagostino_k2", "shapiro_wilk", "shapiro_francia", "entropy"], -1.0)
-SCALE = {name: value for name, value in SCALE.items() if "full_line" not in name}  # pairs closer than 1/r stay
+for _name in ("epps_pulley_full_line", "epps_pulley_full_line_sigma_1", "cramer_von_mises", "watson"):
+    SCALE[_name] = math.nan  # while r is below N, a pair closer than 1/r or a sample nearer to 0 is left
 
 
 def pair_terms(test: EppsPulley) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
@@ -335,15 +336,16 @@ def summarize(rows: pd.DataFrame, settings: Config) -> pd.DataFrame:
 
 
 def verify(summary: pd.DataFrame) -> list[str]:
-    """Means under the null within 4.5 standard errors of the exact ones, exponents within 0.05 more, closed forms to
-    1e-9, and no derivative above its bound, nor the largest found more than 1% below."""
+    """Means under the null within 4.5 standard errors of the exact ones, exponents within a remainder more, closed
+    forms to 1e-9, and no derivative above its bound, nor the largest found more than 1% below."""
     complaints = []
     for row in summary[summary["exact"].notna()].itertuples():
         error = row.standard_error * stats.t.ppf(stats.norm.cdf(STANDARD_ERRORS), max(row.count - 1, 1))
         if row.quantity.startswith("largest"):
             wrong = not 0.99 * row.exact <= row.estimate <= (1 + 1e-6) * row.exact
         elif row.quantity.endswith("exponent"):
-            wrong = row.estimate != row.exact and not abs(row.estimate - row.exact) <= error + REMAINDER
+            limit = error + REMAINDER + 2 * row.n / 2**OCTAVES
+            wrong = row.estimate != row.exact and not abs(row.estimate - row.exact) <= limit
         else:
             wrong = not abs(row.estimate - row.exact) <= error + 1e-9
         if wrong:
@@ -390,7 +392,7 @@ def report(summary: pd.DataFrame) -> str:
     lines.append(
         f"- Moment gradients are unbounded, but not Jarque-Bera's in the tails: as an outlier moves out among N = {n}, "
         f"it rises to {peak['estimate']:.0f} ({peak['low']:.0f}, {peak['high']:.0f}) at |x| = {peak['at']:.0f} to "
-        f"{2 * peak['at']:.0f} and then falls as |x|^{_span(jb)}, exactly -3, since skewness and kurtosis do not "
+        f"{2 * peak['at']:.0f} and then falls as |x|^{_span(jb)}, -3 in the limit, since skewness and kurtosis do not "
         f"change with scale; for that reason it grows as 1/scale at collapse. What explodes in |x| are the variance "
         f"term and raw moments: "
         + ", ".join(
@@ -434,7 +436,8 @@ def report(summary: pd.DataFrame) -> str:
     )
     return "\n".join(lines) + (
         f"\n\nExponents of |x| at N = {n}, fitted to the last {FITTED} octaves up to {2**OCTAVES} (95% interval; -inf: "
-        f"faster than any power), and the largest gradient in one sample over all samples of {n}:\n\n{table}"
+        f"faster than any power; what is left to the limit is of the order of N/|x|), and "
+        f"the largest gradient in one sample over all samples of {n}:\n\n{table}"
     )
 
 
@@ -503,7 +506,7 @@ STUDY = Study(
     presets={
         "smoke": _preset(SMOKE, [16], 4, 4, 20_000, 16, 200),
         "quick": _preset(list(STATISTICS), [16, 64], 8, 4, 100_000, 32, 300),
-        "standard": _preset(list(STATISTICS), [16, 64, 256], 16, 6, 400_000, 48, 400),
+        "standard": _preset(list(STATISTICS), [16, 64, 256], 16, 8, 400_000, 48, 400),
         "paper": _preset(list(STATISTICS), [8, 16, 64, 256, 512], 64, 12, 10_000_000, 128, 1000),
     },
     keep=_keep,
