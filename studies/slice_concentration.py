@@ -391,6 +391,7 @@ def _whiskers(axis: Axes, rows: pd.DataFrame, value: str, low: str, high: str, c
 def report(summary: pd.DataFrame) -> str:
     found = needed(summary)
     text = [] if found.empty else [_slices_line(_first_law(found)), *_cost_lines(_first_law(found))]
+    text += [_discrepancy_line(_first_law(summary))]
     text += [_persistence_line(_first_law(summary)), *_stuck_lines(_first_law(summary))]
     tables = ["" if found.empty else _needed_table(_first_law(found)), _rate_table(summary)]
     return "\n\n".join(["\n".join(line for line in text if line), *(table for table in tables if table)])
@@ -456,6 +457,25 @@ def _cost_lines(found: pd.DataFrame) -> list[str]:
         + " times what independent ones cost (counted operations)."
         for kind, rows in costed.groupby("directions", sort=False)
     ]
+
+
+def _discrepancy_line(part: pd.DataFrame) -> str:
+    """Where low-discrepancy directions are worse than independent ones for the gradient, intervals apart."""
+    part = part[part["quantity"] == "gradient"].set_index(["dim", "num_slices"])
+    sobol, iid = (part[part["directions"] == kind] for kind in ("sobol", "iid"))
+    both = sobol.join(iid, rsuffix="_iid", how="inner")
+    worse, better = both[both["low"] > both["high_iid"]], both[both["high"] < both["low_iid"]]
+    if not len(worse):
+        return ""
+    at = (worse["error"] / worse["error_iid"]).idxmax()
+    row = worse.loc[at]
+    return (
+        f"- Sobol directions are worse than independent ones for the gradient in {len(worse)} of {len(both)} cells "
+        f"(intervals apart), better in {len(better)}; the worst in K = {at[0]} at M = {at[1]}: an error of "
+        f"{row['error']:.2f} ({row['low']:.2f}, {row['high']:.2f}) against {row['error_iid']:.2f} "
+        f"({row['low_iid']:.2f}, {row['high_iid']:.2f}). Of those worse, {sum(m < k for k, m in worse.index)} have "
+        "fewer slices than dimensions."
+    )
 
 
 def _stuck_lines(part: pd.DataFrame) -> list[str]:

@@ -78,3 +78,14 @@ def test_the_interval_of_a_root_mean_square_covers_as_it_says_from_the_fewest_dr
     mean = squares.mean(1)
     half = stats.t.ppf(0.975, count - 1) * squares.std(1, ddof=1) / np.sqrt(count) / mean
     assert np.mean(np.abs(np.log(mean)) <= half) == pytest.approx(0.927, abs=0.006)
+
+
+def test_fewer_sobol_directions_than_dimensions_are_not_spread():
+    """Why they are worse than independent ones there: their squared inner products are several times 1/K."""
+    sizes = {}
+    for kind in ("iid", "sobol"):
+        directions = make_directions(kind, 128, 16, generator=seeded_generator(3), dtype=torch.float64)
+        products = directions.T @ directions - torch.eye(16, dtype=torch.float64)
+        sizes[kind] = float(128 * products.square().sum() / (16 * 15))
+    assert sizes["iid"] == pytest.approx(1, abs=0.4)
+    assert sizes["sobol"] > 3
