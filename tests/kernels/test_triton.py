@@ -45,7 +45,7 @@ for shape, num_slices, dtype in (
     assert relative_error(value, expected[0]) < tolerance[0], (shape, dtype, relative_error(value, expected[0]))
     assert relative_error(gradient, expected[1]) < tolerance[1], (shape, dtype, relative_error(gradient, expected[1]))
 
-# At the null the gradient is small and a direction's rounded norm shows: 1.3e-2 if it is not made up for.
+# At the null the gradient is small and a direction's rounded norm shows: 2.6e-2 if it is not made up for.
 x, directions = torch.randn(8192, 64, generator=generator).bfloat16(), unit_columns(generator, 64, 16)
 fused = lambda x: sliced_epps_pulley(x, directions, 3.0, 17, *gaussian_grid(3.0, 17, SIGMA, x.device), backend="triton")
 _, gradient = value_and_gradient(fused, x.requires_grad_())
