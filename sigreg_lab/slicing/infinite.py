@@ -42,7 +42,7 @@ Real = NDArray[np.float64]
 DEGREE = 9
 #: Pieces of a table beyond which the sample is refused; with the defaults, norms of 2700 in two dimensions.
 MOST_PIECES = 2**14
-#: Degree of a Chebyshev series in q over all distances of a sample; in R^3 the half-grid reaches it at distances of 140.
+#: Degree of a Chebyshev series in q over all distances of a sample; the half-grid reaches it at 140 in R^3.
 HIGHEST_DEGREE = 256
 #: Chebyshev coefficients below this times the sum of all are noise of the values.
 ROUNDING = 4e-15
