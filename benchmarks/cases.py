@@ -1,7 +1,7 @@
 """What the benchmarks share: data, the contestants, and their measurement side by side.
 
 Every contestant computes SIGReg with the Epps-Pulley statistic, forward and backward, on the same embeddings; the peers
-draw their own directions, as they always do. ``published`` is the formula in the layout of the published code,
+draw their own directions, as they always do. ``Published`` is the formula in the layout of the published code,
 (N, M, points): what users run today. ``formula`` is the library's eager reference, (points, N, M), which
 ``torch.compile`` makes a faster program of.
 """
@@ -52,18 +52,27 @@ def embeddings(
     return x, (directions / directions.norm(dim=0)).to(device, wide)
 
 
-def published(x: Tensor, directions: Tensor, n_points: int) -> Tensor:
+class Published(torch.nn.Module):
     """The formula as it is published: projections times nodes, all cosines and sines, means, one product [1, app.].
 
-    [1] Balestriero & LeCun (2025), arXiv:2511.08544; stable-pretraining 0.1.8 has the same layout.
+    Nodes and weights are made once, as in the official package and in stable-pretraining 0.1.8.
+
+    [1] Balestriero & LeCun (2025), arXiv:2511.08544.
     """
-    t = torch.linspace(0, T_MAX, n_points, dtype=x.dtype, device=x.device)
-    target = torch.exp(-t.square() / 2)
-    weight = 2 * T_MAX / (n_points - 1) * target
-    weight[[0, -1]] /= 2
-    angle = (x @ directions).unsqueeze(-1) * t
-    error = (angle.cos().mean(-3) - target).square() + angle.sin().mean(-3).square()
-    return (x.shape[-2] * (error @ weight)).mean()
+
+    def __init__(self, n_points: int = 17) -> None:
+        super().__init__()
+        t = torch.linspace(0, T_MAX, n_points)
+        weight = torch.full((n_points,), 2 * T_MAX / (n_points - 1))
+        weight[[0, -1]] /= 2
+        self.register_buffer("t", t)
+        self.register_buffer("target", torch.exp(-t.square() / 2))
+        self.register_buffer("weight", weight * self.target)
+
+    def forward(self, x: Tensor, directions: Tensor) -> Tensor:
+        angle = (x @ directions).unsqueeze(-1) * self.t
+        error = (angle.cos().mean(-3) - self.target).square() + angle.sin().mean(-3).square()
+        return (x.shape[-2] * (error @ self.weight)).mean()
 
 
 def formula(x: Tensor, directions: Tensor, n_points: int) -> Tensor:

@@ -17,11 +17,11 @@ from torch import Tensor
 from benchmarks.cases import (
     TABLE_6,
     Contestant,
+    Published,
     embeddings,
     formula,
     fused,
     peers,
-    published,
     side_by_side,
     there_and_back,
     two_products,
@@ -94,9 +94,9 @@ def unfused(x: Tensor, directions: Tensor, n_points: int) -> Tensor:
 
 def loss(rows: list[dict[str, Any]], figures: list[dict[str, Any]], dtype: torch.dtype, quick: bool) -> None:
     x, directions = embeddings(*LARGE, dtype=dtype, device="cuda")
-    own = directions.to(dtype)
+    own, module = directions.to(dtype), Published().to("cuda", dtype)
     contestants: dict[str, Contestant] = {
-        "published formula": there_and_back(lambda: published(x, own, 17), x),
+        "published formula": there_and_back(lambda: module(x, own), x),
         "formula, node by node": there_and_back(lambda: formula(x, own, 17), x),
         **peers(x, LARGE[2], 17),
         "ours: triton, fused": there_and_back(lambda: fused(x, directions, 17, "triton"), x),
@@ -105,8 +105,8 @@ def loss(rows: list[dict[str, Any]], figures: list[dict[str, Any]], dtype: torch
         "two products": two_products(x, own, lambda x, weight: x @ weight.T),
     }
     if not quick:
-        both = torch.compile(published), torch.compile(formula)
-        contestants["published formula, torch.compile"] = there_and_back(lambda: both[0](x, own, 17), x)
+        both = torch.compile(module), torch.compile(formula)
+        contestants["published formula, torch.compile"] = there_and_back(lambda: both[0](x, own), x)
         contestants["formula, node by node, torch.compile"] = there_and_back(lambda: both[1](x, own, 17), x)
     name = str(dtype).removeprefix("torch.")
     medians = record(rows, f"loss, {name}", LARGE, 17, side_by_side(contestants, budget_s=10))
@@ -119,12 +119,14 @@ def loss(rows: list[dict[str, Any]], figures: list[dict[str, Any]], dtype: torch
 
 
 def memory(figures: list[dict[str, Any]]) -> None:
-    for name, function in (("fused", fused), ("published formula", published)):
+    module = Published().cuda()
+    calls = {"fused": lambda x, a: fused(x, a, 17), "published formula": module}
+    for name, function in calls.items():
         x, directions = embeddings(*LARGE, device="cuda")
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
-        there_and_back(lambda f=function, x=x, a=directions: f(x, a, 17), x)()
+        there_and_back(lambda f=function, x=x, a=directions: f(x, a), x)()
         torch.cuda.synchronize()
         extra = (torch.cuda.max_memory_allocated() - before) / 2**20
         figure(figures, f"peak extra memory, {name}, float32, N8192 K512 M1024, MiB", extra)

@@ -4,12 +4,12 @@ import torch
 
 from benchmarks.cases import (
     TABLE_6,
+    Published,
     embeddings,
     errors,
     fused,
     median_ms,
     peers,
-    published,
     side_by_side,
     there_and_back,
     two_products,
@@ -75,8 +75,9 @@ class Ratios:
 
     def setup(self, size: tuple[int, int, int], to: str) -> None:
         x, directions = embeddings(*size)
+        module = Published()
         others = {
-            "published formula": there_and_back(lambda: published(x, directions, 17), x),
+            "published formula": there_and_back(lambda: module(x, directions), x),
             "two products": two_products(x, directions),
             **peers(x, size[2], 17),
         }
