@@ -463,7 +463,7 @@ def _discrepancy_line(part: pd.DataFrame) -> str:
     """Where low-discrepancy directions are worse than independent ones for the gradient, intervals apart."""
     part = part[part["quantity"] == "gradient"].set_index(["dim", "num_slices"])
     sobol, iid = (part[part["directions"] == kind] for kind in ("sobol", "iid"))
-    both = sobol.join(iid, rsuffix="_iid", how="inner")
+    both = sobol.join(iid.add_suffix("_iid"), how="inner")
     worse, better = both[both["low"] > both["high_iid"]], both[both["high"] < both["low_iid"]]
     if not len(worse):
         return ""
