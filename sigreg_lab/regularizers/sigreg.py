@@ -11,7 +11,7 @@ from torch import Tensor
 from sigreg_lab.distributed import all_reduce_sum, gather_samples, rank, world_size
 from sigreg_lab.regularizers.base import Regularizer
 from sigreg_lab.regularizers.sums import reduced_statistic, sum_form
-from sigreg_lab.slicing import iid_directions, project, sliced_statistic
+from sigreg_lab.slicing import DIRECTIONS, StructuredDirections, hd3_signs, make_directions, project, sliced_statistic
 from sigreg_lab.univariate import UnivariateTest
 from sigreg_lab.validation import at_least_float32
 
@@ -25,42 +25,58 @@ class SIGReg(Regularizer):
         per_view: True takes the statistic of each view's N embeddings and averages over the V views (the paper's
             loss); False takes it once over all V N embeddings (``flattened``), which a statistic that carries the
             factor N makes about V times stronger.
+        directions: kind of the directions drawn, a key of ``DIRECTIONS``. "hd3" projects by fast Hadamard transforms,
+            O(log K) operations a slice and sample instead of O(K), without the matrix (K, M), but with the projections
+            in memory; there is nothing to gain for small K, where the statistic takes the time.
 
     Raises:
-        ValueError: ``num_slices`` below 1.
+        ValueError: ``num_slices`` below 1, unknown ``directions``.
     """
 
-    def __init__(self, statistic: UnivariateTest, num_slices: int = 1024, *, per_view: bool = True) -> None:
+    def __init__(
+        self, statistic: UnivariateTest, num_slices: int = 1024, *, per_view: bool = True, directions: str = "iid"
+    ) -> None:
         super().__init__()
         check_num_slices(num_slices)
+        if directions not in DIRECTIONS:
+            raise ValueError(f"directions must be one of {', '.join(DIRECTIONS)}, got {directions!r}")
         self.statistic = statistic
         self.num_slices = num_slices
         self.per_view = per_view
+        self.directions = directions
 
     def extra_repr(self) -> str:
-        return f"num_slices={self.num_slices}, per_view={self.per_view}"
+        return f"num_slices={self.num_slices}, per_view={self.per_view}, directions={self.directions!r}"
 
-    def forward(self, z: Tensor, generator: torch.Generator, *, directions: Tensor | None = None) -> Tensor:
+    def forward(
+        self, z: Tensor, generator: torch.Generator, *, directions: Tensor | StructuredDirections | None = None
+    ) -> Tensor:
         """The regulariser's value.
 
         Args:
             z: embeddings, shape (V, N, K).
             generator: draws the directions; in the same state on all ranks.
-            directions: used instead of drawn ones, shape (K, M).
+            directions: used instead of drawn ones, shape (K, M), a matrix or structured.
 
         Returns:
             A scalar, float32 (float64 for float64 embeddings), whatever autocast says.
 
         Raises:
-            ValueError: ``z`` is not a finite floating-point tensor of shape (V, N, K) with enough samples.
+            ValueError: ``z`` is not a finite floating-point tensor of shape (V, N, K) with enough samples, or K is
+                not among those of the kind of directions.
         """
         self._check(z, self.statistic.min_samples)
         if directions is None:
-            directions = iid_directions(z.shape[-1], self.num_slices, generator=generator, device=z.device)
+            directions = self._draw(z.shape[-1], generator, z.device)
         if not self.per_view:
             z = z.flatten(0, -2)
         # Lifted here and not left to the operation, so that bfloat16 embeddings give one value on any number of ranks.
         return mean_over_slices(at_least_float32(z), self.statistic, directions)
+
+    def _draw(self, dim: int, generator: torch.Generator, device: torch.device) -> Tensor | StructuredDirections:
+        if self.directions == "hd3":
+            return StructuredDirections(hd3_signs(dim, self.num_slices, generator=generator), (dim, self.num_slices))
+        return make_directions(self.directions, dim, self.num_slices, generator=generator, device=device)
 
 
 def check_num_slices(num_slices: int) -> None:
@@ -69,16 +85,17 @@ def check_num_slices(num_slices: int) -> None:
         raise ValueError(f"num_slices must be at least 1, got {num_slices}")
 
 
-def mean_over_slices(z: Tensor, statistic: UnivariateTest, directions: Tensor) -> Tensor:
+def mean_over_slices(z: Tensor, statistic: UnivariateTest, directions: Tensor | StructuredDirections) -> Tensor:
     """Mean over slices, and over batch dimensions, of a statistic of the embeddings of all ranks.
 
     A statistic that is a function of sample means costs one reduction of those means. Any other costs a gather of the
-    embeddings; then each rank takes every W-th slice, so that the sorting is shared out.
+    embeddings; then each rank takes a W-th of the slices, so that the sorting is shared out. A rank's slices follow one
+    another, because structured directions come in blocks.
 
     Args:
         z: this rank's embeddings, shape (..., N, K).
         statistic: the univariate statistic.
-        directions: shape (K, M), the same on all ranks.
+        directions: shape (K, M), a matrix or structured; the same on all ranks.
     """
     if world_size() == 1:
         return sliced_statistic(z, statistic, directions).mean()
@@ -87,7 +104,12 @@ def mean_over_slices(z: Tensor, statistic: UnivariateTest, directions: Tensor) -
         with torch.autocast(device_type=z.device.type, enabled=False):
             return reduced_statistic(project(z, directions), form).mean()
     samples = gather_samples(z).samples
-    own = directions[:, rank() :: world_size()]
-    # A rank without a slice still takes part in the backward pass of the gather.
-    total = sliced_statistic(samples, statistic, own, reduction="sum").sum() if own.shape[1] else 0 * samples.sum()
-    return all_reduce_sum(total) / (directions.shape[1] * samples.shape[:-2].numel())
+    num_slices = directions.shape[1]
+    share = -(-num_slices // world_size())
+    start, stop = rank() * share, min((rank() + 1) * share, num_slices)
+    if start < stop:
+        own = directions[:, start:stop] if isinstance(directions, Tensor) else directions.columns(start, stop)
+        total = sliced_statistic(samples, statistic, own, reduction="sum").sum()
+    else:  # a rank without a slice still takes part in the backward pass of the gather
+        total = 0 * samples.sum()
+    return all_reduce_sum(total) / (num_slices * samples.shape[:-2].numel())

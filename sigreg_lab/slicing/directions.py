@@ -18,6 +18,7 @@ float64 is asked for: the same generator state gives the same directions on ever
     structured random orthogonal embeddings, NeurIPS.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import torch
@@ -136,7 +137,8 @@ def hd3_directions(
     """Structured directions as a dense matrix, from the signs of ``hd3_signs``.
 
     Arguments, result and errors as for ``iid_directions``. Where K is a power of two the columns of a block are
-    orthonormal; elsewhere they are cut to K coordinates and normalised.
+    orthonormal; elsewhere they are cut to K coordinates and normalised. ``StructuredDirections`` holds the same
+    directions without the matrix.
     """
     signs = hd3_signs(dim, num_slices, generator=generator)
     n = signs.shape[-1]
@@ -145,7 +147,33 @@ def hd3_directions(
     for i in range(3):
         columns = hadamard_transform(columns * signs[:, i, :, None])
     directions = columns.reshape(-1, dim)[:num_slices].T
-    return (directions / directions.norm(dim=0)).to(dtype=dtype, device=device or generator.device).contiguous()
+    # Entries of few sizes round alike in every column: lengths in float32 are wrong together, and no mean mends that.
+    lengths = torch.linalg.vector_norm(directions, dim=0, dtype=torch.float64)
+    return (directions / lengths).to(dtype=dtype, device=device or generator.device).contiguous()
+
+
+@dataclasses.dataclass(frozen=True)
+class StructuredDirections:
+    """HD3 directions by their signs alone: they stand for a matrix of shape (K, M) that is never made.
+
+    ``project`` takes them for the matrix that ``hd3_directions`` makes of the same signs, with the same result.
+
+    Attributes:
+        signs: shape (blocks, 3, n), see ``hd3_signs``.
+        shape: (K, M).
+        skipped: directions of the first block that come before the M.
+    """
+
+    signs: Tensor
+    shape: tuple[int, int]
+    skipped: int = 0
+
+    def columns(self, start: int, stop: int) -> "StructuredDirections":
+        """Directions start .. stop - 1, of which there is at least one; signs of other blocks are left out."""
+        n = self.signs.shape[-1]
+        first, skipped = divmod(self.skipped + start, n)
+        last = (self.skipped + stop - 1) // n
+        return StructuredDirections(self.signs[first : last + 1], (self.shape[0], stop - start), skipped)
 
 
 def hadamard_transform(x: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ from typing import Literal, TypeGuard
 import torch
 from torch import Tensor
 
-from sigreg_lab.kernels import gaussian_grid, matmul, sliced_epps_pulley
+from sigreg_lab.kernels import gaussian_grid, hd3_project, matmul, sliced_epps_pulley
+from sigreg_lab.slicing.directions import StructuredDirections
 from sigreg_lab.univariate import EppsPulley, UnivariateTest
 from sigreg_lab.validation import at_least_float32, check_sample
 
@@ -13,12 +14,12 @@ REDUCTIONS = ("mean", "sum", "max", "none")
 Reduction = Literal["mean", "sum", "max", "none"]
 
 
-def project(x: Tensor, directions: Tensor) -> Tensor:
+def project(x: Tensor, directions: Tensor | StructuredDirections) -> Tensor:
     """Projections of a sample on directions.
 
     Args:
         x: sample, shape (..., N, K).
-        directions: shape (K, M).
+        directions: shape (K, M), a matrix or structured.
 
     Returns:
         Shape (..., N, M), float32 or better under any autocast.
@@ -26,19 +27,22 @@ def project(x: Tensor, directions: Tensor) -> Tensor:
     Raises:
         ValueError: ``directions`` is not of shape (K, M).
     """
-    if directions.ndim != 2 or directions.shape[0] != x.shape[-1]:
+    if len(directions.shape) != 2 or directions.shape[0] != x.shape[-1]:
         raise ValueError(
             f"directions must have shape (K, M) with K = {x.shape[-1]}, the last dimension of the sample; "
             f"got {tuple(directions.shape)}"
         )
     x = at_least_float32(x)
+    if isinstance(directions, StructuredDirections):
+        last = directions.skipped + directions.shape[1]
+        return hd3_project(x, directions.signs.to(x.device), last)[..., directions.skipped :]
     return matmul(x, directions.to(dtype=x.dtype, device=x.device))
 
 
 def sliced_statistic(
     x: Tensor,
     statistic: UnivariateTest,
-    directions: Tensor,
+    directions: Tensor | StructuredDirections,
     reduction: Reduction = "mean",
     *,
     clip: float | None = None,
@@ -48,7 +52,7 @@ def sliced_statistic(
     Args:
         x: sample, shape (..., N, K).
         statistic: the univariate statistic.
-        directions: shape (K, M), unit columns; see ``sigreg_lab.slicing.directions``.
+        directions: shape (K, M), unit columns, a matrix or structured; see ``sigreg_lab.slicing.directions``.
         reduction: over the slices: "mean" (SIGReg's loss), "sum", "max" (the union-intersection test) or "none".
         clip: values of a slice below it count as 0, and carry no gradient.
 
@@ -61,7 +65,12 @@ def sliced_statistic(
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
     check_sample(x, "x", ndim=2, min_samples=statistic.min_samples)
-    if reduction == "mean" and clip is None and _in_one_operation(statistic, x, directions):
+    if (
+        reduction == "mean"
+        and clip is None
+        and isinstance(directions, Tensor)
+        and _in_one_operation(statistic, x, directions)
+    ):
         target, weight = gaussian_grid(statistic.t_max, statistic.n_points, statistic.sigma, x.device)
         directions = directions.to(x.device)
         return sliced_epps_pulley(x, directions, statistic.t_max, statistic.n_points, target, weight)

@@ -9,7 +9,7 @@ import torch
 from scipy import integrate, stats
 
 from sigreg_lab.regularizers import SIGReg, make_regularizer
-from sigreg_lab.slicing import iid_directions, seeded_generator
+from sigreg_lab.slicing import DIRECTIONS, iid_directions, make_directions, seeded_generator
 from sigreg_lab.univariate import AndersonDarling, EppsPulley
 
 
@@ -102,6 +102,42 @@ def test_directions_come_from_the_generator_alone():
     assert torch.equal(first, regularizer(z, seeded_generator(7), directions=injected))
 
 
+@pytest.mark.parametrize("kind", DIRECTIONS)
+def test_directions_are_of_the_kind_asked_for(kind):
+    z = embeddings(2, 16, 16)
+    regularizer = make_regularizer("sigreg-ep", num_slices=40, directions=kind)
+    matrix = make_directions(kind, 16, 40, generator=seeded_generator(3))
+    expected = SIGReg(EppsPulley(), 40)(z, seeded_generator(7), directions=matrix)
+    tolerance = 1e-12 if kind == "hd3" else 0.0
+    torch.testing.assert_close(regularizer(z, seeded_generator(3)), expected, rtol=tolerance, atol=0)
+    assert torch.equal(regularizer(z, seeded_generator(3)), regularizer(z, seeded_generator(4))) == (kind == "fixed")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(("dim", "num_slices"), [(64, 64), (64, 150), (100, 300), (17, 20)])
+@pytest.mark.parametrize("per_view", [True, False])
+@pytest.mark.parametrize("statistic", [EppsPulley(), AndersonDarling(), EppsPulley(estimator="u")], ids=str)
+def test_fast_transform_equals_the_matrix_of_the_same_directions(statistic, per_view, dim, num_slices, dtype):
+    """On a small sample: among many values rounding swaps two in rank, where Anderson-Darling's gradient jumps."""
+    z = embeddings(3, 12, dim).to(dtype).requires_grad_()
+    matrix = make_directions("hd3", dim, num_slices, generator=seeded_generator(5), dtype=dtype)
+    fast = SIGReg(statistic, num_slices, per_view=per_view, directions="hd3")(z, seeded_generator(5))
+    dense = SIGReg(statistic, num_slices, per_view=per_view)(z, seeded_generator(0), directions=matrix)
+    assert fast.dtype == dtype
+    gradients = [torch.autograd.grad(value, z)[0] for value in (fast, dense)]
+    limits = (1e-6, 1e-5) if dtype == torch.float32 else (1e-12, 1e-12)
+    assert abs(fast - dense) <= limits[0] * abs(dense)
+    assert (gradients[0] - gradients[1]).norm() <= limits[1] * gradients[1].norm()
+
+
+def test_fast_transform_sees_no_autocast():
+    z = embeddings(2, 16, 20).bfloat16()
+    regularizer = SIGReg(EppsPulley(), 40, directions="hd3")
+    expected = regularizer(z.float(), seeded_generator(3))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(regularizer(z, seeded_generator(3)), expected)
+
+
 @pytest.mark.parametrize("statistic", [EppsPulley(), AndersonDarling()])
 def test_flattened_is_the_statistic_of_all_embeddings(statistic):
     z = embeddings(3, 10, 4)
@@ -118,9 +154,10 @@ def test_flattened_is_stronger_by_the_number_of_views_when_views_are_equal():
     torch.testing.assert_close(flattened, 5 * per_view, rtol=1e-12, atol=0)
 
 
-def test_gradcheck():
-    z = embeddings(2, 5, 3).requires_grad_()
-    regularizer = SIGReg(EppsPulley(), 4)
+@pytest.mark.parametrize(("dim", "kind"), [(3, "iid"), (4, "hd3"), (17, "hd3")])
+def test_gradcheck(dim, kind):
+    z = embeddings(2, 5, dim).requires_grad_()
+    regularizer = SIGReg(EppsPulley(), 4, directions=kind)
     assert torch.autograd.gradcheck(lambda x: regularizer(x, seeded_generator(0)), z)
 
 
@@ -129,6 +166,10 @@ def test_bad_input_is_refused_by_name():
     generator = seeded_generator(0)
     with pytest.raises(ValueError, match="num_slices must be at least 1"):
         SIGReg(EppsPulley(), 0)
+    with pytest.raises(ValueError, match="directions must be one of iid, orthogonal, sobol, hd3, fixed, got 'uniform'"):
+        SIGReg(EppsPulley(), 4, directions="uniform")
+    with pytest.raises(ValueError, match="dim must be a power of two or at least 16"):
+        SIGReg(EppsPulley(), 4, directions="hd3")(embeddings(2, 4, 3), generator)
     with pytest.raises(ValueError, match="z must have at least 3"):
         regularizer(embeddings(4, 3), generator)
     with pytest.raises(ValueError, match="z must be floating point"):
