@@ -3,13 +3,19 @@
        sums:        C_k = sum_n cos(k theta_n),  S_k = sum_n sin(k theta_n),  theta = step x,  k = 1 .. order
        polynomial:  g_n = sum_k a_k sin(k theta_n) + b_k cos(k theta_n)
 
-   One sine and cosine per element; the powers follow by complex multiplication (forward) and Horner's rule
-   (backward), whose error grows like order, where Chebyshev's and Clenshaw's recurrences grow like order^2; the
-   multiplications they would save hide behind the memory traffic.
-   Layout: slices contiguous, one vector of LANES slices per register, ROWS samples at a time.
+   One sine and cosine per element give z = exp(i theta). The degrees 0 .. order are covered by runs h - J .. h + J
+   around centres h: four products of z^h and z^j serve the degrees h + j and h - j together, forward and backward,
+
+       cos((h -+ j) theta) = cos(h theta) cos(j theta) +- sin(h theta) sin(j theta),   sin likewise,
+
+   where a multiplication by z takes four for each degree. Up to order 16 there is one centre, J itself.
+   z^h is found by squaring; the z^j are walked through by z^(j+1) = z^(j-1) + 2i sin(theta) z^j, half a multiplication,
+   whose error grows like j^2 near theta = pi/2 and like j elsewhere, and J is 8 at most. Centres follow one another by
+   multiplication, so that the error grows like order.
+   Layout: slices contiguous, one vector of LANES slices per register, ROWS samples at a time, of which ABREAST go
+   through the powers together, as many as fit the registers.
    Accumulated in REAL over at most FLUSH samples, in double beyond: the error does not grow with N.
-   theta is reduced to [-pi/4, pi/4] in three steps (Cody & Waite); polynomials for sine and cosine from Cephes (Moshier).
-   Build with -DREAL_IS_DOUBLE for double; never with -ffast-math, which breaks the reduction. */
+   Build with -DREAL_IS_DOUBLE for double; never with -ffast-math, which breaks the reduction of the angle. */
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -24,21 +30,34 @@
 #else
 #define BYTES 16
 #endif
-#define ROWS 4
-#define VECTORS 4 /* per block of slices: a row's loads cover whole pages of neighbouring cache lines */
-#define FLUSH 256
-#define AHEAD (4 * ROWS) /* rows are pages apart, where the processor does not fetch ahead by itself */
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define ABREAST 4 /* of 32 registers */
+#else
+#define ABREAST 2 /* of 16 */
+#endif
+#define ROWS 8 /* a group of samples that are worked on in turn */
+#define VECTORS (256 / BYTES) /* per block of slices: enough for each page that is touched, few enough for the cache */
+#define FLUSH 128
+#define AHEAD 32 /* rows are pages apart, where the processor does not fetch ahead by itself */
+#define LARGEST_REACH 8
+
+#define UNROLLED _Pragma("GCC unroll 16")
+#define ROLLED _Pragma("GCC unroll 1")
+#define INLINE static inline __attribute__((always_inline))
+#define APART static __attribute__((noinline)) /* with all registers to itself */
 
 #ifdef REAL_IS_DOUBLE
 typedef double real;
 typedef int64_t integer;
 #define LANES (BYTES / 8)
-#define REDUCIBLE 1e5
+#define ROUNDING 6755399441055744.0 /* 1.5 2^52: added, it rounds to an integer, held by the last bits of the sum */
+#define EXPONENT 0x7ff0000000000000
 #else
 typedef float real;
 typedef int32_t integer;
 #define LANES (BYTES / 4)
-#define REDUCIBLE 3e4f
+#define ROUNDING 12582912.0f /* 1.5 2^23 */
+#define EXPONENT 0x7f800000
 #endif
 typedef real vec __attribute__((vector_size(BYTES)));
 typedef integer ivec __attribute__((vector_size(BYTES)));
@@ -60,111 +79,243 @@ static inline vec fused(vec a, vec b, vec c) {
 
 static inline vec spread(real value) { return (vec){} + value; }
 
+/* x h - q, rounded once. */
+INLINE vec remainder_of(vec x, vec h, vec q) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+    return fused(x, h, -q);
+#else
+    for (int i = 0; i < LANES; i++) x[i] = (real)fma((double)x[i], (double)h[i], -(double)q[i]);
+    return x;
+#endif
+}
+
+INLINE int any(ivec bits) {
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask((__m512i)bits, (__m512i)bits) != 0;
+#elif defined(__AVX__)
+    return !_mm256_testz_si256((__m256i)bits, (__m256i)bits);
+#else
+    integer all = 0;
+    for (int i = 0; i < LANES; i++) all |= bits[i];
+    return all != 0;
+#endif
+}
+
+INLINE vec load(const real *at, long lanes) {
+    vec value = {};
+    memcpy(&value, at, (size_t)(lanes < LANES ? lanes : LANES) * sizeof(real));
+    return value;
+}
+
 typedef struct {
-    double exact;      /* the step, for arguments too large to reduce in REAL */
-    vec high, low;     /* the step as a sum of two REAL */
-    vec quarter_turns; /* the step in units of pi/2 */
-    vec limit;
+    double exact;  /* the step, for arguments too large to reduce in REAL */
+    vec high, low; /* the step in half turns as a sum of two REAL */
 } Step;
 
 static Step make_step(double step) {
-    real high = (real)step;
-    return (Step){step, spread(high), spread((real)(step - (double)high)),
-                  spread((real)(step * 0.63661977236758134308)), spread((real)(REDUCIBLE / fabs(step)))};
+    const double half_turns = step * 0.31830988618379067154;
+    const real high = (real)half_turns;
+    return (Step){step, spread(high), spread((real)(half_turns - (double)high))};
 }
 
-static inline void sine_cosine(vec x, const Step *step, vec *s, vec *c) {
+typedef struct {
+    vec c, s; /* cosine and sine */
+} Point;
+
+INLINE Point times(Point a, Point b) { return (Point){a.c * b.c - a.s * b.s, a.s * b.c + a.c * b.s}; }
+
+INLINE Point squared(Point a) {
+    const vec twice = a.s + a.s;
+    return (Point){1 - twice * a.s, twice * a.c};
+}
+
+/* sin(pi r) = r (PI + z SINE(z)) and cos(pi r) = COSINE(z), z = r^2, PI as a sum of two REAL. Fitted by least squares on
+   |r| <= 1/2, coefficient by coefficient, each rounded before the next; wrong by 7e-9 and 1e-9, in double by 1e-17. */
 #ifdef REAL_IS_DOUBLE
-    const real magic = 6755399441055744.0;
-    const real p1 = 1.57079625129699707031, p2 = 7.54978941586159635336e-8, p3 = 5.39030285815811905290e-15;
+#define PI_HIGH 3.141592653589793
+static const real SINE[] = {1.2246467991473532e-16, -5.167712780049969,    2.5501640398772785,
+                            -0.5992645293182733,    0.08214588656316088,   -0.007370430425570531,
+                            0.0004662994539153268,  -2.190264089717686e-05, 7.689560510327468e-07};
+static const real COSINE[] = {1.0,                   -4.934802200544677,      4.058712126416515,
+                              -1.3352627688438132,   0.2353306301336207,      -0.02580688876382672,
+                              0.0019295563752643647, -0.00010456676624595705, 4.149748447922132e-06};
 #else
-    const real magic = 12582912.0f;
-    const real p1 = 1.5703125f, p2 = 4.837512969970703125e-4f, p3 = 7.549789948768648e-8f;
+#define PI_HIGH 3.14159274f
+static const real SINE[] = {-8.74227766e-8f, -5.16771078f, 2.55008745f, -0.598343909f, 0.0777508542f};
+static const real COSINE[] = {1.0f, -4.93480206f, 4.05870628f, -1.33518004f, 0.234794363f, -0.0241726190f};
 #endif
-    ivec outside = (x > step->limit) | (x < -step->limit) | (x != x);
-    integer any = 0;
-    for (int i = 0; i < LANES; i++) any |= outside[i];
-    if (__builtin_expect(any != 0, 0)) {
-        for (int i = 0; i < LANES; i++) {
-            (*s)[i] = (real)sin((double)x[i] * step->exact);
-            (*c)[i] = (real)cos((double)x[i] * step->exact);
-        }
-        return;
+#define LENGTH(array) ((int)(sizeof(array) / sizeof(array[0])))
+
+INLINE vec horner(const real *coefficients, int length, vec z) {
+    vec value = spread(coefficients[length - 1]);
+    UNROLLED for (int i = length - 2; i >= 0; i--) value = fused(value, z, spread(coefficients[i]));
+    return value;
+}
+
+/* z = exp(i step x) of ROWS samples: step x = pi (q + r), q an integer, |r| <= 1/2. */
+APART void unit_points(Point *z, const real *x, long stride, const Step *step) {
+    ivec changed = {};
+    UNROLLED for (int row = 0; row < ROWS; row++) {
+        vec at;
+        memcpy(&at, x + row * stride, sizeof at);
+        const vec shifted = fused(at, step->high, spread(ROUNDING));
+        const ivec sign = (ivec)shifted << (8 * sizeof(real) - 1); /* of an odd q */
+        const vec r = fused(at, step->low, remainder_of(at, step->high, shifted - ROUNDING));
+        const vec square = r * r;
+        z[row].s = (vec)((ivec)fused(r, spread(PI_HIGH), r * horner(SINE, LENGTH(SINE), square)) ^ sign);
+        z[row].c = (vec)((ivec)horner(COSINE, LENGTH(COSINE), square) ^ sign);
+        changed |= (ivec)shifted ^ (ivec)spread(ROUNDING);
     }
-    vec q = fused(x, step->quarter_turns, spread(magic));
-    ivec n = (ivec)q;
-    q -= magic;
-    vec r = fused(x, step->high, -(q * p1)); /* q p1 is exact */
-    r = fused(q, spread(-p2), r);
-    r = fused(q, spread(-p3), r);
-    r = fused(x, step->low, r);
-    vec z = r * r;
-#ifdef REAL_IS_DOUBLE
-    vec ps = fused(z, spread(1.58962301576546568060e-10), spread(-2.50507477628578072866e-8));
-    ps = fused(ps, z, spread(2.75573136213857245213e-6));
-    ps = fused(ps, z, spread(-1.98412698295895385996e-4));
-    ps = fused(ps, z, spread(8.33333333332211858878e-3));
-    ps = fused(ps, z, spread(-1.66666666666666307295e-1));
-    vec pc = fused(z, spread(-1.13585365213876817300e-11), spread(2.08757008419747316778e-9));
-    pc = fused(pc, z, spread(-2.75573141792967388112e-7));
-    pc = fused(pc, z, spread(2.48015872888517045348e-5));
-    pc = fused(pc, z, spread(-1.38888888888730564116e-3));
-    pc = fused(pc, z, spread(4.16666666666665929218e-2));
-#else
-    vec ps = fused(z, spread(-1.9515295891e-4f), spread(8.3321608736e-3f));
-    ps = fused(ps, z, spread(-1.6666654611e-1f));
-    vec pc = fused(z, spread(2.443315711809948e-5f), spread(-1.388731625493765e-3f));
-    pc = fused(pc, z, spread(4.166664568298827e-2f));
-#endif
-    ps = fused(ps * z, r, r);
-    pc = fused(pc, z * z, fused(z, spread(-0.5f), spread(1.0f)));
-    ivec odd = (n & 1) != 0;
-    const integer sign_bit = (integer)((uint64_t)1 << (8 * sizeof(real) - 1));
-    ivec minus_s = ((n & 2) != 0) & sign_bit, minus_c = (((n + 1) & 2) != 0) & sign_bit;
-    *s = (vec)((((ivec)pc & odd) | ((ivec)ps & ~odd)) ^ minus_s);
-    *c = (vec)((((ivec)ps & odd) | ((ivec)pc & ~odd)) ^ minus_c);
+    if (__builtin_expect(any(changed & EXPONENT), 0)) /* an argument is too large to reduce, or not finite */
+        for (int row = 0; row < ROWS; row++)
+            for (int i = 0; i < LANES; i++) {
+                z[row].c[i] = (real)cos((double)x[row * stride + i] * step->exact);
+                z[row].s[i] = (real)sin((double)x[row * stride + i] * step->exact);
+            }
 }
 
-static inline vec load(const real *at, long lanes) {
-    vec v = {};
-    memcpy(&v, at, lanes >= LANES ? sizeof v : (size_t)lanes * sizeof(real));
-    return v;
+/* How the degrees 0 .. order are covered: `centres` runs of 2 reach + 1 degrees, reach = 2^doublings. */
+typedef struct {
+    int order, centres, reach, doublings;
+} Cover;
+
+static Cover make_cover(int order) {
+    int reach = 1, doublings = 0;
+    for (; 2 * reach < order && reach < LARGEST_REACH; reach *= 2) doublings++;
+    return (Cover){order, order / (2 * reach + 1) + 1, reach, doublings};
+}
+
+static int per_centre(Cover cover) { return 2 + 4 * cover.reach; }
+
+/* h = z^(2^doublings), of ROWS samples. */
+APART void first_centre(const Point *z, int doublings, Point *h) {
+    ROLLED for (int r = 0; r < ROWS; r += ABREAST) {
+        Point at[ABREAST];
+        UNROLLED for (int i = 0; i < ABREAST; i++) at[i] = z[r + i];
+        ROLLED for (int d = doublings; d; d--)
+            UNROLLED for (int i = 0; i < ABREAST; i++) at[i] = squared(at[i]);
+        UNROLLED for (int i = 0; i < ABREAST; i++) h[r + i] = at[i];
+    }
+}
+
+/* h = z^(j + 2 reach + 1) from h = z^j. */
+APART void next_centre(const Point *z, int doublings, Point *h) {
+    Point jump[ROWS];
+    first_centre(z, doublings + 1, jump);
+    for (int r = 0; r < ROWS; r++) h[r] = times(h[r], times(jump[r], z[r]));
+}
+
+/* Two neighbouring powers of ABREAST samples. */
+typedef struct {
+    vec c[ABREAST], s[ABREAST];
+} Power;
+
+INLINE void start(const Point *z, Power *odd, Power *even, vec *twice) {
+    UNROLLED for (int r = 0; r < ABREAST; r++) {
+        odd->c[r] = z[r].c;
+        odd->s[r] = z[r].s;
+        even->c[r] = spread(1);
+        even->s[r] = (vec){};
+        twice[r] = z[r].s + z[r].s;
+    }
+}
+
+/* From z^(j-1) to z^(j+1), in place. */
+INLINE void advance(Power *before, const Power *at, const vec *twice) {
+    UNROLLED for (int r = 0; r < ABREAST; r++) {
+        before->c[r] -= twice[r] * at->s[r];
+        before->s[r] += twice[r] * at->c[r];
+    }
+}
+
+INLINE void add_products(const Point *h, const Power *z, vec *sums) {
+    vec cc = sums[0], ss = sums[1], sc = sums[2], cs = sums[3];
+    UNROLLED for (int r = 0; r < ABREAST; r++) {
+        cc += h[r].c * z->c[r];
+        ss += h[r].s * z->s[r];
+        sc += h[r].s * z->c[r];
+        cs += h[r].c * z->s[r];
+    }
+    sums[0] = cc;
+    sums[1] = ss;
+    sums[2] = sc;
+    sums[3] = cs;
+}
+
+/* Adds ABREAST samples to the sums at one centre: of cosine, of sine, and of four products for each j. */
+APART void add_centre(const Point *z, const Point *h, int reach, vec *sums) {
+    vec c = h[0].c, s = h[0].s;
+    UNROLLED for (int r = 1; r < ABREAST; r++) {
+        c += h[r].c;
+        s += h[r].s;
+    }
+    sums[0] += c;
+    sums[1] += s;
+    sums += 2;
+    Power odd, even;
+    vec twice[ABREAST];
+    start(z, &odd, &even, twice);
+    ROLLED for (int j = reach; j > 1; j -= 2, sums += 8) {
+        add_products(h, &odd, sums);
+        advance(&even, &odd, twice);
+        add_products(h, &even, sums + 4);
+        advance(&odd, &even, twice);
+    }
+    if (reach == 1) add_products(h, &odd, sums);
+}
+
+INLINE void add_terms(const vec *coefficients, const Power *z, vec *u, vec *v) {
+    UNROLLED for (int r = 0; r < ABREAST; r++) {
+        u[r] += coefficients[0] * z->c[r];
+        v[r] += coefficients[2] * z->c[r];
+        u[r] += coefficients[1] * z->s[r];
+        v[r] += coefficients[3] * z->s[r];
+    }
+}
+
+/* g, or what is added to it, = Re z^h (u + i v) at one centre, of ABREAST samples; coefficients as arranged below. */
+APART void evaluate_centre(const Point *z, const Point *h, int reach, const vec *coefficients, real *g, long stride, int add) {
+    vec u[ABREAST], v[ABREAST];
+    UNROLLED for (int r = 0; r < ABREAST; r++) {
+        u[r] = coefficients[0];
+        v[r] = coefficients[1];
+    }
+    coefficients += 2;
+    Power odd, even;
+    vec twice[ABREAST];
+    start(z, &odd, &even, twice);
+    ROLLED for (int j = reach; j > 1; j -= 2, coefficients += 8) {
+        add_terms(coefficients, &odd, u, v);
+        advance(&even, &odd, twice);
+        add_terms(coefficients + 4, &even, u, v);
+        advance(&odd, &even, twice);
+    }
+    if (reach == 1) add_terms(coefficients, &odd, u, v);
+    UNROLLED for (int r = 0; r < ABREAST; r++) {
+        vec value = u[r] * h[r].c - v[r] * h[r].s;
+        if (add) value += load(g + r * stride, LANES);
+        memcpy(g + r * stride, &value, sizeof value);
+    }
 }
 
 /* Asks for the part of a block that lies AHEAD rows further on; an address beyond the end does no harm. */
-static inline void fetch_ahead(const real *at, long stride, long vectors) {
+static void fetch_ahead(const real *at, long stride, long vectors) {
     for (int r = 0; r < ROWS; r++)
         for (long v = 0; v < vectors; v++) __builtin_prefetch(at + (AHEAD + r) * stride + v * LANES);
 }
 
-static inline void store(real *at, vec v, long lanes) {
-    memcpy(at, &v, lanes >= LANES ? sizeof v : (size_t)lanes * sizeof(real));
-}
-
-/* Adds rows x[0 .. rows) of one vector of slices to the accumulators; rows <= ROWS. */
-static inline void add_rows(const real *x, long stride, int rows, long lanes, const Step *step, int order, vec *sums) {
-    vec c1[ROWS], s1[ROWS], c[ROWS], s[ROWS];
-    for (int r = 0; r < ROWS; r++) {
-        c1[r] = s1[r] = (vec){}; /* a missing row stays 0 in every power */
-        if (r < rows) sine_cosine(load(x + r * stride, lanes), step, &s1[r], &c1[r]);
-        c[r] = c1[r];
-        s[r] = s1[r];
-    }
-    for (int k = 0; k < order; k++) {
-        sums[2 * k] += (c[0] + c[1]) + (c[2] + c[3]);
-        sums[2 * k + 1] += (s[0] + s[1]) + (s[2] + s[3]);
-        for (int r = 0; r < ROWS; r++) {
-            vec next = fused(c[r], c1[r], -(s[r] * s1[r]));
-            s[r] = fused(s[r], c1[r], c[r] * s1[r]);
-            c[r] = next;
-        }
-    }
+/* Up to ROWS rows of up to LANES numbers, from one layout to another. */
+static void copy_part(const real *from, long from_stride, real *to, long to_stride, long rows, long lanes) {
+    for (long r = 0; r < rows; r++)
+        memcpy(to + r * to_stride, from + r * from_stride, (size_t)(lanes < LANES ? lanes : LANES) * sizeof(real));
 }
 
 /* sums: (splits, 2, batch, order, M), C before S. Each split covers rows_per_split samples. Strides in elements. */
 void cosine_sine_sums(const real *x, long batch, long n, long m, long batch_stride, long row_stride, double step_size,
                       int order, long splits, double *sums, int threads) {
     const Step step = make_step(step_size);
+    const Cover cover = make_cover(order);
+    const int accumulators = cover.centres * per_centre(cover);
     const long width = VECTORS * LANES, blocks = (m + width - 1) / width;
     const long rows_per_split = (n + splits - 1) / splits;
 #pragma omp parallel for collapse(3) schedule(dynamic) num_threads(threads)
@@ -175,8 +326,8 @@ void cosine_sine_sums(const real *x, long batch, long n, long m, long batch_stri
                 const long last = first + rows_per_split < n ? first + rows_per_split : n;
                 const long start = block * width, end = start + width < m ? start + width : m;
                 const long vectors = (end - start + LANES - 1) / LANES;
-                vec part[VECTORS][2 * order];
-                double total[2 * order][width];
+                vec part[VECTORS][accumulators];
+                double total[accumulators][width];
                 memset(total, 0, sizeof total);
                 for (long chunk = first; chunk < last; chunk += FLUSH) {
                     const long stop = chunk + FLUSH < last ? chunk + FLUSH : last;
@@ -187,43 +338,65 @@ void cosine_sine_sums(const real *x, long batch, long n, long m, long batch_stri
                         fetch_ahead(at, row_stride, vectors);
                         for (long v = 0; v < vectors; v++) {
                             const long lanes = end - start - v * LANES;
+                            real padded[ROWS * LANES] = {};
+                            Point z[ROWS], h[ROWS];
                             if (rows == ROWS && lanes >= LANES)
-                                add_rows(at + v * LANES, row_stride, ROWS, LANES, &step, order, part[v]);
-                            else
-                                add_rows(at + v * LANES, row_stride, rows, lanes, &step, order, part[v]);
+                                unit_points(z, at + v * LANES, row_stride, &step);
+                            else {
+                                copy_part(at + v * LANES, row_stride, padded, LANES, rows, lanes);
+                                unit_points(z, padded, LANES, &step);
+                            }
+                            first_centre(z, cover.doublings, h);
+                            for (int centre = 0; centre < cover.centres; centre++) {
+                                if (centre) next_centre(z, cover.doublings, h);
+                                for (int r = 0; r < ROWS; r += ABREAST)
+                                    add_centre(z + r, h + r, cover.reach, part[v] + centre * per_centre(cover));
+                            }
                         }
                     }
                     for (long v = 0; v < vectors; v++)
-                        for (int k = 0; k < 2 * order; k++)
+                        for (int k = 0; k < accumulators; k++)
                             for (int i = 0; i < LANES; i++) total[k][v * LANES + i] += part[v][k][i];
                 }
-                for (int k = 0; k < order; k++)
-                    for (int part_of = 0; part_of < 2; part_of++) {
-                        double *to = sums + (((split * 2 + part_of) * batch + b) * order + k) * m + start;
-                        memcpy(to, total[2 * k + part_of], (size_t)(end - start) * sizeof(double));
-                    }
+                const long padding = (ROWS - (last - first) % ROWS) % ROWS; /* missing rows were taken for zeros */
+                const double(*from)[width] = total;
+                double *cosines = sums + ((split * 2 * batch + b) * order - 1) * m + start; /* degree 0 is not kept */
+                double *sines = cosines + batch * order * m;
+                for (int h = cover.reach; from < total + accumulators; h += 2 * cover.reach + 1) {
+                    if (h <= order)
+                        for (long i = 0; i < end - start; i++) {
+                            cosines[h * m + i] = from[0][i] - padding;
+                            sines[h * m + i] = from[1][i];
+                        }
+                    from += 2;
+                    for (int j = 1; j <= cover.reach; j++, from += 4)
+                        for (int sign = -1; sign <= 1; sign += 2) {
+                            const long degree = h + sign * j;
+                            if (degree < 1 || degree > order) continue;
+                            for (long i = 0; i < end - start; i++) {
+                                cosines[degree * m + i] = from[0][i] - sign * from[1][i] - padding;
+                                sines[degree * m + i] = from[2][i] + sign * from[3][i];
+                            }
+                        }
+                }
             }
 }
 
-static inline void evaluate_rows(const real *x, real *g, long stride, int rows, long lanes, const Step *step, int order,
-                                 const vec *coefficients) {
-    vec c[ROWS], s[ROWS], u[ROWS], v[ROWS];
-    for (int r = 0; r < ROWS; r++) {
-        c[r] = s[r] = (vec){};
-        if (r < rows) sine_cosine(load(x + r * stride, lanes), step, &s[r], &c[r]);
-        u[r] = v[r] = (vec){};
-    }
-    /* g = Re sum_k (b_k - i a_k) z^k, with u + i v = sum_k (b_k - i a_k) z^(k-1) */
-    for (int k = order - 1; k >= 0; k--) {
-        const vec minus_a = coefficients[2 * k], b = coefficients[2 * k + 1];
-        for (int r = 0; r < ROWS; r++) {
-            vec next = fused(u[r], c[r], fused(-v[r], s[r], b));
-            v[r] = fused(v[r], c[r], fused(u[r], s[r], minus_a));
-            u[r] = next;
+/* Per centre h: b_h, -a_h, and per j the real and imaginary parts of p = w_(h+j) + w_(h-j) and q = w_(h+j) - w_(h-j)
+   that multiply cosine and sine, where w = b - i a: sum_j w_(h+j) z^j + w_(h-j) z^-j = sum_j p_j cos + i q_j sin. */
+static void arrange(const real *a, const real *b, long m, long lanes, Cover cover, vec *to) {
+#define AT(array, k) ((k) < 1 || (k) > cover.order ? (vec){} : load(array + ((k) - 1) * m, lanes))
+    for (int centre = 0, h = cover.reach; centre < cover.centres; centre++, h += 2 * cover.reach + 1) {
+        *to++ = AT(b, h);
+        *to++ = -AT(a, h);
+        for (int j = 1; j <= cover.reach; j++) {
+            *to++ = AT(b, h + j) + AT(b, h - j);
+            *to++ = AT(a, h + j) - AT(a, h - j);
+            *to++ = -AT(a, h + j) - AT(a, h - j);
+            *to++ = AT(b, h + j) - AT(b, h - j);
         }
     }
-    for (int r = 0; r < ROWS; r++)
-        if (r < rows) store(g + r * stride, fused(u[r], c[r], -(v[r] * s[r])), lanes);
+#undef AT
 }
 
 /* a, b: (batch, order, M); g has the shape and the strides of x and may be x itself. */
@@ -231,6 +404,7 @@ void trigonometric_polynomial(const real *x, long batch, long n, long m, long ba
                               double step_size, int order, const real *a, const real *b, long splits, real *g,
                               int threads) {
     const Step step = make_step(step_size);
+    const Cover cover = make_cover(order);
     const long width = VECTORS * LANES, blocks = (m + width - 1) / width;
     const long rows_per_split = (n + splits - 1) / splits;
 #pragma omp parallel for collapse(3) schedule(dynamic) num_threads(threads)
@@ -241,25 +415,33 @@ void trigonometric_polynomial(const real *x, long batch, long n, long m, long ba
                 const long last = first + rows_per_split < n ? first + rows_per_split : n;
                 const long start = block * width, end = start + width < m ? start + width : m;
                 const long vectors = (end - start + LANES - 1) / LANES;
-                vec coefficients[VECTORS][2 * order];
-                for (long v = 0; v < vectors; v++)
-                    for (int k = 0; k < order; k++) {
-                        const long at = (i * order + k) * m + start + v * LANES, lanes = end - start - v * LANES;
-                        coefficients[v][2 * k] = -load(a + at, lanes);
-                        coefficients[v][2 * k + 1] = load(b + at, lanes);
-                    }
+                vec coefficients[VECTORS][cover.centres * per_centre(cover)];
+                for (long v = 0; v < vectors; v++) {
+                    const long at = i * order * m + start + v * LANES;
+                    arrange(a + at, b + at, m, end - start - v * LANES, cover, coefficients[v]);
+                }
                 for (long row = first; row < last; row += ROWS) {
                     const long at = i * batch_stride + row * row_stride + start;
                     const int rows = last - row < ROWS ? (int)(last - row) : ROWS;
                     fetch_ahead(x + at, row_stride, vectors);
                     for (long v = 0; v < vectors; v++) {
                         const long lanes = end - start - v * LANES;
+                        real padded[ROWS * LANES] = {};
+                        Point z[ROWS], h[ROWS];
+                        const int whole = rows == ROWS && lanes >= LANES;
                         const real *from = x + at + v * LANES;
-                        real *to = g + at + v * LANES;
-                        if (rows == ROWS && lanes >= LANES)
-                            evaluate_rows(from, to, row_stride, ROWS, LANES, &step, order, coefficients[v]);
-                        else
-                            evaluate_rows(from, to, row_stride, rows, lanes, &step, order, coefficients[v]);
+                        real *to = whole ? g + at + v * LANES : padded;
+                        const long stride = whole ? row_stride : LANES;
+                        if (!whole) copy_part(from, row_stride, padded, LANES, rows, lanes);
+                        unit_points(z, whole ? from : padded, stride, &step);
+                        first_centre(z, cover.doublings, h);
+                        for (int centre = 0; centre < cover.centres; centre++) {
+                            if (centre) next_centre(z, cover.doublings, h);
+                            for (int r = 0; r < ROWS; r += ABREAST)
+                                evaluate_centre(z + r, h + r, cover.reach, coefficients[v] + centre * per_centre(cover),
+                                                to + r * stride, stride, centre);
+                        }
+                        if (!whole) copy_part(padded, LANES, g + at + v * LANES, row_stride, rows, lanes);
                     }
                 }
             }

@@ -1,8 +1,10 @@
 """Products in float32 by the library that is fastest at float32 accuracy.
 
-On x86 processors torch multiplies float32 matrices by MKL, which ran at half the speed of oneDNN on the AMD processor
-it was measured on (``docs/kernels.md``). oneDNN is reached by the operation that ``torch.compile`` itself emits; where
-it is missing, and for other dtypes and devices, the product is torch's.
+On x86 processors torch multiplies float32 matrices by MKL. On AMD processors with AVX-512, which it does not use there,
+it runs at half the speed of oneDNN; on one without it was the faster by a tenth (``docs/kernels.md``). So oneDNN has the
+processors with AVX-512, by the operation that ``torch.compile`` itself emits; where that is missing, and for other
+processors, dtypes and devices, the product is torch's. The choice is by rule, not by a trial: a trial's outcome may
+change from one process to the next, and the last digits of results with it.
 """
 
 from typing import Any
@@ -17,10 +19,28 @@ _SMALL = 1 << 14  # multiplications below which a call's overhead decides
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:
     """x weight', for 2-D ``x`` (N, K) and ``weight`` (M, K), any strides; no gradient, no autocast."""
-    if _by_onednn(x, weight):
-        x, weight = _dense(x), _dense(weight)
-        return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
-    return x @ weight.T
+    return linear_by_onednn(x, weight) if uses_onednn(x, weight) else x @ weight.T
+
+
+def linear_by_onednn(x: Tensor, weight: Tensor) -> Tensor:
+    """The same by oneDNN, for float32 on the CPU."""
+    return torch.ops.mkldnn._linear_pointwise(_dense(x), _dense(weight), None, "none", [], "")
+
+
+def uses_onednn(x: Tensor, weight: Tensor) -> bool:
+    """Whether ``linear`` leaves the product to oneDNN."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and x.numel() * weight.shape[0] >= _SMALL
+        and torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and has_onednn()
+    )
+
+
+def has_onednn() -> bool:
+    """Whether this build of torch can multiply by oneDNN."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def matmul(x: Tensor, directions: Tensor) -> Tensor:
@@ -35,16 +55,6 @@ def matmul(x: Tensor, directions: Tensor) -> Tensor:
 def _dense(x: Tensor) -> Tensor:
     """``x`` or a copy: part of a larger matrix would send oneDNN to its reference loops, thousands of times slower."""
     return x if x.is_contiguous() or x.T.is_contiguous() else x.contiguous()
-
-
-def _by_onednn(x: Tensor, weight: Tensor) -> bool:
-    return (
-        x.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
-        and x.numel() * weight.shape[0] >= _SMALL
-        and torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    )
 
 
 def _describe_matmul(x: Tensor, directions: Tensor) -> Tensor:

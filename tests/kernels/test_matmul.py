@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sigreg_lab.kernels import matmul
-from sigreg_lab.kernels.matmul import linear
+from sigreg_lab.kernels.matmul import has_onednn, linear, linear_by_onednn
 from tests.kernels.cases import relative_error, sample, unit_columns, value_and_gradient
 
 
@@ -32,16 +32,28 @@ def test_derivatives_and_vmap(generator):
     torch.testing.assert_close(each, (x @ directions).expand(2, *x.shape[:-1], 5))
 
 
-def test_part_of_a_matrix_is_multiplied_as_fast_as_a_whole_one(generator):
+needs_onednn = pytest.mark.skipif(not has_onednn(), reason="this torch cannot multiply by oneDNN")
+LIBRARIES = (linear, pytest.param(linear_by_onednn, marks=needs_onednn))
+
+
+@pytest.mark.parametrize("product", LIBRARIES)
+def test_either_library_is_accurate_for_any_strides(product, generator):
+    x, weight = sample(generator, 130, 70), sample(generator, 37, 70)
+    for left in (x, x.T.contiguous().T, sample(generator, 130, 140)[:, 10:80], x[::2]):
+        for right in (weight, weight.T.contiguous().T, sample(generator, 37, 140)[:, ::2]):
+            assert relative_error(product(left, right), left.double() @ right.double().T) < 2e-6
+
+
+@pytest.mark.parametrize("product", LIBRARIES)
+def test_part_of_a_matrix_is_multiplied_as_fast_as_a_whole_one(product, generator):
     x, whole = sample(generator, 256, 256), sample(generator, 256, 512)
     part = whole[:, :256]
-    torch.testing.assert_close(linear(x, part.T), x @ part, rtol=1e-4, atol=1e-4)
 
     def least(weight):
         taken = []
         for _ in range(5):
             start = time.process_time()
-            linear(x, weight)
+            product(x, weight)
             taken.append(time.process_time() - start)
         return min(taken)
 
