@@ -214,14 +214,16 @@ def show(
     figures: list[dict[str, Any]],
     titles: tuple[str, str] = ("median of interleaved calls", "what is asked"),
 ) -> None:
-    from rich import print as render
+    from rich.console import Console
     from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 160)  # elsewhere rich would break lines at 80
 
     for title, records in zip(titles, (rows, figures), strict=True):
         table = Table(*records[0], title=title)
         for row in records:
             table.add_row(*map(str, row.values()))
-        render(table)
+        console.print(table)
 
 
 def write(folder: Path, rows: list[dict[str, Any]], figures: list[dict[str, Any]], session: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@
 #else
 #define ABREAST 2 /* of 16 */
 #endif
-#define ROWS 8 /* a group of samples that are worked on in turn */
+#define ROWS 8 /* so many samples at a time, enough to keep the processor busy while results are on their way */
 #define VECTORS (256 / BYTES) /* per block of slices: enough for each page that is touched, few enough for the cache */
 #define FLUSH 128
 #define AHEAD 32 /* rows are pages apart, where the processor does not fetch ahead by itself */
@@ -274,7 +274,8 @@ INLINE void add_terms(const vec *coefficients, const Power *z, vec *u, vec *v) {
 }
 
 /* g, or what is added to it, = Re z^h (u + i v) at one centre, of ABREAST samples; coefficients as arranged below. */
-APART void evaluate_centre(const Point *z, const Point *h, int reach, const vec *coefficients, real *g, long stride, int add) {
+APART void evaluate_centre(const Point *z, const Point *h, int reach, const vec *coefficients, real *g, long stride,
+                           int add) {
     vec u[ABREAST], v[ABREAST];
     UNROLLED for (int r = 0; r < ABREAST; r++) {
         u[r] = coefficients[0];
@@ -338,11 +339,11 @@ void cosine_sine_sums(const real *x, long batch, long n, long m, long batch_stri
                         fetch_ahead(at, row_stride, vectors);
                         for (long v = 0; v < vectors; v++) {
                             const long lanes = end - start - v * LANES;
-                            real padded[ROWS * LANES] = {};
                             Point z[ROWS], h[ROWS];
                             if (rows == ROWS && lanes >= LANES)
                                 unit_points(z, at + v * LANES, row_stride, &step);
                             else {
+                                real padded[ROWS * LANES] = {};
                                 copy_part(at + v * LANES, row_stride, padded, LANES, rows, lanes);
                                 unit_points(z, padded, LANES, &step);
                             }
@@ -426,13 +427,16 @@ void trigonometric_polynomial(const real *x, long batch, long n, long m, long ba
                     fetch_ahead(x + at, row_stride, vectors);
                     for (long v = 0; v < vectors; v++) {
                         const long lanes = end - start - v * LANES;
-                        real padded[ROWS * LANES] = {};
+                        real padded[ROWS * LANES];
                         Point z[ROWS], h[ROWS];
                         const int whole = rows == ROWS && lanes >= LANES;
                         const real *from = x + at + v * LANES;
                         real *to = whole ? g + at + v * LANES : padded;
                         const long stride = whole ? row_stride : LANES;
-                        if (!whole) copy_part(from, row_stride, padded, LANES, rows, lanes);
+                        if (!whole) {
+                            memset(padded, 0, sizeof padded);
+                            copy_part(from, row_stride, padded, LANES, rows, lanes);
+                        }
                         unit_points(z, whole ? from : padded, stride, &step);
                         first_centre(z, cover.doublings, h);
                         for (int centre = 0; centre < cover.centres; centre++) {

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sigreg_lab.kernels.characteristic_function import characteristic_function, check_grid, gradient_coefficients
+from sigreg_lab.kernels.characteristic_function import characteristic_function, check_grid
 from sigreg_lab.kernels.dispatch import choose_backend, implementation
 from sigreg_lab.kernels.matmul import linear, matmul
 from sigreg_lab.kernels.operation import operation
@@ -113,19 +113,21 @@ def _by_blocks_of_slices(
     batch, num_samples, dim = x.shape
     num_slices, order = directions.shape[1], len(target)
     rows = x.reshape(-1, dim)
+    weight = (2 / num_slices * weight)[:, None]
+    slope = step * torch.arange(1, order + 1, dtype=weight.dtype, device=x.device)[:, None]
+    slope = torch.stack([-slope, slope])[:, None]  # of cosines and sines
     value = x.new_zeros(batch, dtype=torch.float64)
     gradient = None
     width = max(64, BLOCK_BYTES // (rows.shape[0] * x.element_size()) // 64 * 64)
     for start in range(0, num_slices, width):
         block = directions[:, start : start + width].contiguous()
         p = linear(rows, block.T).view(batch, num_samples, -1)
-        mean = kernels.cosine_sine_sums(p, step, order).transpose(0, 1) / num_samples
-        c, s = mean.unbind(1)
-        value += num_samples * characteristic_distance(c, s, target, weight).sum(-1) / num_slices
+        error = kernels.cosine_sine_sums(p, step, order).div_(num_samples)  # (2, B, order, M)
+        error[0] -= target[:, None]
+        weighted = error * weight  # the gradient of the value with respect to the sums
+        value += (error * weighted).sum((0, 2, 3)) * (num_samples / 2)
         if with_gradient:
-            mean[:, 0] -= target[:, None]
-            mean *= 2 / num_slices * weight[:, None]  # the gradient of the value with respect to the sums
-            a, b = gradient_coefficients(mean, step, p.dtype)
+            a, b = (slope * weighted).to(p.dtype).unbind()
             g = kernels.trigonometric_polynomial(p, step, a, b, out=p).view(rows.shape[0], -1)
             if gradient is None:
                 gradient = linear(g, block)
