@@ -19,10 +19,6 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-#if defined(__AVX512F__) || defined(__FMA__)
-#include <immintrin.h>
-#endif
-
 #if defined(__AVX512F__)
 #define BYTES 64
 #elif defined(__AVX__)
@@ -62,42 +58,15 @@ typedef int32_t integer;
 typedef real vec __attribute__((vector_size(BYTES)));
 typedef integer ivec __attribute__((vector_size(BYTES)));
 
-/* a b + c with one rounding where the machine has it. */
-static inline vec fused(vec a, vec b, vec c) {
-#if defined(__AVX512F__) && defined(REAL_IS_DOUBLE)
-    return (vec)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
-#elif defined(__AVX512F__)
-    return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-#elif defined(__FMA__) && defined(REAL_IS_DOUBLE)
-    return (vec)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
-#elif defined(__FMA__)
-    return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
-#else
-    return a * b + c;
-#endif
-}
-
 static inline vec spread(real value) { return (vec){} + value; }
 
-/* x h - q, rounded once. */
+/* x h - q, rounded once, as the compiler joins product and difference; where the machine cannot, by hand. */
 INLINE vec remainder_of(vec x, vec h, vec q) {
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-    return fused(x, h, -q);
+    return x * h - q;
 #else
     for (int i = 0; i < LANES; i++) x[i] = (real)fma((double)x[i], (double)h[i], -(double)q[i]);
     return x;
-#endif
-}
-
-INLINE int any(ivec bits) {
-#if defined(__AVX512F__)
-    return _mm512_test_epi32_mask((__m512i)bits, (__m512i)bits) != 0;
-#elif defined(__AVX__)
-    return !_mm256_testz_si256((__m256i)bits, (__m256i)bits);
-#else
-    integer all = 0;
-    for (int i = 0; i < LANES; i++) all |= bits[i];
-    return all != 0;
 #endif
 }
 
@@ -148,7 +117,7 @@ static const real COSINE[] = {1.0f, -4.93480206f, 4.05870628f, -1.33518004f, 0.2
 
 INLINE vec horner(const real *coefficients, int length, vec z) {
     vec value = spread(coefficients[length - 1]);
-    UNROLLED for (int i = length - 2; i >= 0; i--) value = fused(value, z, spread(coefficients[i]));
+    UNROLLED for (int i = length - 2; i >= 0; i--) value = value * z + coefficients[i];
     return value;
 }
 
@@ -158,15 +127,17 @@ APART void unit_points(Point *z, const real *x, long stride, const Step *step) {
     UNROLLED for (int row = 0; row < ROWS; row++) {
         vec at;
         memcpy(&at, x + row * stride, sizeof at);
-        const vec shifted = fused(at, step->high, spread(ROUNDING));
+        const vec shifted = at * step->high + ROUNDING;
         const ivec sign = (ivec)shifted << (8 * sizeof(real) - 1); /* of an odd q */
-        const vec r = fused(at, step->low, remainder_of(at, step->high, shifted - ROUNDING));
+        const vec r = remainder_of(at, step->high, shifted - ROUNDING) + at * step->low;
         const vec square = r * r;
-        z[row].s = (vec)((ivec)fused(r, spread(PI_HIGH), r * horner(SINE, LENGTH(SINE), square)) ^ sign);
+        z[row].s = (vec)((ivec)(r * PI_HIGH + r * horner(SINE, LENGTH(SINE), square)) ^ sign);
         z[row].c = (vec)((ivec)horner(COSINE, LENGTH(COSINE), square) ^ sign);
         changed |= (ivec)shifted ^ (ivec)spread(ROUNDING);
     }
-    if (__builtin_expect(any(changed & EXPONENT), 0)) /* an argument is too large to reduce, or not finite */
+    integer far = 0;
+    for (int i = 0; i < LANES; i++) far |= changed[i];
+    if (__builtin_expect(far & EXPONENT, 0)) /* an argument is too large to reduce, or not finite */
         for (int row = 0; row < ROWS; row++)
             for (int i = 0; i < LANES; i++) {
                 z[row].c[i] = (real)cos((double)x[row * stride + i] * step->exact);
