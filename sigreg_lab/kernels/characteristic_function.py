@@ -95,8 +95,7 @@ def _cosine_sine_sums(x: Tensor, step: float, order: int, backend: str) -> Tenso
     shape = (*x.shape[:-2], 2, order, x.shape[-1])
     if x.numel() == 0:
         return x.new_zeros(shape, dtype=torch.float64)
-    with torch.autocast(device_type=x.device.type, enabled=False):
-        sums = _kernels(backend, x).cosine_sine_sums(_batched(x), step, order)
+    sums = _kernels(backend, x).cosine_sine_sums(_batched(x), step, order)
     return sums.transpose(0, 1).contiguous().view(shape)
 
 
@@ -108,8 +107,7 @@ def _describe_trigonometric_polynomial(x: Tensor, step: float, a: Tensor, b: Ten
 def _trigonometric_polynomial(x: Tensor, step: float, a: Tensor, b: Tensor, backend: str) -> Tensor:
     if x.numel() == 0:
         return torch.zeros_like(x, memory_format=torch.contiguous_format)
-    with torch.autocast(device_type=x.device.type, enabled=False):
-        value = _kernels(backend, x).trigonometric_polynomial(_batched(x), step, _batched(a), _batched(b))
+    value = _kernels(backend, x).trigonometric_polynomial(_batched(x), step, _batched(a), _batched(b))
     return value.reshape(x.shape).contiguous()
 
 

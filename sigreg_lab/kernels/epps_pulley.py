@@ -113,21 +113,20 @@ def _by_blocks_of_slices(
     batch, num_samples, dim = x.shape
     num_slices, order = directions.shape[1], len(target)
     rows = x.reshape(-1, dim)
-    weight = (2 / num_slices * weight)[:, None]
-    slope = step * torch.arange(1, order + 1, dtype=weight.dtype, device=x.device)[:, None]
-    slope = torch.stack([-slope, slope])[:, None]  # of cosines and sines
+    t = step * torch.arange(1, order + 1, dtype=weight.dtype, device=x.device)
+    slope = 2 / (num_slices * num_samples) * t * weight  # of the value in a sample, for each unit of error in a sum
+    slope = torch.stack([-slope, slope])[:, None, :, None]
     value = x.new_zeros(batch, dtype=torch.float64)
     gradient = None
     width = max(64, BLOCK_BYTES // (rows.shape[0] * x.element_size()) // 64 * 64)
     for start in range(0, num_slices, width):
         block = directions[:, start : start + width].contiguous()
         p = linear(rows, block.T).view(batch, num_samples, -1)
-        error = kernels.cosine_sine_sums(p, step, order).div_(num_samples)  # (2, B, order, M)
-        error[0] -= target[:, None]
-        weighted = error * weight  # the gradient of the value with respect to the sums
-        value += (error * weighted).sum((0, 2, 3)) * (num_samples / 2)
+        error = kernels.cosine_sine_sums(p, step, order)  # (2, B, order, M)
+        error[0] -= num_samples * target[:, None]
+        value += (torch.linalg.vector_norm(error, dim=-1) ** 2 @ weight).sum(0) / (num_slices * num_samples)
         if with_gradient:
-            a, b = (slope * weighted).to(p.dtype).unbind()
+            a, b = (slope * error).to(p.dtype).unbind()
             g = kernels.trigonometric_polynomial(p, step, a, b, out=p).view(rows.shape[0], -1)
             if gradient is None:
                 gradient = linear(g, block)
@@ -156,18 +155,17 @@ def _sliced_epps_pulley(
     if x.numel() == 0:
         gradient_shape = x.shape if with_gradient else (0,)
         return x.new_zeros(x.shape[:-2], dtype=dtype), x.new_zeros(gradient_shape, dtype=_gradient_dtype(x))
-    with torch.autocast(device_type=x.device.type, enabled=False):
-        batched = x.reshape(-1, *x.shape[-2:])
-        chosen = choose_backend(backend, x.device, dtype)
-        if chosen == "triton":
-            from sigreg_lab.kernels.triton_fused import sliced_epps_pulley as fused
+    batched = x.reshape(-1, *x.shape[-2:])
+    chosen = choose_backend(backend, x.device, dtype)
+    if chosen == "triton":
+        from sigreg_lab.kernels.triton_fused import sliced_epps_pulley as fused
 
-            value, gradient = fused(batched, directions, step, target, weight, with_gradient)
-        else:
-            batched, kernels = batched.to(dtype), implementation(chosen)
-            value, gradient = _by_blocks_of_slices(
-                batched, directions.to(dtype), step, target, weight, with_gradient, kernels
-            )
+        value, gradient = fused(batched, directions, step, target, weight, with_gradient)
+    else:
+        batched, kernels = batched.to(dtype), implementation(chosen)
+        value, gradient = _by_blocks_of_slices(
+            batched, directions.to(dtype), step, target, weight, with_gradient, kernels
+        )
     gradient = gradient.to(_gradient_dtype(x))
     return value.to(dtype).view(x.shape[:-2]), gradient.view(x.shape) if with_gradient else gradient
 

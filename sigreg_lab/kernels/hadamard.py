@@ -140,20 +140,19 @@ def _hadamard(x: Tensor, signs: Tensor, num_slices: int, transposed: bool, backe
     width = n if transposed else num_slices
     if x.numel() == 0:
         return x.new_zeros(*x.shape[:-1], width)
-    with torch.autocast(device_type=x.device.type, enabled=False):
-        rows = x.reshape(-1, x.shape[-1])
-        chosen = choose_backend(backend, x.device, x.dtype)
-        if chosen == "cpu" and 16 <= n <= LARGEST:
-            from sigreg_lab.kernels import native
+    rows = x.reshape(-1, x.shape[-1])
+    chosen = choose_backend(backend, x.device, x.dtype)
+    if chosen == "cpu" and 16 <= n <= LARGEST:
+        from sigreg_lab.kernels import native
 
-            out = native.hadamard(rows, signs, num_slices, transposed, scale)
-        elif chosen == "triton" and 256 <= n <= 16384:
-            from sigreg_lab.kernels import triton_hadamard
+        out = native.hadamard(rows, signs, num_slices, transposed, scale)
+    elif chosen == "triton" and 256 <= n <= 16384:
+        from sigreg_lab.kernels import triton_hadamard
 
-            factors = sylvester_factors(n, rows)
-            out = triton_hadamard.hadamard(rows, signs, *factors, num_slices, transposed, scale)
-        else:
-            out = _eager(rows, signs, num_slices, transposed).mul_(scale)
+        factors = sylvester_factors(n, rows)
+        out = triton_hadamard.hadamard(rows, signs, *factors, num_slices, transposed, scale)
+    else:
+        out = _eager(rows, signs, num_slices, transposed).mul_(scale)
     return out.reshape(*x.shape[:-1], width).contiguous()
 
 

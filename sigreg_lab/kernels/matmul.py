@@ -63,8 +63,7 @@ def _describe_matmul(x: Tensor, directions: Tensor) -> Tensor:
 
 @operation("matmul", _describe_matmul)
 def _matmul(x: Tensor, directions: Tensor) -> Tensor:
-    with torch.autocast(device_type=x.device.type, enabled=False):
-        flat = linear(x.reshape(-1, x.shape[-1]), directions.T)
+    flat = linear(x.reshape(-1, x.shape[-1]), directions.T)
     return flat.view(*x.shape[:-1], directions.shape[-1])
 
 

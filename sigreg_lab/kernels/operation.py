@@ -2,9 +2,10 @@
 
 ``torch.library.custom_op`` does the same and more, but its first call imports ``torch._dynamo``, more than a second in
 every process; this uses the ``torch.library.Library`` below it. ``torch.compile`` keeps the operations whole. They have
-no gradient of their own: each is called from a ``torch.autograd.Function``.
+no gradient of their own: each is called from a ``torch.autograd.Function``. Autocast does not reach inside.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -26,8 +27,20 @@ def operation(name: str, describe: Function) -> Callable[[Function], Function]:
     def register(function: Function) -> Function:
         schema = torch.library.infer_schema(function, mutates_args=())
         _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
-        _LIBRARY.impl(name, function, "CompositeExplicitAutograd")
+        _LIBRARY.impl(name, _without_autocast(function), "CompositeExplicitAutograd")
         torch.library.register_fake(f"sigreg_lab::{name}", describe, lib=_LIBRARY)
         return function
 
     return register
+
+
+def _without_autocast(function: Function) -> Function:
+    @functools.wraps(function)
+    def call(x: torch.Tensor, *others: Any) -> Any:
+        kind = x.device.type
+        if not torch.is_autocast_enabled(kind):
+            return function(x, *others)
+        with torch.autocast(kind, enabled=False):
+            return function(x, *others)
+
+    return call
