@@ -68,7 +68,7 @@ def versions() -> dict[str, str]:
 
 @cache
 def hardware() -> dict[str, Any]:
-    """Processor, cores, memory, and the GPU if there is one."""
+    """Processor, its vector instructions as torch sees them, cores, memory, and the GPU if there is one."""
     import torch
 
     model = platform.processor() or platform.machine()
@@ -76,7 +76,12 @@ def hardware() -> dict[str, Any]:
     if cpuinfo.is_file():
         names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         model = names[0] if names else model
-    found: dict[str, Any] = {"cpu": model, "cores": os.cpu_count(), "machine": platform.machine()}
+    found: dict[str, Any] = {
+        "cpu": model,
+        "vectors": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+    }
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         found["memory_gib"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     if torch.cuda.is_available():
