@@ -1,5 +1,6 @@
 """The look that all figures share."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -100,7 +101,8 @@ def log_ticks(axis: "Axes", values: Sequence[float]) -> None:
 
 
 def palette(keys: Sequence[str]) -> dict[str, tuple[float, float, float]]:
-    """A colour for each key, told apart by colour-blind eyes too."""
+    """A colour for each of up to eleven keys, told apart by colour-blind eyes too; more share them."""
     import seaborn as sns
 
-    return dict(zip(keys, sns.color_palette("colorblind", len(keys)), strict=True))
+    colours = [*sns.color_palette("colorblind"), (0.0, 0.0, 0.0)]
+    return dict(zip(keys, itertools.cycle(colours), strict=False))
