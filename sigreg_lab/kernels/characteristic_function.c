@@ -33,7 +33,7 @@
 #endif
 #define ROWS 8 /* so many samples at a time, enough to keep the processor busy while results are on their way */
 #define VECTORS (256 / BYTES) /* per block of slices: enough for each page that is touched, few enough for the cache */
-#define FLUSH 128
+#define FLUSH 32
 #define AHEAD 32 /* rows are pages apart, where the processor does not fetch ahead by itself */
 #define LARGEST_REACH 8
 
