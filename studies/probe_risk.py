@@ -489,18 +489,18 @@ def _probe_risks(x: Array, query: Array, y: Array, truth: Array) -> tuple[Array,
     squared = np.maximum(squared, 0)
     nearest = squared.min(1, keepdims=True)
     risks, empty = np.empty((len(PRIORS), len(NOISES), len(PROBES), len(WIDTHS))), np.empty(len(WIDTHS))
-    for k, width in enumerate(WIDTHS):
-        alone = nearest[:, 0] > width**2 * (x.shape[1] + 2)
+    narrowing = np.exp((nearest - squared) / (2 * WIDTHS[-1] ** 2))
+    for k in reversed(range(len(WIDTHS))):
+        alone = nearest[:, 0] > WIDTHS[k] ** 2 * (x.shape[1] + 2)
         empty[k] = alone.mean()
-        for j in range(len(PROBES)):
-            if j == 0:
-                weight = (squared <= width**2 * (x.shape[1] + 2)).astype(float)
-                weight[alone] = 1.0
-            else:
-                weight = np.exp((nearest - squared) / (2 * width**2))
-            weight /= weight.sum(1, keepdims=True)
-            error = ((weight @ y - truth) ** 2).reshape(len(query), len(PRIORS), TARGETS).mean((0, 2))
-            risks[:, :, j, k] = error[:, None] + np.array(NOISES) ** 2 * (weight**2).sum(1).mean()
+        near = (squared <= WIDTHS[k] ** 2 * (x.shape[1] + 2)).astype(float)
+        near[alone] = 1.0
+        for j, weight in enumerate((near, narrowing)):
+            total = weight.sum(1, keepdims=True)
+            error = ((weight @ y / total - truth) ** 2).reshape(len(query), len(PRIORS), TARGETS).mean((0, 2))
+            spread = (np.einsum("qn,qn->q", weight, weight) / total[:, 0] ** 2).mean()
+            risks[:, :, j, k] = error[:, None] + np.array(NOISES) ** 2 * spread
+        narrowing **= 2  # widths go down by sqrt 2
     return risks, empty
 
 
@@ -715,8 +715,9 @@ def report(summary: pd.DataFrame) -> str:
         f"0.1 of the mean variance), {mean['exact']:.3g} times on average; the isotropic one wins in {_span(share)} of "
         f"random tasks. Of predictions it is otherwise: with a ridge equal to the mean variance the isotropic "
         f"embedding has the largest bias of all, for every task (wins: {_span(none, 4)}; mean ratio "
-        f"{least['exact']:.3g}, exact), since x/(x + rho)^2 is largest at x = rho. Fitted ridge at its best lambda has a prediction error of "
-        f"{_span(fits['weights'])} ({strong}) where weights are random, {_span(fits['labels'])} where labels are.",
+        f"{least['exact']:.3g}, exact), since x/(x + rho)^2 is largest at x = rho. Fitted ridge at its "
+        f"best lambda has a prediction error of {_span(fits['weights'])} ({strong}) where weights are "
+        f"random, {_span(fits['labels'])} where labels are.",
         f"- Lemma 2 **holds for the weights and is void for predictions**: total variance "
         f"{_span(at('ratio: OLS variance of weights', strong))} times the isotropic one's ({strong}; exactly "
         f"{at('ratio: OLS variance of weights', strong)['exact']:.3f}), prediction error "
@@ -746,7 +747,8 @@ def report(summary: pd.DataFrame) -> str:
         f"- Theorem 1, minima of J: **right**. An optimiser finds the printed ones within "
         f"{max(_farthest(summary, 'least tr Sigma^-1'), 1e-8):.0e}, and the ground state of the oscillator, a minimum "
         f"over all densities of a coordinate, is {at('least J of a coordinate', 'all densities')['estimate']:.4f} "
-        f"(1, but for the grid). Smoothness is needed: inside its support a uniform density has J = 0, and a bias of order h^3.",
+        f"(1, but for the grid). Smoothness is needed: inside its support "
+        f"a uniform density has J = 0, and a bias of order h^3.",
         f"- B.14 **holds for the minimum**: mean 0 and covariance I is where the limit is 0, and K (K + 1)/2 = "
         f"{dim * (dim + 1) // 2} slices fix a covariance (rank). The limit is not VICReg's sum: a small correlation "
         f"r between two of K coordinates costs r^2/(K (K + 2)), there 2 r^2/K. The mean of 1024 slices is "
