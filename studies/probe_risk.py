@@ -702,7 +702,8 @@ def report(summary: pd.DataFrame) -> str:
         f"- Tasks drawn in the embedding, with the isotropic gradients that Theorem 1 assumes, are learned **better "
         f"from an anisotropic one** of the same total variance; the same labels, better from the isotropic one. k-NN "
         f"in a radius, K = {dim}, n = {n}, l = {long:g}, noise 1, {strong}: error {risk('embedding', strong)} and "
-        f"{risk('data', strong)} of the isotropic Gaussian's.",
+        f"{risk('data', strong)} of the isotropic Gaussian's. Tasks drawn in the data came into the "
+        f"study after a first look at the others: what they show was not foretold.",
         f"- On finite samples the isotropic Gaussian is not the best law of covariance I: uniform in a ball "
         f"{risk('data', 'uniform in a ball')} (k-NN) and {risk('data', 'uniform in a ball', 'kernel')} "
         f"(Nadaraya-Watson) of its error, {smooth} {risk('data', smooth)} and {risk('data', smooth, 'kernel')}, though "
