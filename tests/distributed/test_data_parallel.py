@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from sigreg_lab.distributed import all_reduce_sum, gather_samples, mean_over_samples, total_samples, world_size
 from sigreg_lab.regularizers import REGISTRY, LeJEPALoss, make_regularizer
 from sigreg_lab.slicing import seeded_generator
+from tests.distributed.cases import network
 
 VIEWS, SAMPLES, FEATURES, DIM = 3, 24, 6, 5
 SHARES = {"1": [24], "2": [12, 12], "2 uneven": [9, 15], "4": [6, 6, 6, 6], "4 uneven": [1, 11, 5, 7]}
@@ -48,15 +49,6 @@ def objectives() -> dict[str, nn.Module]:
         regularizer = make_regularizer(name, num_slices=7)
         found[f"lejepa {name}"] = LeJEPALoss(regularizer, 0.3, form=form, prediction=prediction, global_views=2)
     return found
-
-
-def network() -> nn.Module:
-    generator = torch.Generator().manual_seed(1)
-    model = nn.Sequential(nn.Linear(FEATURES, 8), nn.Tanh(), nn.Linear(8, DIM)).double()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
-    return model
 
 
 def value_and_gradient(model: nn.Module, objective: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,7 +90,7 @@ def collective_errors(rank: int, shares: list[int]) -> dict[str, float]:
 def worker(rank: int, directory: str) -> None:
     torch.set_num_threads(1)
     x = torch.randn(VIEWS, SAMPLES, FEATURES, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    model = network()
+    model = network(FEATURES, DIM)
     reference = {label: value_and_gradient(model, objective, x) for label, objective in objectives().items()}
     errors: dict[str, dict[str, dict[str, float]]] = {}
     for case, shares in SHARES.items():

@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from sigreg_lab.regularizers import SIGReg
 from sigreg_lab.slicing import make_directions, seeded_generator
 from sigreg_lab.univariate import AndersonDarling, EppsPulley, VCReg
+from tests.distributed.cases import network
 
 VIEWS, SAMPLES, FEATURES, DIM = 3, 24, 6, 20
 SHARES = {"even": [12, 12], "uneven": [9, 15]}
@@ -28,15 +29,6 @@ CASES = {
 }
 
 
-def network() -> nn.Module:
-    generator = torch.Generator().manual_seed(1)
-    model = nn.Sequential(nn.Linear(FEATURES, 8), nn.Tanh(), nn.Linear(8, DIM)).double()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
-    return model
-
-
 def gradient(model: nn.Module, value: Tensor) -> Tensor:
     model.zero_grad()
     value.backward()
@@ -44,7 +36,7 @@ def gradient(model: nn.Module, value: Tensor) -> Tensor:
 
 
 def in_one_process(x: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    model, found = network(), {}
+    model, found = network(FEATURES, DIM), {}
     for label, (statistic, per_view, num_slices) in CASES.items():
         matrix = make_directions("hd3", DIM, num_slices, generator=seeded_generator(2), dtype=torch.float64)
         value = SIGReg(statistic, num_slices, per_view=per_view)(model(x), seeded_generator(3), directions=matrix)
@@ -58,7 +50,7 @@ def worker(rank: int, directory: str) -> None:
     reference = in_one_process(x)
     errors: dict[str, dict[str, list[float]]] = {}
     dist.init_process_group("gloo", init_method=f"file://{directory}/group", rank=rank, world_size=2)
-    model = DistributedDataParallel(network())
+    model = DistributedDataParallel(network(FEATURES, DIM))
     for shares, sizes in SHARES.items():
         own = x.split(sizes, dim=1)[rank]
         for label, (statistic, per_view, num_slices) in CASES.items():
