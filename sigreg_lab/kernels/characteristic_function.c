@@ -16,20 +16,14 @@
    through the powers together, as many as fit the registers.
    Accumulated in REAL over at most FLUSH samples, in double beyond: the error does not grow with N.
    Build with -DREAL_IS_DOUBLE for double; never with -ffast-math, which breaks the reduction of the angle. */
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
-#if defined(__AVX512F__)
-#define BYTES 64
-#elif defined(__AVX__)
-#define BYTES 32
-#else
-#define BYTES 16
-#endif
+#include "vectors.h"
+
+#ifndef ABREAST
 #if defined(__AVX512F__) || defined(__aarch64__)
 #define ABREAST 4 /* of 32 registers */
 #else
 #define ABREAST 2 /* of 16 */
+#endif
 #endif
 #define ROWS 8 /* so many samples at a time, enough to keep the processor busy while results are on their way */
 #define VECTORS (256 / BYTES) /* per block of slices: enough for each page that is touched, few enough for the cache */
@@ -39,24 +33,13 @@
 
 #define UNROLLED _Pragma("GCC unroll 16")
 #define ROLLED _Pragma("GCC unroll 1")
-#define INLINE static inline __attribute__((always_inline))
 #define APART static __attribute__((noinline)) /* with all registers to itself */
 
 #ifdef REAL_IS_DOUBLE
-typedef double real;
-typedef int64_t integer;
-#define LANES (BYTES / 8)
-#define ROUNDING 6755399441055744.0 /* 1.5 2^52: added, it rounds to an integer, held by the last bits of the sum */
 #define EXPONENT 0x7ff0000000000000
 #else
-typedef float real;
-typedef int32_t integer;
-#define LANES (BYTES / 4)
-#define ROUNDING 12582912.0f /* 1.5 2^23 */
 #define EXPONENT 0x7f800000
 #endif
-typedef real vec __attribute__((vector_size(BYTES)));
-typedef integer ivec __attribute__((vector_size(BYTES)));
 
 static inline vec spread(real value) { return (vec){} + value; }
 
@@ -319,6 +302,7 @@ void cosine_sine_sums(const real *x, long batch, long n, long m, long batch_stri
                                 unit_points(z, padded, LANES, &step);
                             }
                             first_centre(z, cover.doublings, h);
+                            for (int r = rows; r < ROWS; r++) h[r] = (Point){}; /* missing rows add nothing */
                             for (int centre = 0; centre < cover.centres; centre++) {
                                 if (centre) next_centre(z, cover.doublings, h);
                                 for (int r = 0; r < ROWS; r += ABREAST)
@@ -330,14 +314,13 @@ void cosine_sine_sums(const real *x, long batch, long n, long m, long batch_stri
                         for (int k = 0; k < accumulators; k++)
                             for (int i = 0; i < LANES; i++) total[k][v * LANES + i] += part[v][k][i];
                 }
-                const long padding = (ROWS - (last - first) % ROWS) % ROWS; /* missing rows were taken for zeros */
                 const double(*from)[width] = total;
                 double *cosines = sums + ((split * 2 * batch + b) * order - 1) * m + start; /* degree 0 is not kept */
                 double *sines = cosines + batch * order * m;
                 for (int h = cover.reach; from < total + accumulators; h += 2 * cover.reach + 1) {
                     if (h <= order)
                         for (long i = 0; i < end - start; i++) {
-                            cosines[h * m + i] = from[0][i] - padding;
+                            cosines[h * m + i] = from[0][i];
                             sines[h * m + i] = from[1][i];
                         }
                     from += 2;
@@ -346,7 +329,7 @@ void cosine_sine_sums(const real *x, long batch, long n, long m, long batch_stri
                             const long degree = h + sign * j;
                             if (degree < 1 || degree > order) continue;
                             for (long i = 0; i < end - start; i++) {
-                                cosines[degree * m + i] = from[0][i] - sign * from[1][i] - padding;
+                                cosines[degree * m + i] = from[0][i] - sign * from[1][i];
                                 sines[degree * m + i] = from[2][i] + sign * from[3][i];
                             }
                         }

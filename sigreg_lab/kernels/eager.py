@@ -9,7 +9,7 @@ Blocks of at most ``BLOCK`` elements keep the temporaries in the cache; partial 
 import torch
 from torch import Tensor
 
-BLOCK = {"cpu": 1 << 17}
+BLOCK = {"cpu": 1 << 18}
 _BLOCK_ELSEWHERE = 1 << 22  # an accelerator needs large blocks to be busy
 _LEAST_SLICES = 64
 

@@ -6,30 +6,9 @@
    One row at a time in the first-level cache, n a power of two and at least LANES: strides below LANES by
    permutation of a register, the others two at a time (radix 4), which halves the loads and stores.
    Build with -DREAL_IS_DOUBLE for double. */
-#include <stdint.h>
-#include <string.h>
+#include "vectors.h"
 
-#if defined(__AVX512F__)
-#define BYTES 64
-#elif defined(__AVX__)
-#define BYTES 32
-#else
-#define BYTES 16
-#endif
-
-#ifdef REAL_IS_DOUBLE
-typedef double real;
-typedef int64_t integer;
-#define LANES (BYTES / 8)
-#else
-typedef float real;
-typedef int32_t integer;
-#define LANES (BYTES / 4)
-#endif
-typedef real vec __attribute__((vector_size(BYTES)));
-typedef integer ivec __attribute__((vector_size(BYTES)));
-
-static inline vec permute(vec v, ivec from) {
+INLINE vec permute(vec v, ivec from) {
 #if defined(__clang__)
     vec w;
     for (int i = 0; i < LANES; i++) w[i] = v[from[i]];
@@ -41,7 +20,7 @@ static inline vec permute(vec v, ivec from) {
 
 #define STRIDES_WITHIN 4 /* 1, 2, 4, 8, as far as they are below LANES */
 
-static inline void transform(vec *y, long vectors) {
+INLINE void transform(vec *y, long vectors) {
     /* Among the lanes of a register, at stride h: lane i becomes v[i ^ h] + v[i], or v[i ^ h] - v[i] where i & h. */
     ivec from[STRIDES_WITHIN];
     vec sign[STRIDES_WITHIN];
@@ -77,7 +56,7 @@ static inline void transform(vec *y, long vectors) {
         }
 }
 
-static inline void flip(vec *y, const real *signs, long vectors) {
+INLINE void flip(vec *y, const real *signs, long vectors) {
     for (long i = 0; i < vectors; i++) {
         vec s;
         memcpy(&s, signs + i * LANES, sizeof s);
@@ -85,7 +64,7 @@ static inline void flip(vec *y, const real *signs, long vectors) {
     }
 }
 
-static inline long least(long a, long b) { return a < b ? a : b; }
+INLINE long least(long a, long b) { return a < b ? a : b; }
 
 /* x: (rows, dim); signs: (blocks, rounds, n); out: (rows, num_slices). */
 void hadamard_forward(const real *x, long rows, long dim, long n, const real *signs, long blocks, long rounds,

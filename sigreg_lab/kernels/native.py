@@ -1,7 +1,7 @@
 """CPU kernels in C, built on first use and called through ctypes.
 
 A source file is compiled by the system's compiler into ``kernels`` in the user's cache (``$SIGREG_LAB_CACHE``, else
-``$XDG_CACHE_HOME/sigreg-lab``, else ``~/.cache/sigreg-lab``), under a name made of source, flags, compiler and
+``$XDG_CACHE_HOME/sigreg-lab``, else ``~/.cache/sigreg-lab``), under a name made of source, header, flags, compiler and
 processor: a change of any of them builds anew. The library is written beside its final name and renamed, so that
 processes that start together do not see half a file. Without a compiler the reason is kept, and "auto" takes the eager
 implementation.
@@ -25,6 +25,7 @@ from sigreg_lab.kernels import eager
 # Never -ffast-math, which breaks the reduction of the angle. The last sets are for compilers without OpenMP.
 _COMMON_FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-shared", "-fPIC")
 _FLAG_SETS = (("-march=native", "-fopenmp"), ("-march=native",), ("-mcpu=native", "-fopenmp"), ())
+_HEADER = Path(__file__).with_name("vectors.h")
 _DEFINES = {torch.float32: (), torch.float64: ("-DREAL_IS_DOUBLE",)}
 LARGEST_ORDER = 512  # the accumulators lie on the stack
 _LEAST_SAMPLES = 256  # that make a task
@@ -184,14 +185,15 @@ def _build_or_reason(source: str, defines: tuple[str, ...]) -> Path | str:
 
 
 def _build(compiler: str, code: bytes, flags: tuple[str, ...], stem: str) -> Path:
-    key = hashlib.sha256(b"\0".join([code, repr((compiler, flags, _machine())).encode()])).hexdigest()[:16]
+    parts = [code, _HEADER.read_bytes(), repr((compiler, flags, _machine())).encode()]
+    key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
     folder = _cache_folder()
     library = folder / f"{stem}-{key}.so"
     if not library.exists():
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             source, fresh = Path(scratch, f"{stem}.c"), Path(scratch, f"{stem}.so")
             source.write_bytes(code)
-            command = [compiler, *flags, str(source), "-o", str(fresh), "-lm"]
+            command = [compiler, *flags, f"-I{_HEADER.parent}", str(source), "-o", str(fresh), "-lm"]
             subprocess.run(command, check=True, capture_output=True, timeout=120)
             os.replace(fresh, library)
     return library

@@ -12,24 +12,10 @@
    accumulators of the inner products, then the function on each, so that nothing is stored but the tile's sum. Only
    tiles on and above the diagonal are visited; GROUP panels of rows share a pass over the columns.
    The sum does not depend on the number of threads. */
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
+#define REAL_IS_DOUBLE
+#include "vectors.h"
 
-#if defined(__AVX512F__)
-#define BYTES 64
-#elif defined(__AVX__)
-#define BYTES 32
-#else
-#define BYTES 16
-#endif
-#define LANES (BYTES / 8)
 #define GROUP 4
-#define MAGIC 6755399441055744.0 /* 1.5 * 2^52: adding it rounds to an integer, in the lowest bits */
-
-typedef double vec __attribute__((vector_size(BYTES)));
-typedef int64_t ivec __attribute__((vector_size(BYTES)));
-#define INLINE static inline __attribute__((always_inline))
 
 enum { EXPONENTIAL, GROWING, COSINE, CHEBYSHEV, DISTANCE };
 
@@ -49,8 +35,8 @@ INLINE vec load(const double *at) {
 
 /* 2^n times a Taylor polynomial on [-log(2)/2, log(2)/2], to 2e-16; 0 below -708, NaN for NaN. */
 INLINE vec exponential(vec x) {
-    vec t = x * 1.44269504088896338700 + MAGIC;
-    vec n = t - MAGIC;
+    vec t = x * 1.44269504088896338700 + ROUNDING;
+    vec n = t - ROUNDING;
     vec r = x - n * 6.93147180369123816490e-01; /* log 2 in two parts (Cephes); n times the first is exact */
     r = r - n * 1.90821492927058770002e-10;
     vec p = r * (1 / 479001600.0) + 1 / 39916800.0;
@@ -70,8 +56,8 @@ INLINE vec exponential(vec x) {
 
 /* cos((n + 1/2) pi + r) = -(-1)^n sin r, a Taylor polynomial on [-pi/2, pi/2], to 3e-16. */
 INLINE vec cosine(vec x) {
-    vec t = (x * 0.31830988618379067154 - 0.5) + MAGIC;
-    vec h = t - MAGIC + 0.5;
+    vec t = (x * 0.31830988618379067154 - 0.5) + ROUNDING;
+    vec h = t - ROUNDING + 0.5;
     vec r = x - h * 3.14159250259399414062; /* pi in three parts; h times the first is exact */
     r = r - h * 1.50995788317231926e-7;
     r = r - h * 1.07806057163162381e-14;

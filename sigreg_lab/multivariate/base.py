@@ -193,7 +193,7 @@ def simulated_law(simulate, key: str, replicates: int, chunk: int) -> MonteCarlo
 def fingerprint(*modules: torch.nn.Module) -> str:
     """A digest of the code of these statistics and of the slices: a changed formula reads no law of the old one."""
     files = {Path(file) for file in (pairwise.__file__, infinite.__file__, estimators.__file__, directions.__file__)}
-    files.add(Path(kernels.__file__).with_name("pairs.c"))
+    files |= {Path(kernels.__file__).with_name(name) for name in ("pairs.c", "vectors.h")}
     for module in modules:
         package = __name__.split(".")[0]
         files |= {Path(inspect.getfile(c)) for c in type(module).__mro__ if c.__module__.split(".")[0] == package}

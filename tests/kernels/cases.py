@@ -6,6 +6,13 @@ from torch import Tensor
 from sigreg_lab.kernels import characteristic_distance, characteristic_function_reference, gaussian_grid
 
 SIGMA = 2**0.5
+BACKENDS = ("eager", "cpu")
+#: Compiler flags for registers of 16, 32 and 64 bytes; the last as a processor without AVX-512 runs them, by halves.
+PROCESSORS = {
+    "baseline": (),
+    "avx2": ("-mavx2", "-mfma"),
+    "avx512 by halves": ("-mavx2", "-mfma", "-DBYTES=64", "-DABREAST=4"),
+}
 
 
 def reference_value(x: Tensor, directions: Tensor, t_max: float, n_points: int) -> Tensor:

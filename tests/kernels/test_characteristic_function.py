@@ -2,9 +2,8 @@ import pytest
 import torch
 
 from sigreg_lab.kernels import BackendUnavailable, characteristic_function, characteristic_function_reference
-from tests.kernels.cases import relative_error, sample, value_and_gradient
+from tests.kernels.cases import BACKENDS, PROCESSORS, relative_error, sample, value_and_gradient
 
-BACKENDS = ("eager", "cpu")
 SHAPES = [(1, 1), (1, 33), (1023, 1), (1023, 33), (2, 3, 64, 17), (300, 200), (5, 1024)]
 
 
@@ -35,6 +34,15 @@ def test_sums_and_gradient_equal_the_formula(backend, dtype, t_max, n_points, sh
     assert relative_error(gradient, expected_gradient) < tolerance(x, t_max, n_points)
 
 
+@pytest.mark.parametrize("processor", PROCESSORS, indirect=True)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(("t_max", "n_points"), [(3.0, 17), (5.0, 41), (1.0, 2), (2.0, 8)])
+def test_registers_of_any_width(processor, dtype, t_max, n_points, generator):
+    for shape in SHAPES:
+        test_sums_and_gradient_equal_the_formula("cpu", dtype, t_max, n_points, shape, generator)
+    test_huge_and_non_finite_arguments_are_those_of_sine_and_cosine("cpu")
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("bound", [1.0, 50.0])
 def test_gradient_keeps_its_accuracy_up_to_fifty(backend, bound, generator):
@@ -57,7 +65,7 @@ def test_error_is_flat_in_the_number_of_samples(backend, generator):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_huge_and_non_finite_arguments_are_those_of_sine_and_cosine(backend):
     x = torch.tensor([[3e5], [-2e9], [1.0], [0.0]]).expand(4, 20)
-    assert torch.allclose(stacked(x, 3.0, 17, "cpu"), reference(x.double(), 3.0, 17), atol=1e-6, rtol=0)
+    assert torch.allclose(stacked(x, 3.0, 17, backend), reference(x.double(), 3.0, 17), atol=1e-6, rtol=0)
     assert stacked(torch.tensor([[float("inf")], [1.0]]), 3.0, 17, backend).isnan().all()
     assert stacked(torch.tensor([[float("nan")], [1.0]]), 3.0, 17, backend).isnan().all()
 

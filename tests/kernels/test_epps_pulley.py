@@ -2,9 +2,16 @@ import pytest
 import torch
 
 from sigreg_lab.kernels import epps_pulley, gaussian_grid, sliced_epps_pulley
-from tests.kernels.cases import SIGMA, reference_value, relative_error, sample, unit_columns, value_and_gradient
+from tests.kernels.cases import (
+    BACKENDS,
+    SIGMA,
+    reference_value,
+    relative_error,
+    sample,
+    unit_columns,
+    value_and_gradient,
+)
 
-BACKENDS = ("eager", "cpu")
 # The value averages rounding errors over samples and slices; the gradient carries the product's, about 5e-7.
 VALUE_TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-13}
 GRADIENT_TOLERANCE = {torch.float32: 5e-6, torch.float64: 1e-13}

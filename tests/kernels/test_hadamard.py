@@ -3,9 +3,7 @@ import torch
 from scipy.linalg import hadamard
 
 from sigreg_lab.kernels import hd3_project
-from tests.kernels.cases import relative_error, sample, value_and_gradient
-
-BACKENDS = ("eager", "cpu")
+from tests.kernels.cases import BACKENDS, PROCESSORS, relative_error, sample, value_and_gradient
 
 
 def random_signs(generator, blocks, n, rounds=3):
@@ -42,6 +40,13 @@ def test_projections_and_gradient_equal_the_dense_product(backend, dtype, tolera
     expected = value_and_gradient(lambda x: (x.double() @ directions) * weight, x)
     assert relative_error(actual[0], expected[0]) < tolerance
     assert relative_error(actual[1], expected[1]) < tolerance
+
+
+@pytest.mark.parametrize("processor", PROCESSORS, indirect=True)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-14)], ids=str)
+def test_registers_of_any_width(processor, dtype, tolerance, generator):
+    for shape, num_slices in (((7, 64), 64), ((5, 37), 100), ((3, 9), 16), ((300, 256), 511)):
+        test_projections_and_gradient_equal_the_dense_product("cpu", dtype, tolerance, shape, num_slices, generator)
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 3])

@@ -78,8 +78,9 @@ def test_a_changed_source_gets_another_name(tmp_path, monkeypatch):
 
 
 def test_sources_travel_with_the_package():
-    assert {path.name for path in Path(sigreg_lab.kernels.__file__).parent.glob("*.c")} == {
+    assert {path.name for path in Path(sigreg_lab.kernels.__file__).parent.glob("*.[ch]")} == {
         "characteristic_function.c",
         "hadamard.c",
         "pairs.c",
+        "vectors.h",
     }

@@ -14,7 +14,7 @@ from sigreg_lab import multivariate as mv
 from sigreg_lab.kernels import native
 from sigreg_lab.slicing import infinite, pairwise
 from sigreg_lab.univariate import EppsPulley
-from tests.kernels.cases import sample
+from tests.kernels.cases import PROCESSORS, sample
 
 pytestmark = pytest.mark.skipif(not (shutil.which("cc") or shutil.which("gcc")), reason="no C compiler")
 
@@ -91,16 +91,11 @@ def test_far_samples(name, dim, generator):
     check(x, kernels(dim)[name], 1e-12 + 4e-16 * rate * 2500)
 
 
-@pytest.mark.parametrize("width", [(), ("-mavx2", "-mfma")], ids=["baseline", "avx2"])
+@pytest.mark.parametrize("processor", PROCESSORS, indirect=True)
 @pytest.mark.parametrize("name", kernels(2))
-def test_narrow_registers(name, width, generator, monkeypatch):
-    if width and "avx2" not in native._machine()[2]:
-        pytest.skip("this processor has no AVX2")
-    narrow = native.ctypes.CDLL(str(native._build(shutil.which("cc") or "gcc", source(), flags(*width), "narrow")))
-    used = replace_library(monkeypatch, narrow)
+def test_registers_of_any_width(name, processor, generator):
     for shape in ((1, 1, 1), (2, 7, 3), (1, 101, 2), (3, 34, 37)):
         check(sample(generator, *shape, dtype=torch.float64), kernels(shape[-1])[name])
-    assert used
 
 
 @pytest.mark.parametrize("name", FALSE_CONSTANTS)
@@ -108,7 +103,7 @@ def test_an_error_of_1e_4_is_seen(name, generator, monkeypatch):
     right, false = FALSE_CONSTANTS[name]
     code = source().replace(right.encode(), false.encode())
     assert code != source()
-    path = native._build(shutil.which("cc") or "gcc", code, flags(), "false")
+    path = native._build(shutil.which("cc") or "gcc", code, native._COMMON_FLAGS, "false")
     replace_library(monkeypatch, native.ctypes.CDLL(str(path)))
     with pytest.raises(AssertionError):
         check(sample(generator, 1, 40, 3, dtype=torch.float64), kernels(3)[name])
@@ -118,16 +113,10 @@ def source():
     return Path(native.__file__).with_name("pairs.c").read_bytes()
 
 
-def flags(*machine):
-    return (*native._COMMON_FLAGS, *machine)
-
-
 def replace_library(monkeypatch, library):
-    used = []
     library.pair_sums.argtypes = native._SIGNATURES["pair_sums"]
     library.pair_sums.restype = None
-    monkeypatch.setattr(native, "_library", lambda *_: used.append(1) or library)
-    return used
+    monkeypatch.setattr(native, "_library", lambda *_: library)
 
 
 def test_threads_change_nothing(generator):
