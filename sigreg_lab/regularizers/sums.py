@@ -8,7 +8,6 @@ are those of ``sigreg_lab.univariate``; the means are float64.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,8 +16,9 @@ from torch import Tensor
 
 from sigreg_lab.distributed import all_reduce_sum, mean_over_samples, total_samples
 from sigreg_lab.kernels import characteristic_distance, characteristic_function, gaussian_grid
-from sigreg_lab.univariate import EppsPulley, ExtendedJarqueBera, Moments, UnivariateTest, VCReg
-from sigreg_lab.univariate.mean_variance import LEAST_VARIANCE, MeanVarianceTest
+from sigreg_lab.univariate import EppsPulley, ExtendedJarqueBera, Moments, UnivariateTest
+from sigreg_lab.univariate.jarque_bera import mean_and_central_moments
+from sigreg_lab.univariate.mean_variance import MeanVarianceTest
 
 #: From a device to target and weight at the nodes t > 0, as ``gaussian_grid``.
 Grid = Callable[[torch.device], tuple[Tensor, Tensor]]
@@ -37,11 +37,11 @@ def sum_form(statistic: UnivariateTest) -> SumForm | None:
         grid = functools.partial(gaussian_grid, statistic.t_max, statistic.n_points, statistic.sigma)
         return characteristic_sums(statistic.t_max, statistic.n_points, grid, unbiased=statistic.estimator == "u")
     if isinstance(statistic, MeanVarianceTest):
-        return SumForm(lambda x: _moments(x, 2), lambda m, n: _mean_and_variance_value(statistic, m, n))
+        return SumForm(lambda x: _moments(x, 2), lambda m, n: _from_mean_and_variance(statistic, m, n))
     if isinstance(statistic, ExtendedJarqueBera):
-        return SumForm(lambda x: _moments(x, 4), _extended_jarque_bera)
+        return SumForm(lambda x: _moments(x, 4), lambda m, n: statistic._from_moments(m, n))
     if isinstance(statistic, Moments):
-        return SumForm(lambda x: _raw_moments(x, statistic.k_max), _moments_value)
+        return SumForm(lambda x: statistic._raw_moments(x.double()), lambda m, n: statistic._from_moments(m))
     return None
 
 
@@ -71,33 +71,11 @@ def reduced_statistic(x: Tensor, form: SumForm) -> Tensor:
 
 
 def _moments(x: Tensor, order: int) -> Tensor:
-    """Mean and central moments of order 2 .. ``order``; the mean is that of all ranks."""
+    """Mean and central moments of order 2 .. ``order``, (..., order, M); the mean is that of all ranks."""
     y = x.double()
-    mean = mean_over_samples(y)
-    centred = y - mean.unsqueeze(-2)
-    return torch.stack([mean, *((centred**k).mean(-2) for k in range(2, order + 1))], dim=-2)
+    return mean_and_central_moments(y, mean_over_samples(y), order)
 
 
-def _mean_and_variance_value(statistic: MeanVarianceTest, moments: Tensor, n: Tensor) -> Tensor:
-    mean, second = moments[..., 0, :], moments[..., 1, :]
-    return statistic._from_mean_and_variance(mean, second * n / (n - 1), n)  # type: ignore[arg-type]
-
-
-def _extended_jarque_bera(moments: Tensor, n: Tensor) -> Tensor:
-    second = moments[..., 1, :].clamp_min(LEAST_VARIANCE)
-    skewness = moments[..., 2, :] / second**1.5
-    kurtosis = moments[..., 3, :] / second**2
-    return _mean_and_variance_value(VCReg(), moments, n) + n / 6 * (skewness**2 + (kurtosis - 3) ** 2 / 4)
-
-
-def _raw_moments(x: Tensor, order: int) -> Tensor:
-    y = x.double()
-    return torch.stack([(y**k).mean(-2) for k in range(1, order + 1)], dim=-2)
-
-
-def _moments_value(moments: Tensor, n: Tensor) -> Tensor:
-    total = torch.zeros_like(moments[..., 0, :])
-    for order, moment in enumerate(moments.unbind(-2), start=1):
-        target = 0.0 if order % 2 else float(math.prod(range(order - 1, 0, -2)))
-        total = total + (1.0 if order == 1 else math.exp(-order)) * (moment - target).abs()
-    return total
+def _from_mean_and_variance(statistic: MeanVarianceTest, moments: Tensor, n: Tensor) -> Tensor:
+    mean, second = moments.unbind(-2)
+    return statistic._from_mean_and_variance(mean, second * n / (n - 1), n)

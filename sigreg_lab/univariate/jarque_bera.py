@@ -17,8 +17,10 @@ variance that stands in a denominator is held at 1e-12 or more, so that a collap
 [5] Anscombe & Glynn (1983), Biometrika 70, 227-234.
 """
 
+import itertools
 import math
 
+import torch
 from torch import Tensor
 
 from sigreg_lab.nulls import ChiSquared
@@ -36,8 +38,7 @@ class JarqueBera(UnivariateTest):
     min_samples = 4  # fewer samples leave the kurtosis no freedom
 
     def _statistic(self, x: Tensor) -> Tensor:
-        skewness, kurtosis = _skewness_and_kurtosis(x.double())
-        return (x.shape[-2] / 6 * (skewness**2 + (kurtosis - 3) ** 2 / 4)).to(x.dtype)
+        return _jarque_bera(_moments(x), x.shape[-2]).to(x.dtype)
 
     def asymptotic_law(self, n: int) -> ChiSquared:
         return ChiSquared(2)
@@ -51,8 +52,11 @@ class ExtendedJarqueBera(UnivariateTest):
     sensitive_to = "mean, variance, skewness, kurtosis"
 
     def _statistic(self, x: Tensor) -> Tensor:
-        y = x.double()
-        return (VCReg()._statistic(y) + JarqueBera()._statistic(y)).to(x.dtype)
+        return self._from_moments(_moments(x), x.shape[-2]).to(x.dtype)
+
+    def _from_moments(self, moments: Tensor, n: float | Tensor) -> Tensor:
+        mean, second = moments[..., 0, :], moments[..., 1, :]
+        return VCReg()._from_mean_and_variance(mean, second * n / (n - 1), n) + _jarque_bera(moments, n)
 
     def asymptotic_law(self, n: int) -> ChiSquared:
         return ChiSquared(4)
@@ -69,18 +73,34 @@ class DAgostinoK2(UnivariateTest):
 
     def _statistic(self, x: Tensor) -> Tensor:
         n = x.shape[-2]
-        skewness, kurtosis = _skewness_and_kurtosis(x.double())
+        skewness, kurtosis = _skewness_and_kurtosis(_moments(x))
         return (_normal_skewness(skewness, n) ** 2 + _normal_kurtosis(kurtosis, n) ** 2).to(x.dtype)
 
     def asymptotic_law(self, n: int) -> ChiSquared:
         return ChiSquared(2)
 
 
-def _skewness_and_kurtosis(x: Tensor) -> tuple[Tensor, Tensor]:
-    centred = x - x.mean(-2, keepdim=True)
-    squared = centred**2
-    second = squared.mean(-2).clamp_min(LEAST_VARIANCE)
-    return (squared * centred).mean(-2) / second**1.5, (squared**2).mean(-2) / second**2
+def mean_and_central_moments(x: Tensor, mean: Tensor, order: int) -> Tensor:
+    """``mean`` and the central moments of order 2 .. ``order`` over dimension -2, (..., N, M) -> (..., order, M)."""
+    centred = x - mean.unsqueeze(-2)
+    powers = itertools.accumulate([centred] * order, torch.mul)
+    return torch.stack([mean, *(power.mean(-2) for power in itertools.islice(powers, 1, None))], dim=-2)
+
+
+def _moments(x: Tensor) -> Tensor:
+    y = x.double()
+    return mean_and_central_moments(y, y.mean(-2), 4)
+
+
+def _jarque_bera(moments: Tensor, n: float | Tensor) -> Tensor:
+    skewness, kurtosis = _skewness_and_kurtosis(moments)
+    return n / 6 * (skewness**2 + (kurtosis - 3) ** 2 / 4)
+
+
+def _skewness_and_kurtosis(moments: Tensor) -> tuple[Tensor, Tensor]:
+    _, second, third, fourth = moments.unbind(-2)
+    second = second.clamp_min(LEAST_VARIANCE)
+    return third / second**1.5, fourth / second**2
 
 
 def _normal_skewness(skewness: Tensor, n: int) -> Tensor:

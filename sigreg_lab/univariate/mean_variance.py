@@ -30,7 +30,7 @@ class MeanVarianceTest(UnivariateTest):
         y = x.double()
         return self._from_mean_and_variance(y.mean(-2), y.var(-2, correction=1), y.shape[-2]).to(x.dtype)
 
-    def _from_mean_and_variance(self, mean: Tensor, variance: Tensor, n: int) -> Tensor:
+    def _from_mean_and_variance(self, mean: Tensor, variance: Tensor, n: float | Tensor) -> Tensor:
         raise NotImplementedError
 
     def simulate(self, rng: np.random.Generator, replicates: int, n: int) -> Array:
@@ -46,7 +46,7 @@ class VCReg(MeanVarianceTest):
     name = "vcreg"
     asymptotic_from = 4096
 
-    def _from_mean_and_variance(self, mean: Tensor, variance: Tensor, n: int) -> Tensor:
+    def _from_mean_and_variance(self, mean: Tensor, variance: Tensor, n: float | Tensor) -> Tensor:
         return n * mean**2 / variance.clamp_min(LEAST_VARIANCE) + (n - 1) * (variance - 1) ** 2 / 2
 
     def asymptotic_law(self, n: int) -> ChiSquared:
@@ -59,7 +59,7 @@ class MeanStd(MeanVarianceTest):
     name = "mean_std"
     asymptotic_from = 256
 
-    def _from_mean_and_variance(self, mean: Tensor, variance: Tensor, n: int) -> Tensor:
+    def _from_mean_and_variance(self, mean: Tensor, variance: Tensor, n: float | Tensor) -> Tensor:
         return mean**2 + (variance.clamp_min(LEAST_VARIANCE).sqrt() - 1) ** 2
 
     def asymptotic_law(self, n: int) -> WeightedChiSquares:

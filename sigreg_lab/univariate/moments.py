@@ -8,6 +8,7 @@ moment matches exactly. The moments are taken in float64. Cost O(N k).
 [1] Balestriero & LeCun (2025), official code, ``univariate.Moments``; arXiv:2511.08544, Theorem 3.
 """
 
+import itertools
 import math
 
 import torch
@@ -39,12 +40,15 @@ class Moments(UnivariateTest):
         return f"k_max={self.k_max}"
 
     def _statistic(self, x: Tensor) -> Tensor:
-        y = x.double()
-        total = torch.zeros_like(y[..., 0, :])
-        power = torch.ones_like(y)
-        for order in range(1, self.k_max + 1):
-            power = power * y
-            target = 0.0 if order % 2 else float(math.prod(range(order - 1, 0, -2)))
-            weight = 1.0 if order == 1 else math.exp(-order)
-            total = total + weight * (power.mean(-2) - target).abs()
-        return total.to(x.dtype)
+        return self._from_moments(self._raw_moments(x.double())).to(x.dtype)
+
+    def _raw_moments(self, x: Tensor) -> Tensor:
+        """Of order 1 .. k_max, (..., N, M) -> (..., k_max, M)."""
+        powers = itertools.accumulate([x] * self.k_max, torch.mul)
+        return torch.stack([power.mean(-2) for power in powers], dim=-2)
+
+    def _from_moments(self, moments: Tensor) -> Tensor:
+        orders = range(1, self.k_max + 1)
+        target = [0.0 if k % 2 else float(math.prod(range(k - 1, 0, -2))) for k in orders]
+        weight = [1.0 if k == 1 else math.exp(-k) for k in orders]
+        return moments.new_tensor(weight) @ (moments - moments.new_tensor(target)[:, None]).abs()
