@@ -20,6 +20,7 @@ class PretrainConfig:
     # Loss. ``dimensions="mean"`` is the scale on which the paper's lambda = 0.05 is meant (its Algorithm 2).
     lam: float = 0.05
     num_slices: int = 256
+    directions: str = "iid"  # kind of the slices' directions
     form: str = "convex"
     prediction: str = "centroid"
     dimensions: str = "mean"

@@ -425,8 +425,11 @@ def resolved(config: PretrainConfig, num_images: int) -> PretrainConfig:
 
 
 def make_loss(config: PretrainConfig) -> LeJEPALoss:
-    """The run's loss; the regulariser gets ``num_slices`` if it takes slices."""
-    slices = {"num_slices": config.num_slices} if "num_slices" in regularizer_options(config.regularizer) else {}
+    """The run's loss; the regulariser gets ``num_slices`` and ``directions`` if it takes slices."""
+    known = regularizer_options(config.regularizer)
+    slices = {name: getattr(config, name) for name in ("num_slices", "directions") if name in known}
+    if not slices and config.directions != "iid":
+        raise ValueError(f"regularizer {config.regularizer!r} draws no directions; leave out directions")
     return LeJEPALoss(
         make_regularizer(config.regularizer, **slices),
         config.lam,

@@ -37,9 +37,7 @@ class SIGReg(Regularizer):
         self, statistic: UnivariateTest, num_slices: int = 1024, *, per_view: bool = True, directions: str = "iid"
     ) -> None:
         super().__init__()
-        check_num_slices(num_slices)
-        if directions not in DIRECTIONS:
-            raise ValueError(f"directions must be one of {', '.join(DIRECTIONS)}, got {directions!r}")
+        check_slices(num_slices, directions)
         self.statistic = statistic
         self.num_slices = num_slices
         self.per_view = per_view
@@ -67,22 +65,29 @@ class SIGReg(Regularizer):
         """
         self._check(z, self.statistic.min_samples)
         if directions is None:
-            directions = self._draw(z.shape[-1], generator, z.device)
+            directions = draw_directions(self.directions, z, self.num_slices, generator, torch.float32)
         if not self.per_view:
             z = z.flatten(0, -2)
         # Lifted here and not left to the operation, so that bfloat16 embeddings give one value on any number of ranks.
         return mean_over_slices(at_least_float32(z), self.statistic, directions)
 
-    def _draw(self, dim: int, generator: torch.Generator, device: torch.device) -> Tensor | StructuredDirections:
-        if self.directions == "hd3":
-            return StructuredDirections(hd3_signs(dim, self.num_slices, generator=generator), (dim, self.num_slices))
-        return make_directions(self.directions, dim, self.num_slices, generator=generator, device=device)
 
-
-def check_num_slices(num_slices: int) -> None:
-    """Raise ``ValueError`` for a number of slices below 1."""
+def check_slices(num_slices: int, directions: str) -> None:
+    """Raise ``ValueError`` for a number of slices below 1 or an unknown kind of directions."""
     if num_slices < 1:
         raise ValueError(f"num_slices must be at least 1, got {num_slices}")
+    if directions not in DIRECTIONS:
+        raise ValueError(f"directions must be one of {', '.join(DIRECTIONS)}, got {directions!r}")
+
+
+def draw_directions(
+    kind: str, z: Tensor, num_slices: int, generator: torch.Generator, dtype: torch.dtype
+) -> Tensor | StructuredDirections:
+    """Directions for embeddings ``z`` (..., K): a matrix (K, M) of ``dtype`` on their device, "hd3" structured."""
+    dim = z.shape[-1]
+    if kind == "hd3":
+        return StructuredDirections(hd3_signs(dim, num_slices, generator=generator), (dim, num_slices))
+    return make_directions(kind, dim, num_slices, generator=generator, dtype=dtype, device=z.device)
 
 
 def mean_over_slices(z: Tensor, statistic: UnivariateTest, directions: Tensor | StructuredDirections) -> Tensor:

@@ -27,9 +27,9 @@ from sigreg_lab.distributed import all_reduce_sum, gather_samples, mean_over_sam
 from sigreg_lab.kernels import gaussian_grid
 from sigreg_lab.kernels.characteristic_function import check_grid
 from sigreg_lab.regularizers.base import Regularizer
-from sigreg_lab.regularizers.sigreg import check_num_slices
+from sigreg_lab.regularizers.sigreg import check_slices, draw_directions
 from sigreg_lab.regularizers.sums import characteristic_sums, reduced_statistic
-from sigreg_lab.slicing import iid_directions, project
+from sigreg_lab.slicing import project
 from sigreg_lab.slicing.infinite import sphere_cosine
 
 LEAST_LENGTH = 1e-6
@@ -90,26 +90,31 @@ class SphereSlicing(Regularizer):
         num_slices: M, directions drawn at each call.
         t_max: end of the grid.
         n_points: nodes on [0, t_max], both ends counted.
+        directions: kind of the directions drawn, see ``SIGReg``.
 
     Raises:
-        ValueError: ``num_slices`` below 1, a bad grid, embeddings of fewer than 2 dimensions.
+        ValueError: ``num_slices`` below 1, a bad grid, unknown ``directions``, embeddings of fewer than 2 dimensions.
     """
 
-    def __init__(self, num_slices: int = 1024, *, t_max: float = 3.0, n_points: int = 17) -> None:
+    def __init__(
+        self, num_slices: int = 1024, *, t_max: float = 3.0, n_points: int = 17, directions: str = "iid"
+    ) -> None:
         super().__init__()
-        check_num_slices(num_slices)
+        check_slices(num_slices, directions)
         check_grid(t_max, n_points)
         self.num_slices = num_slices
+        self.directions = directions
         self.t_max, self.n_points = t_max, n_points
 
     def extra_repr(self) -> str:
-        return f"num_slices={self.num_slices}, t_max={self.t_max:g}, n_points={self.n_points}"
+        grid = f"t_max={self.t_max:g}, n_points={self.n_points}"
+        return f"num_slices={self.num_slices}, {grid}, directions={self.directions!r}"
 
     def _value(self, z: Tensor, generator: torch.Generator) -> Tensor:
         dim = z.shape[-1]
         if dim < 2:
             raise ValueError(f"z has {dim} dimension; a sphere needs at least 2")
-        directions = iid_directions(dim, self.num_slices, generator=generator, dtype=z.dtype, device=z.device)
+        directions = draw_directions(self.directions, z, self.num_slices, generator, z.dtype)
         form = characteristic_sums(self.t_max, self.n_points, lambda device: self._grid(dim, device))
         u = normalize(z, dim=-1, eps=LEAST_LENGTH) * dim**0.5
         return reduced_statistic(project(u, directions), form).mean()

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from sigreg_lab.distributed import mean_over_samples
 from sigreg_lab.regularizers.base import Regularizer
-from sigreg_lab.regularizers.sigreg import check_num_slices, mean_over_slices
-from sigreg_lab.slicing import iid_directions
+from sigreg_lab.regularizers.sigreg import check_slices, draw_directions, mean_over_slices
 from sigreg_lab.univariate import Wasserstein
 
 LEAST_STD = 1e-6
@@ -33,9 +32,10 @@ class VISReg(Regularizer):
         scale: weight of the standard deviation's term.
         shape: weight of the sliced-Wasserstein term.
         quantiles: of N(0, 1), see ``Wasserstein``.
+        directions: kind of the directions drawn, see ``SIGReg``.
 
     Raises:
-        ValueError: ``num_slices`` below 1, a negative weight, unknown ``quantiles``.
+        ValueError: ``num_slices`` below 1, a negative weight, unknown ``quantiles`` or ``directions``.
     """
 
     def __init__(
@@ -46,20 +46,23 @@ class VISReg(Regularizer):
         scale: float = 1.0,
         shape: float = 1.0,
         quantiles: Literal["midpoint", "mean", "exact"] = "mean",
+        directions: str = "iid",
     ) -> None:
         super().__init__()
-        check_num_slices(num_slices)
+        check_slices(num_slices, directions)
         if min(center, scale, shape) < 0:
             raise ValueError(f"center, scale and shape must be 0 or more, got {center}, {scale}, {shape}")
         self.num_slices = num_slices
+        self.directions = directions
         self.center, self.scale, self.shape = center, scale, shape
         self.statistic = Wasserstein(quantiles)
 
     def extra_repr(self) -> str:
-        return f"num_slices={self.num_slices}, center={self.center:g}, scale={self.scale:g}, shape={self.shape:g}"
+        weights = f"center={self.center:g}, scale={self.scale:g}, shape={self.shape:g}"
+        return f"num_slices={self.num_slices}, {weights}, directions={self.directions!r}"
 
     def _value(self, z: Tensor, generator: torch.Generator) -> Tensor:
-        directions = iid_directions(z.shape[-1], self.num_slices, generator=generator, dtype=z.dtype, device=z.device)
+        directions = draw_directions(self.directions, z, self.num_slices, generator, z.dtype)
         mean = mean_over_samples(z)
         centred = z - mean.unsqueeze(-2)
         std = mean_over_samples(centred.square()).clamp_min(LEAST_STD**2).sqrt()

@@ -66,12 +66,20 @@ def test_batches_cover_an_epoch_without_repeats_and_orders_change():
         ({"backbone": "resnet"}, "unknown backbone 'resnet'; known: small-conv and timm"),
         ({"batch_size": 5000}, "batch_size must lie in 2 .. 997, got 5000"),
         ({"lam": 1.5}, "lam must be 0 .. 1 in the convex form, got 1.5"),
+        ({"directions": "uniform"}, "directions must be one of iid, orthogonal, sobol, hd3, fixed, got 'uniform'"),
+        ({"regularizer": "vicreg", "directions": "hd3"}, "'vicreg' draws no directions; leave out directions"),
         ({"form": "concave"}, "form must be one of convex, additive"),
     ],
 )
 def test_bad_configs_are_refused_before_the_first_step(change, message):
     with pytest.raises(ValueError, match=message):
         pretrain(dataclasses.replace(TINY, **change))
+
+
+def test_runs_take_directions_of_the_kind_asked_for():
+    fixed = dataclasses.replace(TINY, directions="fixed")
+    assert torch.equal(_weights(fixed), _weights(fixed))
+    assert not torch.equal(_weights(fixed), _weights(TINY))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step():

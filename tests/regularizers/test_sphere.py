@@ -8,7 +8,7 @@ import torch
 from scipy import special
 
 from sigreg_lab.regularizers import KoLeo, SphereSlicing, Uniformity
-from sigreg_lab.slicing import iid_directions, seeded_generator
+from sigreg_lab.slicing import DIRECTIONS, make_directions, seeded_generator
 
 
 def embeddings(*shape: int) -> torch.Tensor:
@@ -38,11 +38,11 @@ def test_koleo_equals_a_loop_over_neighbours():
     assert float(KoLeo()(z, seeded_generator(0))) == pytest.approx(np.mean(values), abs=1e-6)  # the code's 1e-8
 
 
-@pytest.mark.parametrize("dim", [2, 5, 64])
-def test_sphere_slicing_equals_a_loop_with_bessel_functions(dim):
+@pytest.mark.parametrize(("dim", "kind"), [(2, "iid"), (5, "iid"), (64, "iid"), *((4, kind) for kind in DIRECTIONS)])
+def test_sphere_slicing_equals_a_loop_with_bessel_functions(dim, kind):
     """phi(t) = Gamma(K/2) (2/r)^(K/2-1) J_(K/2-1)(r), r = t sqrt(K), another form of 0F1."""
     z = embeddings(2, 6, dim)
-    directions = iid_directions(dim, 4, generator=seeded_generator(1), dtype=torch.float64).numpy()
+    directions = make_directions(kind, dim, 4, generator=seeded_generator(1), dtype=torch.float64).numpy()
     nodes = np.linspace(0, 3, 17)[1:]
     r, order = nodes * math.sqrt(dim), dim / 2 - 1
     target = np.exp(special.gammaln(dim / 2) + order * np.log(2 / r)) * special.jv(order, r)
@@ -53,7 +53,7 @@ def test_sphere_slicing_equals_a_loop_with_bessel_functions(dim):
         for a in directions.T:
             wave = np.exp(1j * nodes[:, None] * (math.sqrt(dim) * (u @ a))).mean(1)
             values.append(6 * np.sum(weight * np.abs(wave - target) ** 2))
-    value = SphereSlicing(4)(z, seeded_generator(1))
+    value = SphereSlicing(4, directions=kind)(z, seeded_generator(1))
     assert float(value) == pytest.approx(np.mean(values), rel=1e-9)
 
 

@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from sigreg_lab.regularizers import SIGReg, VISReg
-from sigreg_lab.slicing import iid_directions, seeded_generator
+from sigreg_lab.slicing import DIRECTIONS, iid_directions, make_directions, seeded_generator
 from sigreg_lab.univariate import Wasserstein
 
 QUANTILES = {
@@ -41,12 +41,13 @@ def visreg_terms(z: np.ndarray, directions: np.ndarray, sigma: np.ndarray | None
     return np.mean(terms, axis=0)
 
 
-def test_visreg_equals_a_loop():
-    z = embeddings(2, 7, 3)
-    directions = iid_directions(3, 5, generator=seeded_generator(1), dtype=torch.float64).numpy()
+@pytest.mark.parametrize("kind", DIRECTIONS)
+def test_visreg_equals_a_loop(kind):
+    z = embeddings(2, 7, 4)
+    directions = make_directions(kind, 4, 5, generator=seeded_generator(1), dtype=torch.float64).numpy()
     center, scale, shape = visreg_terms(z.numpy(), directions)
-    assert float(VISReg(5)(z, seeded_generator(1))) == pytest.approx(center + scale + shape, rel=1e-12)
-    weighed = VISReg(5, center=0.5, scale=2.0, shape=3.0)(z, seeded_generator(1))
+    assert float(VISReg(5, directions=kind)(z, seeded_generator(1))) == pytest.approx(center + scale + shape, rel=1e-12)
+    weighed = VISReg(5, center=0.5, scale=2.0, shape=3.0, directions=kind)(z, seeded_generator(1))
     assert float(weighed) == pytest.approx(0.5 * center + 2 * scale + 3 * shape, rel=1e-12)
 
 
