@@ -95,9 +95,12 @@ OUTLIER = {
     "shapiro_francia": -2.0,
 }
 #: The same for the gradient at r times a sample, as r grows: -1 for every statistic that scale leaves unchanged.
-SCALE = OUTLIER | dict.fromkeys(["jarque_bera", "dagostino_k2", "shapiro_wilk", "shapiro_francia", "entropy"], -1.0)
-for _name in ("epps_pulley_full_line", "epps_pulley_full_line_sigma_1", "cramer_von_mises", "watson"):
-    SCALE[_name] = math.nan  # while r is below N, a pair closer than 1/r or a sample nearer to 0 is left
+SCALE = {
+    **OUTLIER,
+    **dict.fromkeys(["jarque_bera", "dagostino_k2", "shapiro_wilk", "shapiro_francia", "entropy"], -1.0),
+    # nan: while r is below N, a pair closer than 1/r or a sample nearer to 0 is left
+    **dict.fromkeys(["epps_pulley_full_line", "epps_pulley_full_line_sigma_1", "cramer_von_mises", "watson"], math.nan),
+}
 
 
 def pair_terms(test: EppsPulley) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
