@@ -1,0 +1,154 @@
+"""Loss and accuracy: rank correlations and their intervals, runs of a known order, and a study that can fail."""
+
+import itertools
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from sigreg_lab.experiment.study import load_study
+
+STUDY = load_study("loss_and_accuracy")
+OWN = STUDY.measure.__globals__
+SETTINGS = {"replicates": 200}
+
+
+def test_weights_count_runs_as_if_they_stood_there_that_often():
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 6, (3, 20)).astype(float), rng.integers(0, 4, 20).astype(float)
+    weights = rng.integers(0, 4, (5, 20))
+    expected = [[stats.spearmanr(np.repeat(v, w), np.repeat(y, w)).statistic for v in x] for w in weights]
+    np.testing.assert_allclose(OWN["rank_correlation"](x, y, weights.astype(float)), expected, rtol=1e-12)
+
+
+def test_runs_that_do_not_vary_have_no_correlation():
+    x = np.array([[1.0, 2.0, 3.0]])
+    assert OWN["rank_correlation"](x, np.ones(3), np.ones((1, 3))) == 0
+    assert OWN["rank_correlation"](x, x[0], np.array([[3.0, 0.0, 0.0]])) == 0
+
+
+def test_resamples_keep_strata_and_units_whole():
+    strata, units = np.repeat([0, 1], [4, 6]), np.repeat(np.arange(5), 2)
+    once, drawn, left_out = OWN["resamples"](strata, units, 50, np.random.default_rng(0))
+    assert (once == 1).all()
+    assert (drawn[:, 0::2] == drawn[:, 1::2]).all()
+    assert (drawn[:, :4].sum(1) == 4).all()
+    assert (drawn[:, 4:].sum(1) == 6).all()
+    np.testing.assert_array_equal(left_out, 1 - np.kron(np.eye(5), np.ones(2)))
+
+
+def _coverage(num_strata, per_stratum, correlation, smooth, trials=300):
+    """How often the interval holds the normal copula's C; runs come in pairs that are nearly the same."""
+    rng = np.random.default_rng([num_strata, int(100 * correlation)])
+    units = np.repeat(np.arange(num_strata * per_stratum), 2)
+    strata = units // per_stratum
+    exact = 6 / np.pi * np.arcsin(correlation / 2)
+    held = 0
+    for _ in range(trials):
+        shared, own = rng.standard_normal((2, len(units) // 2)), rng.standard_normal((2, len(units)))
+        a, b = np.sqrt(0.9) * np.repeat(shared, 2, axis=1) + np.sqrt(0.1) * own
+        accuracy = correlation * a + np.sqrt(1 - correlation**2) * b
+        statistic = OWN["agreement"](-a[None, None], accuracy[None], strata)
+        weights = OWN["resamples"](strata, units, 400, rng)
+        ((_, low, high),) = OWN["intervals"](statistic, weights, smooth=smooth)
+        held += low <= exact <= high
+    return held / trials
+
+
+@pytest.mark.parametrize(("num_strata", "per_stratum"), [(1, 36), (6, 6)])
+@pytest.mark.parametrize("correlation", [0.0, 0.9])
+def test_bca_intervals_cover(num_strata, per_stratum, correlation):
+    # Between 0.90 and 0.96 in 500 trials of 1,000 resamples; three standard errors of 300 trials are 0.04.
+    assert 0.86 <= _coverage(num_strata, per_stratum, correlation, smooth=True) <= 0.99
+
+
+def test_percentile_intervals_of_a_mean_over_small_strata_do_not_cover():
+    assert _coverage(12, 3, 0.9, smooth=False) < 0.85
+
+
+def test_regret_is_that_of_the_least_score_and_a_tie_is_drawn_from():
+    scores = np.array([[[2.0, 1.0, 1.0, 3.0]], [[0.0, 0.0, 0.0, 0.0]]])
+    accuracy = np.array([[0.9, 0.5, 0.7, 0.8]])
+    weights = np.array([[1.0, 1, 1, 1], [0, 2, 1, 1], [1, 0, 0, 1]])
+    expected = [[0.9 - 0.6, 0.9 - 0.725], [0.8 - 1.7 / 3, 0.8 - 0.625], [0.0, 0.9 - 0.85]]
+    np.testing.assert_allclose(OWN["regret"](scores, accuracy)(weights), expected, rtol=1e-12)
+
+
+def _rows(accuracy, seeds=2):
+    """Runs whose loss is g lambda^0.4 with a g of each run's own; ``accuracy`` is a function of g and lambda."""
+    rng = np.random.default_rng(1)
+    rows = []
+    axes = ([0.001, 0.003, 0.01, 0.03], [5e-4, 2e-3, 8e-3], [1e-3, 1.0], [60, 240], range(seeds))
+    for lam, lr, decay, steps, seed in itertools.product(*axes):
+        g = rng.uniform(0.5, 2) * 60 / steps
+        row = {"regularizer": "sigreg-ep", "lam": lam, "lr": lr, "weight_decay": decay, "steps": steps, "seed": seed}
+        row |= {"loss": g * lam**0.4, "prediction": g, "penalty": rng.uniform()}
+        row |= {f"{split}_{budget}": accuracy(g, lam) for split in ("validation", "test") for budget in OWN["LABELS"]}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _cells(rows):
+    summary = STUDY.summarize(rows, SETTINGS)
+    return summary, summary[summary["labels"] == "all"].set_index(["quantity", "order", "scope"]).sort_index()
+
+
+def test_a_loss_that_tells_all_once_it_is_scaled_is_found_out():
+    summary, at = _cells(_rows(lambda g, lam: 1 / (1 + g)))
+    for scope in OWN["SCOPES"]:
+        assert at.loc[("C", "scaled loss", scope), "value"].item() == pytest.approx(1)
+        assert at.loc[("C", "prediction", scope), "value"].item() == pytest.approx(1)
+    assert at.loc[("C", "loss", "fixed lambda"), "value"].item() == pytest.approx(1)
+    assert at.loc[("C", "loss", "all"), "value"].item() < 0.9
+    best = at.loc[("best alpha", "scaled loss", "all")]
+    assert best["low"] <= 0.4 <= best["high"]
+    assert at.loc[("held-out C", "scaled loss", "all"), "value"].item() > 0.97
+    assert at.loc[("regret", "scaled loss", "all"), "value"].item() == 0
+    report = STUDY.report(summary)
+    assert "above the 0.99 reported" in report
+    assert "better than lambda alone" in report
+    assert "still orders runs within" in report
+
+
+def test_a_loss_that_tells_nothing_but_lambda_is_found_out():
+    summary, at = _cells(_rows(lambda g, lam: 0.5 + lam))
+    assert at.loc[("C", "largest lambda", "all"), "value"].item() == pytest.approx(1)
+    assert at.loc[("C", "loss", "fixed lambda"), "value"].item() == 0
+    assert at.loc[("regret", "largest lambda", "all"), "value"].item() == pytest.approx(0)
+    limits = at.loc[("C(alpha)", "scaled loss", "all")].set_index("alpha")["value"]
+    # Runs of one lambda tie in accuracy, not in the limit's order: 4 groups of 12 among 48.
+    assert limits[np.inf] == pytest.approx(np.sqrt((48**2 - 12**2) / (48**2 - 1)))
+    assert limits[-np.inf] == pytest.approx(-limits[np.inf])
+    report = STUDY.report(summary)
+    assert "worse than lambda alone" in report
+    assert "shows no order within" in report
+
+
+def test_right_numbers_are_accepted_and_wrong_ones_are_not(monkeypatch):
+    rows = _rows(lambda g, lam: round(1 / (1 + g), 2))
+    assert STUDY.verify(STUDY.summarize(rows, SETTINGS)) == []
+    right, limits = OWN["rank_correlation"], OWN["_limits"]
+    monkeypatch.setitem(OWN, "rank_correlation", lambda x, y, weights: 1.1 * right(x, y, weights) + 0.02)
+    monkeypatch.setitem(OWN, "_limits", lambda runs: limits(runs)[::-1])
+    complaints = " ".join(STUDY.verify(STUDY.summarize(rows, SETTINGS)))
+    for wrong in ("null mean", "null variance", "less its limit", "less SciPy's"):
+        assert wrong in complaints
+
+
+def test_runs_of_a_seed_share_their_random_numbers():
+    cells = STUDY.cells(STUDY.configure("standard"))
+    states = {tuple(STUDY.cell_seed(cell).generate_state(2)) for cell in cells if cell["seed"] == 0}
+    assert len(states) == 1
+
+
+def test_the_loss_is_the_mean_over_the_last_tenth_of_the_steps(monkeypatch):
+    cell = STUDY.cells(STUDY.configure("standard"))[0] | {"steps": 40}
+    history = [{"total": k, "prediction": 2 * k, "regularizer": 3 * k} for k in range(40)]
+    monkeypatch.setitem(OWN, "pretrain", lambda config: SimpleNamespace(history=history))
+    scores = {f"{split}_{budget}": 0.5 for split in ("validation", "test") for budget in OWN["LABELS"]}
+    monkeypatch.setitem(OWN, "evaluate", lambda result, **_: scores)
+    settings = STUDY.settings(STUDY.configure("standard"))
+    (row,) = STUDY.measure(cell, settings, STUDY.cell_seed(cell))
+    assert row == {"loss": 37.5, "prediction": 75.0, "penalty": 112.5, **scores}
