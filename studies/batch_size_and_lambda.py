@@ -28,9 +28,10 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from sigreg_lab.experiment import Study
+from sigreg_lab.experiment.lines import exponent
 from sigreg_lab.experiment.study import Cell, Config, Row
 from sigreg_lab.figures.tables import markdown_table
-from sigreg_lab.figures.theme import log_ticks, new_figure, palette, themed
+from sigreg_lab.figures.theme import error_bars, legend_below, log_ticks, new_figure, palette, themed
 from sigreg_lab.kernels import gaussian_grid
 from sigreg_lab.regularizers import LeJEPALoss, Regularizer, SIGReg, convert_lambda, prediction_loss
 from sigreg_lab.slicing import iid_directions, seeded_generator
@@ -365,13 +366,10 @@ def _exponents(ratios: pd.DataFrame) -> pd.DataFrame:
         cells = cells[cells["low"] > 0]  # a mean that noise hides has no logarithm
         if len(cells) < 2:
             continue
-        log_n = np.log(cells["n"].to_numpy(dtype=float))
-        weights = (log_n - log_n.mean()) / ((log_n - log_n.mean()) ** 2).sum()
-        slope, exact = (float(weights @ np.log(cells[c].to_numpy(dtype=float))) for c in ("value", "exact"))
-        relative = ((cells["high"] - cells["low"]) / (2 * Z95 * cells["value"])).to_numpy(dtype=float)
-        half = Z95 * float(np.sqrt((weights**2 * relative**2).sum()))
+        slope, error = exponent(cells["n"], cells["value"], (cells["high"] - cells["low"]) / (2 * Z95 * cells["value"]))
+        exact, _ = exponent(cells["n"], cells["exact"])
         row = {"setting": setting, "n": 0, "quantity": str(quantity).replace("ratio", "exponent")}
-        found.append(row | {"value": slope, "low": slope - half, "high": slope + half, "exact": exact})
+        found.append(row | {"value": slope, "low": slope - Z95 * error, "high": slope + Z95 * error, "exact": exact})
     return pd.DataFrame(found)
 
 
@@ -407,11 +405,10 @@ def _batch_size_figure(summary: pd.DataFrame) -> Figure:
         cells = summary[summary["quantity"] == f"ratio, {part}"]
         for setting in (name for name in LABELS if name in set(cells["setting"])):
             row = cells[cells["setting"] == setting]
-            errors = [row["value"] - row["low"], row["high"] - row["value"]]
             colour = colours[setting]
             line = row["exact"] if row["exact"].notna().all() else row["value"]
             axis.plot(row["n"], line, lw=1.4, color=colour)
-            axis.errorbar(row["n"], row["value"], yerr=errors, fmt="o", ms=4, color=colour, label=LABELS[setting])
+            error_bars(axis, row["n"], row, "value", fmt="o", ms=4, color=colour, label=LABELS[setting])
         sizes = np.array(sorted(cells["n"].unique()), dtype=float)
         least = cells.loc[cells["low"] > 0, "low"].min() / 2
         axis.plot(sizes, least * (sizes / sizes[0]) ** power, color="0.4", lw=1, ls="--")
@@ -420,8 +417,7 @@ def _batch_size_figure(summary: pd.DataFrame) -> Figure:
         log_ticks(axis, sizes.tolist())
         axis.set(title=f"{text} (dashed: {'N' if power == 1 else '√N'})", xlabel="batch size N")
     axes[0].set_ylabel("gradient, regulariser / prediction")
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False)
+    legend_below(figure, axes[0], 4)
     return figure
 
 
@@ -434,8 +430,7 @@ def _views_figure(summary: pd.DataFrame) -> Figure:
         for name in ("per view", "flattened"):
             row = summary[summary["quantity"] == f"{name}, {quantity}"]
             rho = number[row.index].astype(float)
-            errors = [row["value"] - row["low"], row["high"] - row["value"]]
-            axis.errorbar(rho, row["value"], yerr=errors, fmt="o", ms=4, color=colours[name], label=name)
+            error_bars(axis, rho, row, "value", fmt="o", ms=4, color=colours[name], label=name)
             axis.plot(rho, row["exact"], lw=1.2, color=colours[name])
         axis.set(xlabel="correlation ρ of two views (lines: exact)", xlim=(-0.05, 1.05))
     left.set(title=f"{NUM_VIEWS} views, all N(0, 1)", ylabel="mean of Epps-Pulley", ylim=(0, None))

@@ -38,7 +38,7 @@ from sigreg_lab import univariate
 from sigreg_lab.experiment import Study, rate_interval
 from sigreg_lab.experiment.study import Cell, Config, Row
 from sigreg_lab.figures.tables import markdown_table
-from sigreg_lab.figures.theme import label, new_figure, palette, themed
+from sigreg_lab.figures.theme import label, legend_below, new_figure, palette, themed
 from sigreg_lab.kernels import gaussian_grid
 from sigreg_lab.slicing import make_directions, seeded_generator, sliced_statistic
 from sigreg_lab.slicing.infinite import infinite_slice_epps_pulley
@@ -465,8 +465,7 @@ def _draw_pull(summary: pd.DataFrame) -> Figure:
         axis.set_ylim(1e-8, 1e10)
         axis.set(title=text, xlabel="distance eps to collapse")
     axes[0].set_ylabel(f"gradient per sample, K = {dim}")
-    handles, texts = axes[0].get_legend_handles_labels()
-    figure.legend(handles, texts, loc="outside lower center", ncols=5, frameon=False)
+    legend_below(figure, axes[0], 5)
     return figure
 
 
@@ -493,8 +492,7 @@ def _draw_escape(summary: pd.DataFrame) -> Figure:
         axis.set(title=text, xlabel="distance eps to collapse")
     axes[0].set_ylabel("until the standard deviation is 1/2\n(mean, 95% interval)")
     axes[0].plot([], [], "x", color="0.3", label="not all runs escape")
-    handles, texts = axes[0].get_legend_handles_labels()
-    figure.legend(handles, texts, loc="outside lower center", ncols=5, frameon=False)
+    legend_below(figure, axes[0], 5)
     return figure
 
 

@@ -31,8 +31,8 @@ from scipy import integrate, optimize, special, stats
 from sigreg_lab import regularizers, univariate
 from sigreg_lab.experiment import Study, mean_interval
 from sigreg_lab.experiment.study import Cell, Config, Row
-from sigreg_lab.figures.tables import markdown_table
-from sigreg_lab.figures.theme import label, log_ticks, new_figure, palette, themed
+from sigreg_lab.figures.tables import markdown_table, span
+from sigreg_lab.figures.theme import error_bars, label, log_ticks, new_figure, palette, themed
 from sigreg_lab.kernels import gaussian_grid
 from sigreg_lab.multivariate import BHEP, InfiniteSliceEppsPulley
 from sigreg_lab.regularizers import (
@@ -344,9 +344,8 @@ def figures(summary: pd.DataFrame) -> dict[str, Figure]:
         colours = palette(group)
         for name, marker in zip(group, "osD^vPX*<>ph", strict=False):
             part = found[found["loss"] == name]
-            errors = [part["value"] - part["low"], part["high"] - part["value"]]
             style = {"marker": marker, "ms": 5, "lw": 1.2, "color": colours[name], "label": _text(name)}
-            axis.errorbar(part["n"], part["value"], yerr=errors, **style)
+            error_bars(axis, part["n"], part, "value", **style)
         axis.axhline(1, color="0.4", lw=1, ls="--")
         log_ticks(axis, sorted(found["n"].unique()))
         univariate_ones = group[0] in STATISTICS
@@ -366,8 +365,8 @@ def report(summary: pd.DataFrame) -> str:
     lines = _lost_lines(found)
     lines += [
         f"- On batches of {least_n}, {(small['high'] < 1).sum()} of {len(small)} losses want a standard deviation "
-        f"below 1; {_text(low['loss'])} wants the least, {_interval(low)}, {_text(high['loss'])} the most, "
-        f"{_interval(high)}.",
+        f"below 1; {_text(low['loss'])} wants the least, {span(low, 4, 'value')}, {_text(high['loss'])} the most, "
+        f"{span(high, 4, 'value')}.",
     ]
     for name, text in (
         ("epps_pulley", "Epps-Pulley as implemented"),
@@ -375,7 +374,7 @@ def report(summary: pd.DataFrame) -> str:
     ):
         part = found[found["loss"] == name].sort_values("n")
         if len(part):
-            values = ", ".join(f"{_interval(row)} at N = {row['n']}" for _, row in part.iterrows())
+            values = ", ".join(f"{span(row, 4, 'value')} at N = {row['n']}" for _, row in part.iterrows())
             lines.append(f"- {text} wants {values}.")
     one = [
         _text(str(name))
@@ -419,10 +418,6 @@ def _lost_lines(found: pd.DataFrame) -> list[str]:
         f"- Some losses pull a small batch of N(0, I) together whatever its scale, with no minimum between sd = "
         f"{RANGE[0]} and {RANGE[1]} in at least one of {lost['blocks'].max()} blocks: {where}."
     ]
-
-
-def _interval(row: pd.Series) -> str:
-    return f"{row['value']:.4f} ({row['low']:.4f}, {row['high']:.4f})"
 
 
 def _cell(row: pd.Series) -> str:

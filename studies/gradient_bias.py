@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from sigreg_lab.experiment import Study
+from sigreg_lab.experiment.lines import exponent
 from sigreg_lab.experiment.study import Cell, Config, Row
-from sigreg_lab.figures.tables import markdown_table
-from sigreg_lab.figures.theme import log_ticks, new_figure, palette, themed
+from sigreg_lab.figures.tables import markdown_table, span
+from sigreg_lab.figures.theme import error_bars, legend_below, log_ticks, new_figure, palette, themed
 from sigreg_lab.kernels import gaussian_grid
 from sigreg_lab.regularizers.sums import sum_form
 from sigreg_lab.univariate import EppsPulley
@@ -207,11 +208,7 @@ def _exponents(summary: pd.DataFrame) -> pd.DataFrame:
         cells = cells[cells["low"] > 0]
         if quantity not in ("loss", "gradient") or len(cells) < 2:
             continue
-        log_n = np.log(cells["n"].to_numpy(dtype=float))
-        weights = (log_n - log_n.mean()) / ((log_n - log_n.mean()) ** 2).sum()
-        slope = float(weights @ np.log(cells["value"].to_numpy()))
-        relative = (cells["standard_error"] / cells["value"]).to_numpy()
-        error = float(np.sqrt((weights**2 * relative**2).sum()))
+        slope, error = exponent(cells["n"], cells["value"], cells["standard_error"] / cells["value"])
         exact = 0.0 if form == "T" else -1.0
         row = {"variant": "whole", "sd": sd, "n": 0, "estimator": "v", "quantity": f"exponent of the {quantity}'s bias"}
         row |= {"form": form, "value": slope, "low": slope - Z95 * error, "high": slope + Z95 * error}
@@ -256,13 +253,11 @@ def _bias_figure(summary: pd.DataFrame) -> Figure:
         axis.axhline(0, color="0.5", lw=1, ls="--")
         for shift, (name, text) in zip((0.9, 1.0, 1.1), ESTIMATORS.items(), strict=True):
             row = cells[cells["estimator"] == name]
-            errors = [row["value"] - row["low"], row["high"] - row["value"]]
-            axis.errorbar(row["n"] * shift, row["value"], yerr=errors, fmt="o", ms=4, color=colours[name], label=text)
+            error_bars(axis, row["n"] * shift, row, "value", fmt="o", ms=4, color=colours[name], label=text)
         log_ticks(axis, sorted(cells["n"].unique()))
         axis.set(title=f"sd = {sd:g}", xlabel="batch size N")
     axes[0].set_ylabel("bias of d T / d sd (95% interval)")
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
+    legend_below(figure, axes[0], 3)
     return figure
 
 
@@ -275,8 +270,7 @@ def _error_figure(summary: pd.DataFrame) -> Figure:
     ratios = error_ratios(summary)
     for sd in scales:
         row = ratios[(ratios["sd"] == sd) & (ratios["estimator"] == "u")]
-        errors = [row["ratio"] - row["low"], row["high"] - row["ratio"]]
-        left.errorbar(row["n"], row["ratio"], yerr=errors, marker="o", ms=4, lw=1.2, color=colours[sd], label=f"{sd:g}")
+        error_bars(left, row["n"], row, "ratio", marker="o", ms=4, lw=1.2, color=colours[sd], label=f"{sd:g}")
     left.axhline(1, color="0.4", lw=1, ls="--")
     left.set(title="squared error of the gradient", ylabel="U-statistic / V-statistic")
     left.legend(title="sd", frameon=False)
@@ -287,10 +281,9 @@ def _error_figure(summary: pd.DataFrame) -> Figure:
     for variant, row in gradients.groupby("variant", sort=False):
         share = row[["value", "low", "high", "exact_bias"]].div(row["population"].abs(), axis=0)
         share = share.where(row["population"].abs() > 1e-9)
-        errors = [share["value"] - share["low"], share["high"] - share["value"]]
         shards = int(str(variant).partition("_")[2] or 1)
         shade, text = shades[str(variant)], "whole batch" if shards == 1 else f"{shards} local batches"
-        middle.errorbar(row["n"], share["value"], yerr=errors, fmt="o", ms=4, color=shade, label=text)
+        error_bars(middle, row["n"], share, "value", fmt="o", ms=4, color=shade, label=text)
         middle.plot(row["n"], share["exact_bias"], lw=1.2, color=shade)
     middle.set(title=f"bias of the gradient, sd = {some:g}", ylabel="share of the population's", yscale="log")
     middle.legend(frameon=False)
@@ -340,8 +333,8 @@ def report(summary: pd.DataFrame) -> str:
             [
                 f"{sd:g}",
                 f"{n}",
-                *(_text(biases.loc[(sd, n, e)]) for e in ESTIMATORS),
-                *(_text(ratios.loc[(sd, n, e)].rename({"ratio": "value"}), 2) for e in ("u", "split")),
+                *(span(biases.loc[(sd, n, e)], 3, "value") for e in ESTIMATORS),
+                *(span(ratios.loc[(sd, n, e)], 2, "ratio") for e in ("u", "split")),
             ]
             for sd, n in dict.fromkeys(zip(plain["sd"], plain["n"], strict=True))
             if n > 0
@@ -349,10 +342,6 @@ def report(summary: pd.DataFrame) -> str:
     )
     heading = "Bias of the gradient of T, and its mean squared error against that of the V-statistic (95% intervals):"
     return "\n".join(lines) + f"\n\n{heading}\n\n{table}"
-
-
-def _text(row: pd.Series, digits: int = 3) -> str:
-    return f"{row['value']:.{digits}f} ({row['low']:.{digits}f}, {row['high']:.{digits}f})"
 
 
 def _error_lines(summary: pd.DataFrame) -> list[str]:
@@ -365,8 +354,8 @@ def _error_lines(summary: pd.DataFrame) -> list[str]:
     return [
         f"- The gradient of the U-statistic, unbiased, has a smaller mean squared error than that of the V-statistic "
         f"in {len(smaller)} of {len(u)} cells, and a larger one in {len(larger)}{f' (sd = {where})' if where else ''}: "
-        f"from {_text(best.rename({'ratio': 'value'}), 2)} times at sd = {best['sd']:g}, N = {best['n']:.0f} to "
-        f"{_text(worst.rename({'ratio': 'value'}), 2)} at "
+        f"from {span(best, 2, 'ratio')} times at sd = {best['sd']:g}, N = {best['n']:.0f} to "
+        f"{span(worst, 2, 'ratio')} at "
         f"sd = {worst['sd']:g}, N = {worst['n']:.0f}. Sample splitting, unbiased too, has a smaller one in "
         f"{(split['high'] < 1).sum()}, a larger one in {(split['low'] > 1).sum()}.",
     ]
@@ -379,11 +368,11 @@ def _bias_lines(summary: pd.DataFrame) -> list[str]:
     here = one[one["sd"] == at].sort_values("n")
     first, last = here.iloc[0], here.iloc[-1]
     exponents = summary[(summary["quantity"] == "exponent of the gradient's bias") & (summary["sd"] == at)]
-    text = " and ".join(f"{_text(row, 2)} for {row['form']}" for _, row in exponents.iterrows())
+    text = " and ".join(f"{span(row, 2, 'value')} for {row['form']}" for _, row in exponents.iterrows())
     return [
-        f"- The gradient bias of the implemented statistic does not vanish with N: at sd = {at:g} it is {_text(first)} "
-        f"at N = {first['n']:.0f} and {_text(last)} at N = {last['n']:.0f}. The statistic carries the factor N, so the "
-        f"theorem's O(1/N) is that of T/N (exponent of N in the bias: {text}).",
+        f"- The gradient bias of the implemented statistic does not vanish with N: at sd = {at:g} it is "
+        f"{span(first, 3, 'value')} at N = {first['n']:.0f} and {span(last, 3, 'value')} at N = {last['n']:.0f}. The "
+        f"statistic carries the factor N, so the theorem's O(1/N) is that of T/N (exponent of N in the bias: {text}).",
     ]
 
 

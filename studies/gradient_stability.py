@@ -32,8 +32,8 @@ from torch import Tensor
 from sigreg_lab import univariate
 from sigreg_lab.experiment import Study
 from sigreg_lab.experiment.study import Cell, Config, Row
-from sigreg_lab.figures.tables import markdown_table
-from sigreg_lab.figures.theme import label, new_figure, palette, themed
+from sigreg_lab.figures.tables import markdown_table, span
+from sigreg_lab.figures.theme import label, legend_below, new_figure, palette, themed
 from sigreg_lab.kernels import gaussian_grid
 from sigreg_lab.univariate import EppsPulley, UnivariateTest
 
@@ -379,8 +379,7 @@ def figures(summary: pd.DataFrame) -> dict[str, Figure]:
         axis.set_ylim(1e-9, 1e11)
     axes[0].set(title=f"one outlier among N = {n}", xlabel="place of the outlier |x|", ylabel="|dT/dx|, as implemented")
     axes[1].set(title="all samples scaled up", xlabel="standard deviation of the sample", ylabel="")
-    handles, texts = axes[0].get_legend_handles_labels()
-    figure.legend(handles, texts, loc="outside lower center", ncols=3, frameon=False)
+    legend_below(figure, axes[0], 3)
     return {"gradient_stability": figure}
 
 
@@ -394,10 +393,9 @@ def report(summary: pd.DataFrame) -> str:
     exploding = ("vcreg", "extended_jarque_bera", "moments")
     lines.append(
         f"- Moment gradients are unbounded, but not Jarque-Bera's in the tails: as an outlier moves out among N = {n}, "
-        f"it rises to {peak['estimate']:.0f} ({peak['low']:.0f}, {peak['high']:.0f}) at |x| = {peak['at']:.0f} to "
-        f"{2 * peak['at']:.0f} and then falls as |x|^{_span(jb)}, -3 in the limit, since skewness and kurtosis do not "
-        f"change with scale; for that reason it grows as 1/scale at collapse. What explodes in |x| are the variance "
-        f"term and raw moments: "
+        f"it rises to {span(peak, 0)} at |x| = {peak['at']:.0f} to {2 * peak['at']:.0f} and then falls as "
+        f"|x|^{_span(jb)}, -3 in the limit, since skewness and kurtosis do not change with scale; for that reason it "
+        f"grows as 1/scale at collapse. What explodes in |x| are the variance term and raw moments: "
         + ", ".join(
             f"{label(name)} |x|^{_span(_at(outlier, name, 'gradient exponent', n))}"
             for name in exploding
@@ -451,10 +449,9 @@ def _tails(outlier: pd.DataFrame, n: int) -> str:
     full = far.loc[("epps_pulley_full_line", 8.0)]
     return (
         f"- A bounded gradient is a vanishing one: from |x| = 1..2 to 8..16 Epps-Pulley's in an outlier falls from "
-        f"{near['estimate']:.2f} ({near['low']:.2f}, {near['high']:.2f}) to {out['estimate']:.1e} ({out['low']:.1e}, "
-        f"{out['high']:.1e}), on the full line to {full['estimate']:.1e} ({full['low']:.1e}, {full['high']:.1e}). At "
-        f"32..64 the half-grid's is back at {back['estimate']:.2f} ({back['low']:.2f}, {back['high']:.2f}): a grid is "
-        f"periodic."
+        f"{span(near)} to {out['estimate']:.1e} ({out['low']:.1e}, {out['high']:.1e}), on the full line to "
+        f"{full['estimate']:.1e} ({full['low']:.1e}, {full['high']:.1e}). At 32..64 the half-grid's is back at "
+        f"{span(back)}: a grid is periodic."
     )
 
 
@@ -464,9 +461,7 @@ def _at(part: pd.DataFrame, statistic: str, quantity: str, n: int) -> "pd.Series
 
 
 def _span(row: "pd.Series") -> str:
-    if math.isinf(row["estimate"]):
-        return "-inf"
-    return f"{row['estimate'] + 0.0:.2f} ({row['low'] + 0.0:.2f}, {row['high'] + 0.0:.2f})"
+    return "-inf" if math.isinf(row["estimate"]) else span(row)
 
 
 def _bound(statistic: str, n: int) -> str:

@@ -29,7 +29,7 @@ from sigreg_lab import alternatives, univariate
 from sigreg_lab.experiment import Study
 from sigreg_lab.experiment.reference import critical_values, exceedances, null_rejections, power_interval
 from sigreg_lab.experiment.study import Cell, Config, Row
-from sigreg_lab.figures.tables import markdown_table
+from sigreg_lab.figures.tables import markdown_table, span
 from sigreg_lab.figures.theme import label, log_ticks, new_figure, palette, themed
 
 ALTERNATIVES = list(alternatives.UNIVARIATE)
@@ -351,7 +351,7 @@ def _below_level(power: pd.DataFrame) -> list[str]:
     if below.empty:
         return [f"- None of {len(others)} powers lies below the level."]
     cases = "; ".join(
-        f"{label(row['statistic'])} {_interval(row)} against {label(row['alternative'])} at n = {row['n']}"
+        f"{label(row['statistic'])} {span(row, 3)} against {label(row['alternative'])} at n = {row['n']}"
         for _, row in below.sort_values("estimate").drop_duplicates("statistic").head(4).iterrows()
     )
     last = below[below["n"] == others["n"].max()].sort_values("estimate")
@@ -374,7 +374,7 @@ def _leaders(rank: pd.DataFrame, laws: list[str]) -> list[str]:
     for n in (0, sizes[1], sizes[-1]):
         part = rank[rank["n"] == n].sort_values("estimate")
         tied = int((part["low"] <= part["high"].iloc[0]).sum())
-        first = ", ".join(f"{label(row['statistic'])} {_place(row)}" for _, row in part.head(3).iterrows())
+        first = ", ".join(f"{label(row['statistic'])} {span(row, 1)}" for _, row in part.head(3).iterrows())
         ties = f" ({tied} tests tie for the first place)" if tied > 1 else ""
         lines.append(f"{f'at n = {n}' if n else 'over all n'} {first}{ties}")
     shape = sum(law not in NORMAL for law in laws)
@@ -411,7 +411,7 @@ def _bound_line(power: pd.DataFrame) -> list[str]:
         best = part.loc[(part["most_powerful"] - part["estimate"]).groupby(part["n"]).idxmin()]
         one = best.loc[(best["most_powerful"] - 0.6).abs().idxmin()]
         text.append(
-            f"{label(str(law))} at n = {one['n']:.0f}: {label(one['statistic'])} {_interval(one)} of "
+            f"{label(str(law))} at n = {one['n']:.0f}: {label(one['statistic'])} {span(one, 3)} of "
             f"{one['most_powerful']:.3f}"
         )
     return [f"- How near the best comes to the most powerful test, whose power is exact: {'; '.join(text)}."]
@@ -423,7 +423,7 @@ def _matched_moments(power: pd.DataFrame) -> list[str]:
         part = power[(power["alternative"] == law) & (power["n"] == n)].sort_values("estimate", ascending=False)
         blind = part[part["high"] < 3 * part["level"]]
         rest = part.drop(blind.index)["estimate"]
-        names = [f"{label(row['statistic'])} {_interval(row)}" for _, row in blind.head(1).iterrows()]
+        names = [f"{label(row['statistic'])} {span(row, 3)}" for _, row in blind.head(1).iterrows()]
         names += [f"{label(name)}" for name in blind["statistic"].iloc[1:]]
         lines.append(f"{label(str(law))}: {', '.join(names)}" + (f"; the others {rest.min():.2f}" if len(rest) else ""))
     text = "Discrete laws that match the first moments, 2 per atom less one"
@@ -442,7 +442,7 @@ def _ranking_table(parts: dict[str, pd.DataFrame], names: list[str]) -> str:
         middle = "1" if name == BASE else _ratio(ratios.median()) if len(ratios) else ""
         place = rank.loc[name]
         table.append(
-            [label(name), _place(place), middle, f"{len(reached)} of {samples['alternative'].nunique()}", size]
+            [label(name), span(place, 1), middle, f"{len(reached)} of {samples['alternative'].nunique()}", size]
         )
     return (
         "Ranking. Mean rank over alternatives and n (range that the powers' 95% intervals leave: tests whose ranges "
@@ -458,23 +458,15 @@ def _size_power_table(power: pd.DataFrame, names: list[str]) -> str:
     shown = [name for name in HIGHLIGHTED if name in names][:6]
     at = power[power["n"] == n].set_index(["alternative", "statistic"])
     rows = [
-        [label(law), *(_interval(at.loc[(law, name)]) for name in shown)] for law in dict.fromkeys(power["alternative"])
+        [label(law), *(span(at.loc[(law, name)], 3) for name in shown)] for law in dict.fromkeys(power["alternative"])
     ]
     return f"Size and power at n = {n} (95% interval) of {len(shown)} tests; summary.csv has all:\n\n" + markdown_table(
         ["alternative", *(label(name) for name in shown)], rows
     )
 
 
-def _interval(row: "pd.Series") -> str:
-    return f"{row['estimate']:.3f} ({row['low']:.3f}, {row['high']:.3f})"
-
-
-def _place(row: "pd.Series") -> str:
-    return f"{row['estimate']:.1f} ({row['low']:.1f}, {row['high']:.1f})"
-
-
 def _ratio(row: "pd.Series") -> str:
-    return f"{row['estimate']:.2f} ({row['low']:.2f}, {row['high']:.2f})".replace("inf", "∞")
+    return span(row).replace("inf", "∞")
 
 
 def _preset(statistics: list[str], laws: list[str], n: list[int], replicates: int, reference: int) -> Config:

@@ -43,9 +43,11 @@ from torch import Tensor
 
 from sigreg_lab import univariate
 from sigreg_lab.experiment import Study, rate_interval
+from sigreg_lab.experiment.intervals import squared_norm_of_mean
+from sigreg_lab.experiment.lines import weighted_line
 from sigreg_lab.experiment.study import Cell, Config, Row
 from sigreg_lab.figures.tables import markdown_table
-from sigreg_lab.figures.theme import label, log_ticks, new_figure, palette, themed
+from sigreg_lab.figures.theme import error_bars, label, legend_below, log_ticks, new_figure, palette, themed
 from sigreg_lab.kernels import (
     characteristic_distance,
     characteristic_function_reference,
@@ -193,22 +195,13 @@ class Errors:
         if not has_layer:
             return row
         means = torch.stack([part.mean(0) for part in layers.tensor_split(GROUPS)]) / layer_size.sqrt()
-        row["persistent"], row["persistent_se"] = _squared_norm_of_mean((means @ means.T).numpy())
+        row["persistent"], row["persistent_se"] = squared_norm_of_mean((means @ means.T).numpy())
         return row
 
 
 def _layer(z: Tensor, gradient: Tensor) -> Tensor:
     """Gradients (U, N, C) in x = z W + b, for W and b: z' g and the sum of g, flattened."""
     return torch.cat([(z.transpose(1, 2) @ gradient).flatten(1), gradient.sum(1)], dim=1)
-
-
-def _squared_norm_of_mean(products: np.ndarray) -> tuple[float, float]:
-    """|E v|^2 from the inner products of independent v_g: the mean over pairs g != h, and its jackknife error."""
-    count = len(products)
-    off = products - np.diag(np.diag(products))
-    without = (off.sum() - 2 * off.sum(1)) / ((count - 1) * (count - 2))
-    error = np.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum())
-    return float(off.sum() / (count * (count - 1))), float(error)
 
 
 def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[Row]:
@@ -410,16 +403,11 @@ def _exponents(summary: pd.DataFrame) -> pd.DataFrame:
         if len(curve) < 3:
             continue
         error = np.log(curve["high"] / curve["low"]).to_numpy() / (2 * Z95)
-        design = np.stack([np.ones(len(curve)), np.log(curve["n"])], axis=1) / error[:, None]
-        target = np.log(curve["estimate"].to_numpy()) / error
-        covariance = np.linalg.inv(design.T @ design)
-        line = covariance @ design.T @ target
-        freedom = len(curve) - 2
-        stretch = max(1.0, math.sqrt(((target - design @ line) ** 2).sum() / freedom))
+        _, slope, covariance, stretch = weighted_line(curve["n"], curve["estimate"], error)
         half = Z95 * stretch * math.sqrt(covariance[1, 1])
         names = dict(zip(("num_slices", "scale", "method", "input", "part", "quantity"), key, strict=True))
         names["quantity"] = f"exponent_{names['quantity']}"
-        found.append(names | {"n": 0, "estimate": line[1], "low": line[1] - half, "high": line[1] + half})
+        found.append(names | {"n": 0, "estimate": slope, "low": slope - half, "high": slope + half})
     return pd.DataFrame(found)
 
 
@@ -519,8 +507,7 @@ def _ways_figure(sliced: pd.DataFrame) -> Figure:
     last.minorticks_off()
     for axis in axes[:, 0]:
         axis.set_ylabel("relative error (95% interval)")
-    handles, names = axes[0][1].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=5, frameon=False)
+    legend_below(figure, axes[0][1], 5)
     return figure
 
 
@@ -528,8 +515,7 @@ def _curve(axis: Axes, rows: pd.DataFrame, place: str, colour: Any, text: str, m
     """Estimates with whiskers; what cannot be told from 0 is a whisker's end with an arrow down."""
     rows = rows.sort_values(place)
     known, unknown = rows[rows["low"] > 0], rows[rows["low"] <= 0]
-    whiskers = [known["estimate"] - known["low"], known["high"] - known["estimate"]]
-    axis.errorbar(known[place], known["estimate"], yerr=whiskers, marker=marker, ms=4, lw=1.2, color=colour, label=text)
+    error_bars(axis, known[place], known, "estimate", marker=marker, ms=4, lw=1.2, color=colour, label=text)
     axis.plot(unknown[place], unknown["high"], marker="v", ms=5, mfc="none", ls="none", color=colour)
 
 
@@ -562,8 +548,7 @@ def _statistics_figure(summary: pd.DataFrame) -> Figure:
         axis.set_ylim(len(names) - 0.5, -0.5)
     axes[0].set_yticks(range(len(names)), [label(name) for name in names])
     axes[0].set_title(f"N(0, 1), N = {part['n'].iloc[0]}")
-    handles, texts = axes[0].get_legend_handles_labels()
-    figure.legend(handles, texts, loc="outside lower center", ncols=3, frameon=False)
+    legend_below(figure, axes[0], 3)
     return figure
 
 

@@ -42,8 +42,8 @@ from scipy import integrate, optimize, special, stats
 from sigreg_lab.alternatives import MULTIVARIATE
 from sigreg_lab.experiment import Study, rate_interval
 from sigreg_lab.experiment.study import Cell, Config, Row
-from sigreg_lab.figures.tables import markdown_table
-from sigreg_lab.figures.theme import log_ticks, new_figure, palette, themed
+from sigreg_lab.figures.tables import markdown_table, span
+from sigreg_lab.figures.theme import error_bars, legend_below, log_ticks, new_figure, palette, themed
 from sigreg_lab.slicing import iid_directions, sliced_statistic
 from sigreg_lab.univariate import REGISTRY
 
@@ -608,8 +608,7 @@ def _tasks_figure(summary: pd.DataFrame) -> Figure:
         axis.set_xlabel("ridge over mean variance")
     for condition in CONDITIONS:
         axes[0][0].plot([], [], "o-", color=colours[str(condition)], label=f"condition {condition}")
-    handles, texts = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, texts, loc="outside lower center", ncols=len(CONDITIONS), frameon=False)
+    legend_below(figure, axes[0][0], len(CONDITIONS))
     return figure
 
 
@@ -625,10 +624,7 @@ def _bias_figure(summary: pd.DataFrame) -> Figure:
         cells = part[(part["dim"] == dims[-1]) & (part["length"] == lengths[-1]) & (part["probe"] == probe)]
         for name in names:
             row = cells[(cells["law"] == name) & (cells["quantity"] == "bias")]
-            errors = [row["estimate"] - row["low"], row["high"] - row["estimate"]]
-            axis.errorbar(
-                row["at"], row["estimate"], yerr=errors, marker="o", ms=3, lw=1.2, color=colours[name], label=name
-            )
+            error_bars(axis, row["at"], row, "estimate", marker="o", ms=3, lw=1.2, color=colours[name], label=name)
         title = "k-NN in a radius" if probe == "knn" else "Nadaraya-Watson"
         axis.set(title=f"{title}, K = {dims[-1]}, l = {lengths[-1]:g}", ylabel="squared bias / h^4", yscale="log")
         axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
@@ -647,8 +643,7 @@ def _bias_figure(summary: pd.DataFrame) -> Figure:
     axes[2].set(title="condition 16 over isotropic, exact", xlabel="bandwidth h", ylabel="ratio of squared biases")
     log_ticks(axes[2], WIDTHS[2::2])
     axes[2].legend(frameon=False, fontsize=8)
-    handles, texts = axes[0].get_legend_handles_labels()
-    figure.legend(handles, texts, loc="outside lower center", ncols=5, frameon=False)
+    legend_below(figure, axes[0], 5)
     return figure
 
 
@@ -674,8 +669,7 @@ def _samples_figure(summary: pd.DataFrame) -> Figure:
         axis.axvline(1, color="0.4", lw=1, ls="--")
         axis.set_yticks(range(len(names)), names)
         axis.set(title=f"K = {dim}, l = {part['length'].iloc[0]:g}, {tag}", xlabel="error / isotropic Gaussian's")
-    handles, texts = axes[0].get_legend_handles_labels()
-    figure.legend(handles, texts, loc="outside lower center", ncols=2, frameon=False)
+    legend_below(figure, axes[0], 2)
     return figure
 
 
@@ -691,7 +685,7 @@ def report(summary: pd.DataFrame) -> str:
 
     def risk(prior: str, law: str, probe: str = "knn", k: float = dim) -> str:
         quantity = f"error ratio, tasks in the {prior}, n = {n}, noise {NOISES[-1]:g}"
-        return _span(at(quantity, law, probe=probe, length=long, dim=k))
+        return span(at(quantity, law, probe=probe, length=long, dim=k))
 
     one, strong, smooth = "condition 16", f"condition {CONDITIONS[-1]}", f"ball power {BALL_POWER}"
     low, high = (at(f"{end} task, weights", one, at=0.1)["estimate"] for end in ("best", "worst"))
@@ -713,18 +707,18 @@ def report(summary: pd.DataFrame) -> str:
         _over_cells(summary, n),
         f"- Lemma 1 **holds, and so does its reverse**: the squared bias of ridge weights is {high:.3g} times the "
         f"isotropic one's for the worst task and {low:.3g} times for the best (exact; {one}, K = {dim}, ridge "
-        f"0.1 of the mean variance), {mean['exact']:.3g} times on average; the isotropic one wins in {_span(share)} of "
+        f"0.1 of the mean variance), {mean['exact']:.3g} times on average; the isotropic one wins in {span(share)} of "
         f"random tasks. Of predictions it is otherwise: with a ridge equal to the mean variance the isotropic "
-        f"embedding has the largest bias of all, for every task (wins: {_span(none, 4)}; mean ratio "
+        f"embedding has the largest bias of all, for every task (wins: {span(none, 4)}; mean ratio "
         f"{least['exact']:.3g}, exact), since x/(x + rho)^2 is largest at x = rho. Fitted ridge at its "
-        f"best lambda has a prediction error of {_span(fits['weights'])} ({strong}) where weights are "
-        f"random, {_span(fits['labels'])} where labels are.",
+        f"best lambda has a prediction error of {span(fits['weights'])} ({strong}) where weights are "
+        f"random, {span(fits['labels'])} where labels are.",
         f"- Lemma 2 **holds for the weights and is void for predictions**: total variance "
-        f"{_span(at('ratio: OLS variance of weights', strong))} times the isotropic one's ({strong}; exactly "
+        f"{span(at('ratio: OLS variance of weights', strong))} times the isotropic one's ({strong}; exactly "
         f"{at('ratio: OLS variance of weights', strong)['exact']:.3f}), prediction error "
-        f"{_span(at('ratio: OLS error of predictions', strong))} (exactly 1: the fitted values are the same). The "
+        f"{span(at('ratio: OLS error of predictions', strong))} (exactly 1: the fitted values are the same). The "
         f"Gaussian is not the best isotropic design of {DESIGN} samples: on the sphere the variance is "
-        f"{_span(at('ratio: OLS variance of weights', 'sphere'))} of its.",
+        f"{span(at('ratio: OLS variance of weights', 'sphere'))} of its.",
     ]
     gauss, edge = (at("exponent", law, probe="knn", length=long) for law in ("Gaussian", "uniform in a cube"))
     found, limit = (
@@ -735,16 +729,16 @@ def report(summary: pd.DataFrame) -> str:
     bound = dim * (dim + 2) / short**4 + 4 * dim * dim / short**2
     lines += [
         f"- Theorem 1, k-NN: **the order holds, the formula lacks a term**. The integrated squared bias goes as r to "
-        f"the {_span(gauss, 3)} for the Gaussian (K = {dim}, l = {long:g}, r from {STEPS[0] * math.sqrt(dim + 2):.2g} "
-        f"to {STEPS[2] * math.sqrt(dim + 2):.2g}), {_span(edge)} for the cube, which has an edge. At l = {short:g} it "
-        f"is {_span(found)} h^4, with the curvature term {limit:g}; the printed term is {dim / short**2:g}. As "
+        f"the {span(gauss, 3)} for the Gaussian (K = {dim}, l = {long:g}, r from {STEPS[0] * math.sqrt(dim + 2):.2g} "
+        f"to {STEPS[2] * math.sqrt(dim + 2):.2g}), {span(edge)} for the cube, which has an edge. At l = {short:g} it "
+        f"is {span(found)} h^4, with the curvature term {limit:g}; the printed term is {dim / short**2:g}. As "
         f"printed, the rest, O(r^4), is of the order of what it is the rest of.",
         f"- Theorem 1, kernel: **the bound holds**, {bound / limit:.3g} times above the bias in the limit (N(0, I), "
         f"K = {dim}, l = {short:g}; task by task, then averaged). It is a statement for small h: from h = "
         f"{crossings.min():.2f} to {crossings.max():.2f} on, by K and condition, the anisotropic Gaussian has the "
         f"smaller bias (exact, l = {long:g}; at h = 1/4 the isotropic one wins in "
-        f"{_span(at('isotropic wins, kernel', one, at=0.25, length=long))} of random tasks, at h = 1 in "
-        f"{_span(at('isotropic wins, kernel', one, at=1.0, length=long), 4)}; {one}, K = {dim}).",
+        f"{span(at('isotropic wins, kernel', one, at=0.25, length=long))} of random tasks, at h = 1 in "
+        f"{span(at('isotropic wins, kernel', one, at=1.0, length=long), 4)}; {one}, K = {dim}).",
         f"- Theorem 1, minima of J: **right**. An optimiser finds the printed ones within "
         f"{max(_farthest(summary, 'least tr Sigma^-1'), 1e-8):.0e}, and the ground state of the oscillator, a minimum "
         f"over all densities of a coordinate, is {at('least J of a coordinate', 'all densities')['estimate']:.4f} "
@@ -753,7 +747,7 @@ def report(summary: pd.DataFrame) -> str:
         f"- B.14 **holds for the minimum**: mean 0 and covariance I is where the limit is 0, and K (K + 1)/2 = "
         f"{dim * (dim + 1) // 2} slices fix a covariance (rank). The limit is not VICReg's sum: a small correlation "
         f"r between two of K coordinates costs r^2/(K (K + 2)), there 2 r^2/K. The mean of 1024 slices is "
-        f"{_span(at('slices less their limit', one, at=1024.0), 5)} from its limit.",
+        f"{span(at('slices less their limit', one, at=1024.0), 5)} from its limit.",
         f"- {int(summary['exact'].notna().sum())} quantities are known exactly; all agree. Null: the rotated law has "
         f"{risk('data', ROTATED)} of the error of the law not rotated.",
     ]
@@ -765,10 +759,6 @@ def report(summary: pd.DataFrame) -> str:
         f"\n\nError of k-NN in a radius over the isotropic Gaussian's (95% intervals; n = {n}, noise 1, l = {long:g}; "
         f"tasks drawn in the embedding or in the data):\n\n{markdown_table(header, rows)}"
     )
-
-
-def _span(row: "pd.Series", digits: int = 2) -> str:
-    return f"{row['estimate']:.{digits}f} ({row['low']:.{digits}f}, {row['high']:.{digits}f})"
 
 
 def _numbers(texts: "pd.Series", before: str) -> "pd.Series":

@@ -33,8 +33,8 @@ from sigreg_lab import alternatives
 from sigreg_lab.alternatives import UnivariateAlternative
 from sigreg_lab.experiment import Study, rate_interval
 from sigreg_lab.experiment.study import Cell, Config, Row
-from sigreg_lab.figures.tables import markdown_table
-from sigreg_lab.figures.theme import label, new_figure, palette, themed
+from sigreg_lab.figures.tables import markdown_table, span
+from sigreg_lab.figures.theme import error_bars, label, legend_below, new_figure, palette, themed
 from sigreg_lab.kernels import characteristic_function, gaussian_grid
 from sigreg_lab.nulls import MonteCarlo
 from sigreg_lab.univariate import EppsPulley
@@ -377,8 +377,7 @@ def _error_figure(summary: pd.DataFrame) -> Figure:
             ends = [abs(end_term(t_max, sigma2, h)) / null_expectation(math.inf, sigma2) for h in steps]
             column[0].plot(steps, ends, color=colour, lw=0.8, ls="--")
             gradient = part[(part["t_max"] == t_max) & (part["quantity"] == "gradient_error")]
-            whiskers = [gradient["estimate"] - gradient["low"], gradient["high"] - gradient["estimate"]]
-            column[1].errorbar(gradient["points"], gradient["estimate"], yerr=whiskers, marker="o", ms=4, color=colour)
+            error_bars(column[1], gradient["points"], gradient, "estimate", marker="o", ms=4, color=colour)
         column[0].plot([], [], color="0.4", lw=0.8, ls="--", label="end term")
         column[0].set(title=f"weight {_weight(sigma2)}", xlabel="step h", xscale="log", yscale="log", ylim=(1e-10, 10))
         column[1].set(xlabel="points on [0, t_max]", xscale="log", yscale="log")
@@ -388,8 +387,7 @@ def _error_figure(summary: pd.DataFrame) -> Figure:
         column[1].minorticks_off()
     axes[0][0].set_ylabel("discretisation of the null mean,\nrelative (exact)")
     axes[1][0].set_ylabel(f"error of the gradient, null,\nN = {largest} (rms, 95% interval)")
-    handles, names = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=5, frameon=False)
+    legend_below(figure, axes[0][0], 5)
     return figure
 
 
@@ -421,11 +419,11 @@ def _power_figure(summary: pd.DataFrame) -> Figure:
                     cell = cell.sort_values("t_max")
                     shift = (place - (len(weights) - 1) / 2) * 0.22
                     places = [ranges.index(t_max) + shift for t_max in cell["t_max"]]
-                    whiskers = [cell["estimate"] - cell["low"], cell["high"] - cell["estimate"]]
-                    axis.errorbar(
+                    error_bars(
+                        axis,
                         places,
-                        cell["estimate"],
-                        yerr=whiskers,
+                        cell,
+                        "estimate",
                         fmt=marker,
                         ms=4,
                         lw=1,
@@ -481,10 +479,6 @@ def _pick(part: pd.DataFrame, quantity: str, **keys: object) -> pd.DataFrame:
     return chosen
 
 
-def _with_interval(row: "pd.Series", digits: int = 3) -> str:
-    return f"{row['estimate']:.{digits}f} ({row['low']:.{digits}f}, {row['high']:.{digits}f})"
-
-
 def _weight_line(few: pd.DataFrame) -> list[str]:
     """The law whose power the weight changes most, at the default's range and points; and what it costs."""
     part = few[(few["t_max"] == DEFAULT[0]) & (few["points"] == DEFAULT[2]) & ~few["law"].isin(["null", "all"])]
@@ -494,7 +488,7 @@ def _weight_line(few: pd.DataFrame) -> list[str]:
     spread = power.groupby("law", sort=False)["estimate"].agg(lambda values: values.max() - values.min())
     law = spread.idxmax()
     chosen = power[power["law"] == law].sort_values("sigma2")
-    text = ", ".join(f"{_with_interval(row)} with {_weight(row['sigma2'])}" for _, row in chosen.iterrows())
+    text = ", ".join(f"{span(row, 3)} with {_weight(row['sigma2'])}" for _, row in chosen.iterrows())
     line = (
         f"- The weight matters more than range and points: at N = {chosen['n'].iloc[0]}, t_max = {DEFAULT[0]:g} and "
         f"{DEFAULT[2]} points the power against {label(str(law))} is {text}. The paper's text writes the first, its "
@@ -503,8 +497,7 @@ def _weight_line(few: pd.DataFrame) -> list[str]:
     snr = _pick(part, "snr_ratio", law="location_0.3").sort_values("sigma2")
     if len(snr):
         text = ", ".join(
-            f"{_with_interval(row, 2)} with {_weight(row['sigma2'])}"
-            for _, row in snr[snr["sigma2"] != DEFAULT[1]].iterrows()
+            f"{span(row, 2)} with {_weight(row['sigma2'])}" for _, row in snr[snr["sigma2"] != DEFAULT[1]].iterrows()
         )
         line += f" A wide weight is paid for in location: the gradient's SNR there is {text} times the default's."
     return [line]
@@ -522,19 +515,18 @@ def _range_lines(few: pd.DataFrame) -> list[str]:
         snr = _pick(narrow, "snr_ratio").set_index("law")
         shape = [law for law in power.index if alternatives.REGISTRY[str(law)].name.split("_")[0] not in MOMENTS]
         text = "; ".join(
-            f"{label(str(law))} {_with_interval(power.loc[law])} for {_with_interval(default.loc[law])}"
-            for law in shape
+            f"{label(str(law))} {span(power.loc[law], 3)} for {span(default.loc[law], 3)}" for law in shape
         )
         best = snr.loc[shape].sort_values("estimate").iloc[-1]
         lines.append(
             f"- A range of 1 is nearly blind to shape. Power at N = {few['n'].iloc[0]}, for that of the default range: "
-            f"{text}. The gradient's SNR there is at most {_with_interval(best)} of the default's."
+            f"{text}. The gradient's SNR there is at most {span(best, 3)} of the default's."
         )
         others = [law for law in power.index if law not in shape]
         if others:
             text = "; ".join(
-                f"{label(str(law))} {_with_interval(power.loc[law])} for {_with_interval(default.loc[law])}, SNR "
-                f"{_with_interval(snr.loc[law], 2)} times"
+                f"{label(str(law))} {span(power.loc[law], 3)} for {span(default.loc[law], 3)}, SNR "
+                f"{span(snr.loc[law], 2)} times"
                 for law in others
             )
             lines.append(f"- Location and scale it sees: {text}.")
@@ -546,7 +538,7 @@ def _range_lines(few: pd.DataFrame) -> list[str]:
         lines.append(
             f"- From 3 to 5 next to nothing changes: the largest change of power is {largest['estimate']:+.4f} "
             f"({largest['low']:+.4f}, {largest['high']:+.4f}; {label(largest['law'])}), of the SNR a factor "
-            f"{_with_interval(most)} ({label(most['law'])}). Table 1a's t_max = 1 below 3 and 5 is the order of power "
+            f"{span(most, 3)} ({label(most['law'])}). Table 1a's t_max = 1 below 3 and 5 is the order of power "
             "and SNR against shape, not of those against location; that 5 is no better than 3 is explained too, "
             "that it is a little worse is not."
         )
@@ -573,8 +565,8 @@ def _points_lines(few: pd.DataFrame) -> list[str]:
         lines.append(
             f"- Unless 5 points are those of the whole of [-{one['t_max']:g}, {one['t_max']:g}], 3 here: their step of "
             f"{one['t_max'] / 2:g} repeats with period {4 * math.pi / one['t_max']:.1f}, the power against "
-            f"{label('location_0.3')} is {_with_interval(one)} and the SNR {_with_interval(snr.iloc[0])} of the "
-            f"default's, while it gains {_with_interval(best)} in power against {label(best['law'])}. Published "
+            f"{label('location_0.3')} is {span(one, 3)} and the SNR {span(snr.iloc[0], 3)} of the "
+            f"default's, while it gains {span(best, 3)} in power against {label(best['law'])}. Published "
             "accuracy hardly fell: either the table counts points as the code does, or accuracy does not follow power."
         )
     return lines
@@ -595,7 +587,7 @@ def _discretisation_lines(summary: pd.DataFrame) -> list[str]:
     return [
         f"- The trapezoidal rule is spectrally accurate only where the weight has died away at t_max; else its error "
         f"is the end term's h². Null mean with {DEFAULT[2]} points, relative to the line (exact): {text}. The "
-        f"default's gradient is off by {_with_interval(null.iloc[0], 4)} (null, N = {null['n'].iloc[0]})."
+        f"default's gradient is off by {span(null.iloc[0], 4)} (null, N = {null['n'].iloc[0]})."
     ]
 
 
@@ -604,7 +596,7 @@ def _check_line(summary: pd.DataFrame) -> str:
     deviations = summary[summary["quantity"].str.endswith("_deviation")]
     furthest = sizes.loc[(sizes["estimate"] - ALPHA).abs().idxmax()]
     return (
-        f"- Checked: {len(sizes)} sizes at level {ALPHA} (furthest {_with_interval(furthest, 4)}), and mean value and "
+        f"- Checked: {len(sizes)} sizes at level {ALPHA} (furthest {span(furthest, 4)}), and mean value and "
         f"mean slope of {len(deviations) // 2} grids against each law (largest deviation "
         f"{deviations['estimate'].abs().max():.1f} standard errors)."
     )
@@ -623,7 +615,7 @@ def _power_table(few: pd.DataFrame) -> str:
                 _weight(sigma2),
                 _range_text(t_max),
                 str(points),
-                *(_rate(cells.loc[(sigma2, t_max, points, law)]) for law in laws),
+                *(span(cells.loc[(sigma2, t_max, points, law)], 3) for law in laws),
             ]
             table.append([*row, "{:.2f}, {:.2f}".format(*accuracy) if accuracy else ""])
     header = ["weight", "t_max", "points", *(label(str(law)) for law in laws), "top-1 (Table 1a)"]
@@ -631,10 +623,6 @@ def _power_table(few: pd.DataFrame) -> str:
         f"Power at level {ALPHA}, N = {few['n'].iloc[0]} (95% interval); ImageNet accuracy as published, for 512 and "
         f"2048 slices:\n\n{markdown_table(header, table)}"
     )
-
-
-def _rate(row: "pd.Series") -> str:
-    return f"{row['estimate']:.3f} ({row['low']:.3f}, {row['high']:.3f})"
 
 
 def _preset(

@@ -24,7 +24,7 @@ from scipy import integrate, special, stats
 from sigreg_lab.experiment import Study, rate_interval
 from sigreg_lab.experiment.study import Cell, Config, Row
 from sigreg_lab.figures.tables import markdown_table
-from sigreg_lab.figures.theme import log_ticks, new_figure, palette, themed
+from sigreg_lab.figures.theme import error_bars, legend_below, log_ticks, new_figure, palette, themed
 from sigreg_lab.kernels import gaussian_grid
 from sigreg_lab.slicing import iid_directions, project
 from sigreg_lab.univariate import EppsPulley
@@ -180,10 +180,9 @@ def _power(summary: pd.DataFrame) -> Figure:
         for axis, dim in zip(line, dims, strict=True):
             part = summary[(summary["dim"] == dim) & (summary["n"] == n) & (summary["defect"] > 0)]
             for (k, reduction), cells in part.groupby(["defect", "reduction"]):
-                errors = [cells["power"] - cells["low"], cells["high"] - cells["power"]]
                 style = "-" if reduction == "mean" else ":"
-                axis.errorbar(
-                    cells["num_slices"], cells["power"], yerr=errors, ls=style, marker="o", ms=3, lw=1.3,
+                error_bars(
+                    axis, cells["num_slices"], cells, "power", ls=style, marker="o", ms=3, lw=1.3,
                     color=colours[str(k)],
                 )  # fmt: skip
             axis.axhline(ALPHA, color="0.5", lw=0.8, ls="--")
@@ -197,8 +196,7 @@ def _power(summary: pd.DataFrame) -> Figure:
         axes[0][0].plot([], [], color=colours[str(k)], lw=1.5, label=f"{k} lost")
     for reduction, style in zip(REDUCTIONS, ("-", ":"), strict=True):
         axes[0][0].plot([], [], color="0.3", ls=style, lw=1.5, label=f"{reduction} over slices")
-    handles, names = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False)
+    legend_below(figure, axes[0][0], 4)
     return figure
 
 
@@ -229,8 +227,7 @@ def _shift(summary: pd.DataFrame) -> Figure:
     axes[0].set_ylabel("relative change of the mean loss")
     for k in defects:
         axes[0].plot([], [], color=colours[str(k)], lw=1.5, marker="o", ms=4, label=f"{k} lost")
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(defects), frameon=False)
+    legend_below(figure, axes[0], len(defects))
     return figure
 
 

@@ -20,7 +20,7 @@ from sigreg_lab.experiment import Study, mean_interval, rate_interval
 from sigreg_lab.experiment.fingerprint import fingerprint
 from sigreg_lab.experiment.study import Cell, Config, Row, StudyError, canonical
 from sigreg_lab.figures.plots import grouped_intervals
-from sigreg_lab.figures.tables import markdown_table
+from sigreg_lab.figures.tables import markdown_table, span
 from sigreg_lab.figures.theme import label, new_figure, palette, themed
 from sigreg_lab.pretrain import PretrainResult, pretrain, probe
 from sigreg_lab.pretrain.config import configure
@@ -216,20 +216,16 @@ def report(summary: pd.DataFrame) -> str:
         best = str(linear["mean"].idxmax())
         tied = [label(str(n)) for n, r in linear.iterrows() if n != best and r["high"] >= linear.loc[best, "low"]]
         lines.append(
-            f"- {RECIPES[str(recipe)]}: the best linear probe is {_interval(linear.loc[best])}, {label(best)}"
+            f"- {RECIPES[str(recipe)]}: the best linear probe is {span(linear.loc[best], 3, 'mean')}, {label(best)}"
             + (f"; intervals overlap for {', '.join(tied)}" if tied else "; no other interval overlaps")
             + f". Published: {PUBLISHED[str(recipe)]}."
         )
         for name in linear.index:
-            scores = [_interval(cells[name, m]) if (name, m) in cells else "-" for m in SHOWN]
+            scores = [span(cells[name, m], 3, "mean") if (name, m) in cells else "-" for m in SHOWN]
             speed = f"{cells[name, SPEED]['mean']:,.0f}" if (name, SPEED) in cells else "-"
             table.append([RECIPES[str(recipe)], label(str(name)), *scores, speed])
     heads = ["recipe", "regulariser", *SHOWN.values(), "images/s"]
     return "\n".join(lines) + "\n\nTest accuracy (95% interval):\n\n" + markdown_table(heads, table)
-
-
-def _interval(row: "pd.Series") -> str:
-    return f"{row['mean']:.3f} ({row['low']:.3f}, {row['high']:.3f})"
 
 
 def _preset(

@@ -30,7 +30,7 @@ from sigreg_lab.diagnostics import effective_rank
 from sigreg_lab.experiment import Study, mean_interval
 from sigreg_lab.experiment.study import Cell, Config, Row
 from sigreg_lab.figures.tables import markdown_table
-from sigreg_lab.figures.theme import label, log_ticks, new_figure, palette, themed
+from sigreg_lab.figures.theme import error_bars, label, legend_below, log_ticks, new_figure, palette, themed
 from sigreg_lab.kernels import gaussian_grid
 from sigreg_lab.multivariate.energy import Energy
 from sigreg_lab.slicing import iid_directions, seeded_generator, sliced_statistic
@@ -253,10 +253,9 @@ def _curves(summary: pd.DataFrame) -> Figure:
             for training, style in (("adam", "-"), ("adam_cosine", ":")):
                 cells = ends[(ends["dim"] == dim) & (ends["directions"] == kind) & (ends["training"] == training)]
                 cells = cells.sort_values("num_slices")
-                errors = [cells["mean"] - cells["low"], cells["high"] - cells["mean"]]
                 words = f"{text}, {'steps of 0.1' if training == 'adam' else 'steps shrinking to 0'}"
-                axis.errorbar(
-                    cells["num_slices"], cells["mean"], yerr=errors, marker="o", ms=3.5, lw=1.4, ls=style,
+                error_bars(
+                    axis, cells["num_slices"], cells, "mean", marker="o", ms=3.5, lw=1.4, ls=style,
                     color=colours[kind], label=words,
                 )  # fmt: skip
         axis.axhline(starts[starts["dim"] == dim]["mean"].mean(), color="0.4", lw=1, ls="--", label="before")
@@ -267,8 +266,7 @@ def _curves(summary: pd.DataFrame) -> Figure:
     axes[0].set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes[0].minorticks_off()
     axes[0].set_ylim(0.85 * ends["mean"].min(), 1.2 * ends["mean"].max())
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    legend_below(figure, axes[0], 3, fontsize=8)
     return figure
 
 

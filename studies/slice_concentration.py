@@ -31,9 +31,11 @@ from scipy import stats
 
 from sigreg_lab import alternatives
 from sigreg_lab.experiment import Study
+from sigreg_lab.experiment.intervals import squared_norm_of_mean
+from sigreg_lab.experiment.lines import weighted_line
 from sigreg_lab.experiment.study import Cell, Config, Row
 from sigreg_lab.figures.tables import markdown_table
-from sigreg_lab.figures.theme import label, log_ticks, new_figure, palette, themed
+from sigreg_lab.figures.theme import error_bars, label, legend_below, log_ticks, new_figure, palette, themed
 from sigreg_lab.slicing import make_directions, seeded_generator, sliced_statistic
 from sigreg_lab.slicing.infinite import infinite_slice_epps_pulley
 from sigreg_lab.univariate import EppsPulley
@@ -124,7 +126,7 @@ def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[
         totals[draw % GROUPS] += error
         counts[draw % GROUPS] += 1
     means = totals.flatten(1) / torch.from_numpy(counts)[:, None]
-    persistent, persistent_error = _squared_norm_of_mean((means @ means.T).numpy())
+    persistent, persistent_error = squared_norm_of_mean((means @ means.T).numpy())
     exact_value, exact_gradient_square = exact_mean_squares(x, kind, num_slices)
     return [
         {
@@ -146,15 +148,6 @@ def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[
 
 def _standard_error(values: np.ndarray) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values)))
-
-
-def _squared_norm_of_mean(products: np.ndarray) -> tuple[float, float]:
-    """|E v|^2 from the inner products of independent v_g: the mean over pairs g != h, and its jackknife error."""
-    count = len(products)
-    off = products - np.diag(np.diag(products))
-    without = (off.sum() - 2 * off.sum(1)) / ((count - 1) * (count - 2))
-    error = np.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum())
-    return float(off.sum() / (count * (count - 1))), float(error)
 
 
 def summarize(rows: pd.DataFrame, settings: Config) -> pd.DataFrame:
@@ -191,22 +184,6 @@ def summarize(rows: pd.DataFrame, settings: Config) -> pd.DataFrame:
                 }
             estimates.append(estimate)
     return pd.DataFrame(estimates)
-
-
-def weighted_line(x: pd.Series, y: pd.Series, error: np.ndarray) -> tuple[float, float, np.ndarray, float]:
-    """log y = level + slope log x by least squares, ``error`` the standard errors of log y.
-
-    Returns:
-        level, slope, their covariance as the errors have it, and by how much the scatter about the line exceeds the
-        errors (at least 1).
-    """
-    design = np.stack([np.ones(len(x)), np.log(x.to_numpy(dtype=float))], 1) / error[:, None]
-    target = np.log(y.to_numpy(dtype=float)) / error
-    covariance = np.linalg.inv(design.T @ design)
-    level, slope = covariance @ design.T @ target
-    freedom = len(x) - 2
-    stretch = np.sqrt(((target - design @ [level, slope]) ** 2).sum() / freedom) if freedom else 1.0
-    return float(level), float(slope), covariance, max(1.0, float(stretch))
 
 
 def lines(summary: pd.DataFrame) -> pd.DataFrame:
@@ -333,11 +310,8 @@ def _errors(part: pd.DataFrame) -> Figure:
         for axis, dim in zip(line, dims, strict=True):
             for kind in kinds:
                 row = part[(part["dim"] == dim) & (part["directions"] == kind) & (part["quantity"] == quantity)]
-                errors = [row["error"] - row["low"], row["high"] - row["error"]]
                 look = {"ls": "none", "marker": "x", "ms": 5} if kind == "fixed" else {"marker": "o", "ms": 3}
-                axis.errorbar(
-                    row["num_slices"], row["error"], yerr=errors, lw=1.2, color=colours[kind], label=kind, **look
-                )
+                error_bars(axis, row["num_slices"], row, "error", lw=1.2, color=colours[kind], label=kind, **look)
             log_ticks(axis, [size for size in sizes if math.log2(size / sizes[0]) % 2 == 0])
             axis.set_yscale("log")
         line[0].set_ylabel(f"relative error, {quantity}\n(rms, 95% interval)")
@@ -347,8 +321,7 @@ def _errors(part: pd.DataFrame) -> Figure:
         axis.axhline(1, color="0.5", lw=0.8, ls="--", zorder=0)
         axis.set_xlabel("slices M")
         axis.tick_params(axis="x", labelsize=8)
-    handles, names = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(kinds), frameon=False)
+    legend_below(figure, axes[0][0], len(kinds))
     return figure
 
 

@@ -3,11 +3,13 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
 
 #: Readable names of registry keys, for axes and legends.
 LABELS = {
@@ -98,6 +100,17 @@ def log_ticks(axis: "Axes", values: Sequence[float]) -> None:
     axis.set_xscale("log", base=2)
     axis.set_xticks(list(values), [f"{value:g}" for value in values])
     axis.minorticks_off()
+
+
+def error_bars(axis: "Axes", places: "ArrayLike", rows: "pd.DataFrame", value: str, **style: Any) -> None:
+    """Points at the column ``value`` with whiskers from ``low`` to ``high``; ``style`` as ``errorbar`` takes it."""
+    axis.errorbar(places, rows[value], yerr=[rows[value] - rows["low"], rows["high"] - rows[value]], **style)
+
+
+def legend_below(figure: "Figure", axis: "Axes", columns: int, fontsize: float | None = None) -> None:
+    """One legend for all panels, below them, with the entries of one."""
+    handles, names = axis.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False, fontsize=fontsize)
 
 
 def palette(keys: Sequence[str]) -> dict[str, tuple[float, float, float]]:

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from sigreg_lab.experiment import mean_interval, rate_interval
+from sigreg_lab.experiment.intervals import squared_norm_of_mean
 
 
 def test_rate_interval_is_wilsons():
@@ -45,3 +46,11 @@ def test_students_interval_covers_at_five_seeds_where_the_percentile_bootstrap_d
     error = np.sqrt(0.95 * 0.05 / 2000)
     assert abs(student - 0.95) < 3.3 * error
     assert bootstrap < 0.88
+
+
+def test_the_squared_norm_of_a_mean_is_unbiased_and_its_error_not_understated():
+    rng = np.random.default_rng(1)
+    vectors = rng.standard_normal((4000, 12, 5)) + np.array([0.3, 0, 0, 0, 0])
+    found = np.array([squared_norm_of_mean(v @ v.T) for v in vectors])
+    assert abs(found[:, 0].mean() - 0.09) < 4 * found[:, 0].std() / np.sqrt(len(found))
+    assert 1.0 < found[:, 1].mean() / found[:, 0].std() < 1.45  # the jackknife is cautious where the mean is near 0

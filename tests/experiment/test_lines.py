@@ -1,0 +1,30 @@
+"""Lines through logarithms against NumPy's fits and against draws."""
+
+import numpy as np
+import pytest
+
+from sigreg_lab.experiment.lines import exponent, weighted_line
+
+X = np.array([16, 64, 128, 1024])
+Y = np.array([3.0, 0.9, 0.4, 0.06])
+ERROR = np.array([0.1, 0.02, 0.05, 0.2])
+
+
+def test_an_exponent_is_numpys_slope_and_its_error_that_of_draws():
+    assert exponent(X, Y)[0] == pytest.approx(np.polyfit(np.log(X), np.log(Y), 1)[0])
+    assert exponent(X, 5.0 * X**-0.5) == (pytest.approx(-0.5), 0.0)
+    rng = np.random.default_rng(0)
+    slopes = [exponent(X, Y * (1 + 0.1 * ERROR * rng.standard_normal(4)))[0] for _ in range(4_000)]
+    assert exponent(X, Y, 0.1 * ERROR)[1] == pytest.approx(np.std(slopes), rel=0.05)
+
+
+def test_a_weighted_line_is_numpys_with_the_covariance_of_the_errors_given():
+    expected, covariance = np.polyfit(np.log(X), np.log(Y), 1, w=1 / ERROR, cov="unscaled")
+    level, slope, found, stretch = weighted_line(X, Y, ERROR)
+    assert (slope, level) == pytest.approx(tuple(expected))
+    np.testing.assert_allclose(found[::-1, ::-1], covariance)
+    residuals = (np.log(Y) - np.polyval(expected, np.log(X))) / ERROR
+    assert stretch == pytest.approx(np.sqrt((residuals**2).sum() / 2))
+    assert stretch > 1
+    assert weighted_line(X, 5.0 * X**-0.5, ERROR)[3] == 1.0, "points on the line are no better than their errors"
+    assert weighted_line(X[:2], Y[:2], ERROR[:2])[3] == 1.0, "two points have no scatter"
