@@ -609,6 +609,7 @@ def _tasks_figure(summary: pd.DataFrame) -> Figure:
     for condition in CONDITIONS:
         axes[0][0].plot([], [], "o-", color=colours[str(condition)], label=f"condition {condition}")
     legend_below(figure, axes[0][0], len(CONDITIONS))
+    figure.legends[0].set_title("point: mean over tasks; bar: from the best task to the worst")
     return figure
 
 
