@@ -771,7 +771,7 @@ STUDY = Study(
             ["sigreg-ep"], [0.003, 0.1], [2e-3, 8e-3], [0.05], [2, 6], 1, batch_size=32, draws=1, replicates=200
         ),
         "quick": _preset(["sigreg-ep"], [0.001, 0.01, 0.1], [5e-4, 2e-3, 8e-3], [0.05], [20, 80], 1),
-        "standard": _preset(REGULARIZERS, LAMBDAS, [5e-4, 2e-3, 8e-3], [1e-3, 1.0], [60, 240], 2),
+        "standard": _preset(REGULARIZERS, LAMBDAS, [5e-4, 2e-3, 8e-3], [1e-3, 1.0], [50, 200], 2),
         "paper": _preset(
             [*REGULARIZERS, "sigreg-ad"],
             [0.0003, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5],
