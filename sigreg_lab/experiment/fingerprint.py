@@ -113,6 +113,9 @@ def _only_binds(statement: ast.stmt, named: set[str], own: set[str]) -> bool:
             return not named.isdisjoint(_bound(statement))  # one that nothing names is there for what it does
         case ast.FunctionDef():
             run = [statement.args, *(ast.Call(decorator, [], []) for decorator in statement.decorator_list)]
+        case ast.ClassDef() if all(_only_binds(part, named, own) for part in statement.body):
+            run = [ast.Call(part, [], []) for part in (*statement.decorator_list, *statement.bases)]
+            run += [keyword.value for keyword in statement.keywords]
         case ast.Assign() | ast.AnnAssign():
             run = [statement]
         case _:

@@ -79,6 +79,7 @@ NOTHING = [
     ('{"figure": WIDTH', '{"figure": 2 * WIDTH'),
     ('name="s"', 'name="t"'),
     ("import project", "import iid_directions as project"),
+    ("def report", "class Part(dict):\n    size = 1\n\n    def clear(self):\n        return PARTS\n\n\ndef report"),
     ("import themed", "import new_figure as themed"),
 ]
 #: Changes of what ``measure`` reaches, or of what may change that.
@@ -103,6 +104,8 @@ SOMETHING = [
     ("def report", "@PARTS.setdefault\ndef report"),
     ("def report", "def later(x=PARTS.clear()):\n    return x\n\n\ndef report"),
     ("def report", "class Part(dict):\n    PARTS.clear()\n\n\ndef report"),
+    ("def report", "class Other(PARTS):\n    size = 1\n\n\ndef report"),
+    ("def report", "class Other:\n    size = PARTS.pop('a')\n\n\ndef report"),
     ("import numpy as np", "import numpy as np\nimport sigreg_lab.pretrain as _"),  # imported for what it does
 ]
 #: Changes after which there is no telling what ``measure`` reaches.
@@ -124,6 +127,12 @@ def _change(text, change):
     return text.replace(*change, 1)
 
 
+def _counted(tmp_path, text):
+    path = tmp_path / "s.py"
+    path.write_text(text)
+    return ast.dump(reached(_parse(path)))
+
+
 def _code(tmp_path, text):
     path = tmp_path / "s.py"
     path.write_text(text)
@@ -132,25 +141,31 @@ def _code(tmp_path, text):
 
 @pytest.mark.parametrize("change", NOTHING, ids=lambda change: change[1])
 def test_what_changes_no_row_does_not_count(tmp_path, change):
-    assert _code(tmp_path, _change(BASE, change)) == _code(tmp_path, BASE)
+    assert _counted(tmp_path, _change(BASE, change)) == _counted(tmp_path, BASE)
 
 
 @pytest.mark.parametrize("change", SOMETHING, ids=lambda change: change[1])
 def test_what_measure_reaches_and_what_may_change_it_counts(tmp_path, change):
-    assert _code(tmp_path, _change(BASE, change)) != _code(tmp_path, BASE)
+    assert _counted(tmp_path, _change(BASE, change)) != _counted(tmp_path, BASE)
 
 
 @pytest.mark.parametrize("change", UNDECIDABLE, ids=lambda change: change[1])
 def test_the_whole_file_counts_where_there_is_no_telling(tmp_path, change):
     changed = _change(BASE, change)
-    assert _code(tmp_path, changed) != _code(tmp_path, _change(changed, ("A sentence.", "Another sentence.")))
+    assert _counted(tmp_path, changed) != _counted(tmp_path, _change(changed, ("A sentence.", "Another sentence.")))
 
 
 @pytest.mark.parametrize("given", GIVEN)
 def test_measure_may_be_handed_in_by_any_expression(tmp_path, given):
     text = _change(BASE, ("def measure", "def other")).replace("measure=measure", f"measure={given}")
-    assert _code(tmp_path, text) == _code(tmp_path, _change(text, ("A sentence.", "Another sentence.")))
-    assert _code(tmp_path, text) != _code(tmp_path, _change(text, ("SIZE = 1", "SIZE = 2")))
+    assert _counted(tmp_path, text) == _counted(tmp_path, _change(text, ("A sentence.", "Another sentence.")))
+    assert _counted(tmp_path, text) != _counted(tmp_path, _change(text, ("SIZE = 1", "SIZE = 2")))
+
+
+def test_the_fingerprint_follows_what_counts(tmp_path):
+    before = _code(tmp_path, BASE)
+    assert _code(tmp_path, _change(BASE, NOTHING[0])) == before
+    assert _code(tmp_path, _change(BASE, SOMETHING[0])) != before
 
 
 def test_of_the_library_counts_what_reached_code_imports_and_what_that_imports(tmp_path, monkeypatch):
