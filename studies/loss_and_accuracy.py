@@ -27,6 +27,7 @@ strata. Regrets, the best alpha and C there are no smooth functions of the runs 
 other sets of configurations would have given.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -43,8 +44,8 @@ from scipy import special, stats
 from sigreg_lab.experiment import Study, mean_interval
 from sigreg_lab.experiment.study import Cell, Config, Row
 from sigreg_lab.figures.plots import grouped_intervals
-from sigreg_lab.figures.tables import markdown_table
-from sigreg_lab.figures.theme import label, new_figure, palette, themed
+from sigreg_lab.figures.tables import markdown_table, span
+from sigreg_lab.figures.theme import label, legend_below, new_figure, palette, themed
 from sigreg_lab.pretrain import PretrainConfig, evaluate, pretrain
 
 Real = NDArray[np.float64]
@@ -530,7 +531,7 @@ def _curve_figure(summary: pd.DataFrame) -> Figure:
         axis.set_xticks([-end, *range(-3, 4), end], ["−∞", *map(str, range(-3, 4)), "∞"])
         axis.set(xlim=(-end - 0.3, end + 0.3), ylim=(-1.05, 1.05))
     _outer_labels(panels, "α", "C(α)")
-    _legend(figure, panels, 3)
+    legend_below(figure, panels[0][0], 3, 9)
     return figure
 
 
@@ -548,11 +549,6 @@ def _plain_ticks(axis: Axis) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 3)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_locator(NullLocator())
-
-
-def _legend(figure: Figure, panels: list[tuple[Axes, str, str]], ncols: int) -> None:
-    handles, names = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=ncols, frameon=False, fontsize=9)
 
 
 def _plane_figure(summary: pd.DataFrame) -> Figure:
@@ -578,7 +574,7 @@ def _plane_figure(summary: pd.DataFrame) -> Figure:
             _plain_ticks(axis.yaxis)
         figure.colorbar(drawn, ax=[axis for axis, _ in row], label="test accuracy", extend="min", pad=0.01)
     _outer_labels(panels, "regulariser", "prediction loss")
-    _legend(figure, panels, len(durations))
+    legend_below(figure, panels[0][0], len(durations), 9)
     return figure
 
 
@@ -603,7 +599,7 @@ def _scatter_figure(summary: pd.DataFrame) -> Figure:
         axis.set_xscale("log")
         _plain_ticks(axis.xaxis)
     _outer_labels(panels, "final training loss", "test accuracy")
-    _legend(figure, panels, 4)
+    legend_below(figure, panels[0][0], 4, 9)
     return figure
 
 
@@ -641,8 +637,7 @@ def report(summary: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n\n" + _table(cells, summary)
 
 
-def _text(row: pd.Series, digits: int = 2) -> str:
-    return f"{row['value']:.{digits}f} ({row['low']:.{digits}f}, {row['high']:.{digits}f})"
+_text = functools.partial(span, value="value")
 
 
 def _beside(row: pd.Series, claimed: float) -> str:
