@@ -1,7 +1,12 @@
 import pytest
 import torch
 
-from sigreg_lab.kernels import BackendUnavailable, characteristic_function, characteristic_function_reference
+from sigreg_lab.kernels import (
+    BackendUnavailable,
+    characteristic_function,
+    characteristic_function_reference,
+    native,
+)
 from tests.kernels.cases import BACKENDS, PROCESSORS, relative_error, sample, value_and_gradient
 
 SHAPES = [(1, 1), (1, 33), (1023, 1), (1023, 33), (2, 3, 64, 17), (300, 200), (5, 1024)]
@@ -127,6 +132,16 @@ def test_samples_are_shared_out_when_slices_are_few(generator, monkeypatch):
     shared = value_and_gradient(lambda x: stacked(x, 3.0, 17, "cpu"), x)
     torch.testing.assert_close(shared[0], alone[0], rtol=0, atol=1e-7)
     assert torch.equal(shared[1], alone[1])
+
+
+@pytest.mark.parametrize("parts", [2, 7, 20])
+def test_parts_may_be_short_or_empty(parts, generator, monkeypatch):
+    x = sample(generator, 16, 3)
+    whole = value_and_gradient(lambda x: stacked(x, 3.0, 17, "cpu"), x)
+    monkeypatch.setattr(native, "_splits", lambda *_: parts)
+    shared = value_and_gradient(lambda x: stacked(x, 3.0, 17, "cpu"), x)
+    torch.testing.assert_close(shared[0], whole[0], rtol=0, atol=1e-7)
+    assert torch.equal(shared[1], whole[1])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
