@@ -29,43 +29,50 @@ def test_runs_that_do_not_vary_have_no_correlation():
     assert OWN["rank_correlation"](x, x[0], np.array([[3.0, 0.0, 0.0]])) == 0
 
 
-def test_resamples_keep_strata_and_units_whole():
-    strata, units = np.repeat([0, 1], [4, 6]), np.repeat(np.arange(5), 2)
-    once, drawn, left_out = OWN["resamples"](strata, units, 50, np.random.default_rng(0))
-    assert (once == 1).all()
-    assert (drawn[:, 0::2] == drawn[:, 1::2]).all()
-    assert (drawn[:, :4].sum(1) == 4).all()
-    assert (drawn[:, 4:].sum(1) == 6).all()
-    np.testing.assert_array_equal(left_out, 1 - np.kron(np.eye(5), np.ones(2)))
-
-
-def _coverage(num_strata, per_stratum, correlation, smooth, trials=300):
-    """How often the interval holds the normal copula's C; runs come in pairs that are nearly the same."""
-    rng = np.random.default_rng([num_strata, int(100 * correlation)])
+def _normal_pairs(num_strata, per_stratum, correlation, rng):
+    """C of a normal copula in strata of units, each of two runs that are nearly the same; and strata and units."""
     units = np.repeat(np.arange(num_strata * per_stratum), 2)
+    shared, own = rng.standard_normal((2, len(units) // 2)), rng.standard_normal((2, len(units)))
+    a, b = np.sqrt(0.9) * np.repeat(shared, 2, axis=1) + np.sqrt(0.1) * own
+    accuracy = correlation * a + np.sqrt(1 - correlation**2) * b
     strata = units // per_stratum
-    exact = 6 / np.pi * np.arcsin(correlation / 2)
-    held = 0
-    for _ in range(trials):
-        shared, own = rng.standard_normal((2, len(units) // 2)), rng.standard_normal((2, len(units)))
-        a, b = np.sqrt(0.9) * np.repeat(shared, 2, axis=1) + np.sqrt(0.1) * own
-        accuracy = correlation * a + np.sqrt(1 - correlation**2) * b
-        statistic = OWN["agreement"](-a[None, None], accuracy[None], strata)
-        weights = OWN["resamples"](strata, units, 400, rng)
-        ((_, low, high),) = OWN["intervals"](statistic, weights, smooth=smooth)
-        held += low <= exact <= high
-    return held / trials
+    return OWN["agreement"](-a[None, None], accuracy[None], strata), strata, units
 
 
 @pytest.mark.parametrize(("num_strata", "per_stratum"), [(1, 36), (6, 6)])
 @pytest.mark.parametrize("correlation", [0.0, 0.9])
-def test_bca_intervals_cover(num_strata, per_stratum, correlation):
-    # Between 0.90 and 0.96 in 500 trials of 1,000 resamples; three standard errors of 300 trials are 0.04.
-    assert 0.86 <= _coverage(num_strata, per_stratum, correlation, smooth=True) <= 0.99
+def test_intervals_of_the_jackknife_cover(num_strata, per_stratum, correlation):
+    rng = np.random.default_rng([num_strata, int(100 * correlation)])
+    exact = 6 / np.pi * np.arcsin(correlation / 2)
+    held = 0
+    for _ in range(300):
+        ((_, low, high),) = OWN["jackknife"](*_normal_pairs(num_strata, per_stratum, correlation, rng), 1.0)
+        held += low <= exact <= high
+    # 0.94 to 0.99 in 400 trials; three standard errors of 300 at 0.95 are 0.04.
+    assert held / 300 >= 0.91
 
 
-def test_percentile_intervals_of_a_mean_over_small_strata_do_not_cover():
-    assert _coverage(12, 3, 0.9, smooth=False) < 0.85
+def test_jackknife_of_a_mean_is_its_standard_error():
+    x, units = np.random.default_rng(0).standard_normal(12), np.arange(12)
+    strata = units // 6
+
+    def mean_of_strata(weights):
+        each = [(weights[:, own] @ x[own]) / weights[:, own].sum(1) for own in (strata == 0, strata == 1)]
+        return np.mean(each, axis=0)[:, None]
+
+    ((estimate, low, high),) = OWN["jackknife"](mean_of_strata, strata, units, 9.0)
+    error = np.sqrt((x[:6].var(ddof=1) + x[6:].var(ddof=1)) / 6) / 2
+    assert estimate == pytest.approx(x.mean())
+    assert (high - low) / 2 == pytest.approx(stats.t.ppf(0.975, 10) * error)
+    assert OWN["jackknife"](mean_of_strata, strata, units, 0.1)[0][1:] == (-0.1, 0.1)
+
+
+def test_bootstrap_draws_units_whole():
+    x, units = np.random.default_rng(0).standard_normal(80), np.repeat(np.arange(40), 2)
+    halves = x.reshape(-1, 2).mean(1)
+    ((estimate, low, high),) = OWN["bootstrap"](lambda w: (w @ x / 80)[:, None], units, 4000, np.random.default_rng(1))
+    assert estimate == pytest.approx(x.mean())
+    assert (high - low) / (2 * 1.96) == pytest.approx(halves.std() / np.sqrt(40), rel=0.05)
 
 
 def test_regret_is_that_of_the_least_score_and_a_tie_is_drawn_from():
