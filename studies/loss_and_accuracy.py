@@ -34,6 +34,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -41,12 +42,14 @@ from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from sigreg_lab.experiment import Study, mean_interval
+from sigreg_lab.experiment import Study, mean_interval, rate_interval
 from sigreg_lab.experiment.study import Cell, Config, Row
 from sigreg_lab.figures.plots import grouped_intervals
 from sigreg_lab.figures.tables import markdown_table, span
 from sigreg_lab.figures.theme import label, legend_below, new_figure, palette, themed
 from sigreg_lab.pretrain import PretrainConfig, evaluate, pretrain
+from sigreg_lab.regularizers import make_regularizer
+from sigreg_lab.slicing import seeded_generator
 
 Real = NDArray[np.float64]
 Labels = NDArray[np.intp]
@@ -77,6 +80,9 @@ ALPHAS = np.round(np.linspace(-3, 3, 31), 1)
 LARGE_ALPHA = 50.0
 #: Halvings over which the choice of alpha on one half for the other is averaged.
 HALVINGS = 10
+
+#: Of the regulariser's value at a point; a run above it counts as collapsed.
+NEAR_A_POINT = 0.9
 
 PERMUTATIONS = 4000
 #: Probability that chance alone makes the study fail: two-sided, over all its comparisons.
@@ -272,9 +278,11 @@ def summarize(rows: pd.DataFrame, settings: Config) -> pd.DataFrame:
     """Estimates by regulariser and label budget; rows of quantity "run" are the runs themselves, for the figures."""
     found: list[Row] = []
     for index, (name, part) in enumerate(rows.groupby("regularizer", sort=False)):
+        at_a_point = value_at_a_point(str(name), settings["batch_size"])
         for budget in LABELS:
             rng = np.random.default_rng([SEED, index, *budget.encode()])
             runs = _runs(part, budget, settings["replicates"], rng)
+            found += [{"regularizer": name, "labels": budget, **row} for row in _collapsed(runs, at_a_point)]
             for estimates in (_correlations, _curves, _ranges, _held_out, _regrets, _identities, _null, _points):
                 found += [{"regularizer": name, "labels": budget, **row} for row in estimates(runs)]
     return pd.DataFrame(found)
@@ -283,6 +291,24 @@ def summarize(rows: pd.DataFrame, settings: Config) -> pd.DataFrame:
 def _row(quantity: str, order: str, scope: str, values: Estimate, **more: float) -> Row:
     estimate = dict(zip(("value", "low", "high"), values, strict=True))
     return {"quantity": quantity, "order": order, "scope": scope, **estimate, **more}
+
+
+def value_at_a_point(name: str, batch_size: int) -> float:
+    """The regulariser's value where all embeddings lie at the origin: what it is at complete collapse."""
+    regularizer = make_regularizer(name, num_slices=1)
+    assert regularizer is not None
+    return float(regularizer(torch.zeros(1, batch_size, 2), seeded_generator(0)))
+
+
+def _collapsed(runs: Runs, at_a_point: float) -> list[Row]:
+    """Share of the runs whose regulariser ends near its value at a point, by lambda, with Wilson's interval."""
+    lam, near = runs.columns["lam"], runs.columns["penalty"] > NEAR_A_POINT * at_a_point
+    found = []
+    for value in np.unique(lam):
+        own = near[lam == value]
+        ends = rate_interval(int(own.sum()), own.size)
+        found.append(_row("collapsed", "", f"lambda {value:g}", (float(own.mean()), *ends), lam=float(value)))
+    return found
 
 
 def _correlations(runs: Runs) -> list[Row]:
@@ -621,6 +647,7 @@ def report(summary: pd.DataFrame) -> str:
     name = str(summary["regularizer"].iloc[0])
     lines = [line for budget in LABELS for line in _claim_lines(cells.loc[(name, budget)], name, budget)]
     lines += [
+        _collapse_line(cells.loc[(name, "all")], name),
         _regularizers_line(cells, summary),
         *_range_lines(estimates, name),
         *(_regret_line(cells.loc[(name, b)], name, b) for b in LABELS),
@@ -670,6 +697,22 @@ def _regularizers_line(cells: pd.DataFrame, summary: pd.DataFrame) -> str:
         best = _text(at.loc[("best alpha", "scaled loss", "all")], 1)
         words.append(f"{label(name)} {loss}, {scaled} and {best}")
     return f"- C of the loss, C of the scaled loss and the best alpha ({LABELS['all']}): {'; '.join(words)}."
+
+
+def _collapse_line(at: pd.DataFrame, name: str) -> str:
+    shares = at.loc["collapsed"].sort_values("lam")
+    some = shares[shares["value"] > 0]
+    what = f"the regulariser ends above {NEAR_A_POINT:g} of its value at a point"
+    if some.empty:
+        return f"- {label(name)}: no run has collapsed ({what} in none)."
+    words = ", ".join(f"{_text(row)} of those at lambda = {row['lam']:g}" for _, row in some.iterrows())
+    beyond = shares[shares["lam"] > some["lam"].max()]["lam"]
+    line = f"- {label(name)}: runs have collapsed ({what}): {words}, none at larger lambda."
+    scope = f"lambda {beyond.min():g} to {beyond.max():g}" if len(beyond) else ""
+    if ("C", "loss", scope) in at.index:
+        loss, scaled = (_text(at.loc[("C", order, scope)]) for order in PAPER_C)
+        line += f" Without them C of the loss is {loss}, of the scaled loss {scaled} (all 997 labels)."
+    return line
 
 
 def _range_lines(estimates: pd.DataFrame, name: str) -> list[str]:

@@ -12,7 +12,7 @@ from sigreg_lab.experiment.study import load_study
 
 STUDY = load_study("loss_and_accuracy")
 OWN = STUDY.measure.__globals__
-SETTINGS = {"replicates": 200}
+SETTINGS = {"replicates": 200, "batch_size": 128}
 
 
 def test_weights_count_runs_as_if_they_stood_there_that_often():
@@ -131,6 +131,22 @@ def test_a_loss_that_tells_nothing_but_lambda_is_found_out():
     report = STUDY.report(summary)
     assert "worse than lambda alone" in report
     assert "shows no order within" in report
+
+
+def test_collapsed_runs_are_counted():
+    rows = _rows(lambda g, lam: 1 / (1 + g))
+    summary, at = _cells(rows)
+    assert "no run has collapsed" in STUDY.report(summary)
+    nodes = np.linspace(0, 3, 17)
+    integrand = (1 - np.exp(-(nodes**2) / 2)) ** 2 * np.exp(-(nodes**2) / 2)
+    point = 128 * 2 * np.trapezoid(integrand, nodes)  # SIGReg where all embeddings lie at the origin
+    least = rows["lam"] == rows["lam"].min()
+    rows.loc[least & (rows["steps"] == 240), "penalty"] = 0.91 * point
+    rows.loc[least & (rows["steps"] == 60), "penalty"] = 0.89 * point
+    summary, at = _cells(rows)
+    shares = at.loc["collapsed"].set_index("lam")["value"]
+    assert shares.to_dict() == {0.001: 0.5, 0.003: 0.0, 0.01: 0.0, 0.03: 0.0}
+    assert "0.50 (0.31, 0.69) of those at lambda = 0.001, none at larger lambda" in STUDY.report(summary)
 
 
 def test_right_numbers_are_accepted_and_wrong_ones_are_not(monkeypatch):
