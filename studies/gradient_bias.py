@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from sigreg_lab.experiment import Study
-from sigreg_lab.experiment.lines import exponent
+from sigreg_lab.experiment.power_laws import exponent
 from sigreg_lab.experiment.study import Cell, Config, Row
 from sigreg_lab.figures.tables import markdown_table, span
 from sigreg_lab.figures.theme import error_bars, legend_below, log_ticks, new_figure, palette, themed

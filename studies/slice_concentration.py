@@ -32,7 +32,7 @@ from scipy import stats
 from sigreg_lab import alternatives
 from sigreg_lab.experiment import Study
 from sigreg_lab.experiment.intervals import squared_norm_of_mean
-from sigreg_lab.experiment.lines import weighted_line
+from sigreg_lab.experiment.power_laws import weighted_line
 from sigreg_lab.experiment.study import Cell, Config, Row
 from sigreg_lab.figures.tables import markdown_table
 from sigreg_lab.figures.theme import error_bars, label, legend_below, log_ticks, new_figure, palette, themed

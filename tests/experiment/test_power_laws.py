@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sigreg_lab.experiment.lines import exponent, weighted_line
+from sigreg_lab.experiment.power_laws import exponent, weighted_line
 
 X = np.array([16, 64, 128, 1024])
 Y = np.array([3.0, 0.9, 0.4, 0.06])
