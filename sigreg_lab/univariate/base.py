@@ -42,7 +42,8 @@ class UnivariateTest(torch.nn.Module):
 
     A subclass sets the class attributes and writes ``_statistic``, the formula alone: it receives (..., N, M) in
     float32 or float64, sorted along dimension -2 if ``uses_order`` is set, and returns (..., M). It declares its null
-    law by ``asymptotic_law`` and ``asymptotic_from``; without them the law is simulated.
+    law by ``asymptotic_law`` and ``asymptotic_from``; without them the law is simulated, once for each class, value of
+    its parameters (the attributes that ``__init__`` sets) and N. ``sigreg_lab.univariate.REGISTRY`` need not know it.
 
     Attributes:
         name: the name in registries, rows and tables.
@@ -173,26 +174,34 @@ class UnivariateTest(torch.nn.Module):
         return np.concatenate(values)
 
     def _simulated_law(self, n: int) -> MonteCarlo:
-        name = f"{type(self).__module__}.{self}|n={n}"  # the class and every parameter
-        if name not in _LAWS:
+        every = vars(UnivariateTest())
+        own = {key: value for key, value in vars(self).items() if key not in every}
+        parameters = sorted((own | self.state_dict()).items())  # all of them, whether or not extra_repr shows them
+        name = f"{type(self).__module__}.{self}|{parameters}|n={n}"
+        if (type(self), name) not in _LAWS:
+            code = _fingerprint(type(self))
             replicates = min(MOST_REPLICATES, max(LEAST_REPLICATES, SIMULATED_VALUES // n))
-            _LAWS[name] = MonteCarlo(
+            _LAWS[type(self), name] = MonteCarlo(
                 lambda rng, count: self.simulate(rng, count, n),
-                key=f"{name}|{_fingerprint(type(self))}",  # a changed formula reads no law of the old one
+                key=f"{name}|{code}" if code else "",  # a changed formula reads no law of the old one
                 replicates=replicates,
                 seed=SEED,
                 chunk=min(replicates, 4 * VALUES_PER_CHUNK // n + 1),
             )
-        return _LAWS[name]
+        return _LAWS[type(self), name]
 
 
 def _fingerprint(cls: type) -> str:
-    """A digest of the files that define ``cls`` and its bases among the statistics."""
+    """A digest of the files that define ``cls`` and its bases among the statistics; empty if one was typed in."""
     digest = hashlib.sha256()
     for base in cls.__mro__:
         if issubclass(base, UnivariateTest):
-            digest.update(Path(inspect.getfile(base)).read_bytes())
+            try:
+                digest.update(Path(inspect.getfile(base)).read_bytes())
+            except (OSError, TypeError):  # a class of a notebook or a prompt: no file tells when it changes
+                return ""
     return digest.hexdigest()[:16]
 
 
-_LAWS: dict[str, MonteCarlo] = {}  # the laws that this process has read or simulated already
+#: The laws that this process has read or simulated already. A class that was typed in again is another class.
+_LAWS: dict[tuple[type, str], MonteCarlo] = {}

@@ -84,6 +84,40 @@ def test_parameters_have_laws_of_their_own():
     assert len(thresholds) == 4
 
 
+class _Power(u.UnivariateTest):
+    """A statistic as a user writes it: parameters, no ``extra_repr``."""
+
+    name, sensitive_to = "power", "mean"
+
+    def __init__(self, power: float, weight: float = 1.0):
+        super().__init__()
+        self.power = power
+        self.register_buffer("weight", torch.tensor(weight))
+
+    def _statistic(self, x):
+        return self.weight * x.mean(-2).abs() ** self.power
+
+
+@pytest.mark.usefixtures("_fewer_replicates")
+def test_parameters_that_no_text_shows_have_laws_of_their_own():
+    first = _Power(1.0).critical_value(0.05, 10)
+    assert _Power(2.0).critical_value(0.05, 10) == pytest.approx(first**2, rel=1e-3)
+    assert _Power(1.0, 3.0).critical_value(0.05, 10) == pytest.approx(3 * first, rel=1e-3)
+    assert first == pytest.approx(1.96 / math.sqrt(10), rel=0.02)
+
+
+@pytest.mark.usefixtures("_fewer_replicates")
+def test_a_class_that_no_file_holds_has_a_law_and_typed_in_again_another():
+    thresholds = []
+    for factor in (1, 2):
+        names = {"UnivariateTest": u.UnivariateTest, "__name__": "__main__"}
+        code = f"class Typed(UnivariateTest):\n def _statistic(self, x): return {factor} * x.mean(-2).abs()\n"
+        exec(compile(code, "<stdin>", "exec"), names)
+        names["Typed"].__module__ = "no_such_module"
+        thresholds.append(names["Typed"]().critical_value(0.05, 10))
+    assert thresholds[1] == pytest.approx(2 * thresholds[0])
+
+
 def test_a_changed_formula_reads_no_law_of_the_old_one(tmp_path, monkeypatch):
     monkeypatch.setattr(base, "_LAWS", {})
     keys = set()
