@@ -1,4 +1,4 @@
-"""Checks of what is handed in: each names the argument and the remedy."""
+"""What is handed in: checks, each of which names the argument and the remedy, and its dtype and device."""
 
 import torch
 from torch import Tensor
@@ -17,8 +17,7 @@ def check_sample(x: Tensor, name: str, *, ndim: int, min_samples: int, sample_di
     Raises:
         ValueError: not a tensor, not floating point, too few dimensions, empty, too few samples, NaN or infinite.
 
-    The check for NaN and infinity reads the data, which would make a GPU wait; it is left out while ``torch.compile``
-    traces and for a tensor on an accelerator that carries a gradient (a training step).
+    The check for NaN and infinity is left out where ``may_read`` says so.
     """
     if not isinstance(x, Tensor):
         raise ValueError(f"{name} must be a torch.Tensor, got {type(x).__name__}; use torch.as_tensor({name})")
@@ -33,7 +32,7 @@ def check_sample(x: Tensor, name: str, *, ndim: int, min_samples: int, sample_di
             f"{name} holds {x.shape[sample_dim]} sample(s) (shape {tuple(x.shape)}, dimension {sample_dim}); "
             f"at least {min_samples} are needed"
         )
-    if torch.compiler.is_compiling() or (x.requires_grad and x.device.type != "cpu"):
+    if not may_read(x):
         return
     finite = x.detach().isfinite()
     if not finite.all():
@@ -42,6 +41,22 @@ def check_sample(x: Tensor, name: str, *, ndim: int, min_samples: int, sample_di
             f"{name} holds {bad} NaN or infinite value(s) out of {finite.numel()}; drop those samples or mend "
             f"what produced them"
         )
+
+
+def may_read(x: Tensor) -> bool:
+    """Whether a check may read the data, for which the host waits.
+
+    Not while ``torch.compile`` traces, nor of a tensor on an accelerator that carries a gradient (a training step).
+    """
+    return not (torch.compiler.is_compiling() or (x.requires_grad and x.device.type != "cpu"))
+
+
+def on_device(x: Tensor, device: torch.device | str) -> Tensor:
+    """``x`` on a device. To a GPU it goes through pinned memory: a plain copy waits for all that the GPU has to do."""
+    pinned = x.device.type == "cpu" and torch.device(device).type == "cuda"
+    if pinned and not x.requires_grad and not torch.compiler.is_compiling():
+        return x.pin_memory().to(device, non_blocking=True)
+    return x.to(device)
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sigreg_lab.pretrain.sources import TORCHVISION, Source, decode, read_path, read_torchvision, typical_side
+from sigreg_lab.validation import on_device
 
 #: Shares held out by class when a source has no such split.
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
@@ -65,11 +66,11 @@ class Images(NamedTuple):
         """Float32 pixels in 0 .. 1 and labels of these rows, on ``device``."""
         if isinstance(self.pixels, Stream):
             pixels, rows = self.pixels.read(rows)
-            labels = self.labels[rows.to(self.labels.device)]
+            rows = on_device(rows, self.labels.device)
         else:
-            pixels = self.pixels[rows.to(self.pixels.device)]
-            labels = self.labels[rows.to(self.labels.device)]
-        return as_float(pixels.to(device, non_blocking=True)), labels.to(device, non_blocking=True)
+            rows = on_device(rows, self.labels.device)
+            pixels = self.pixels[rows]
+        return as_float(on_device(pixels, device)), on_device(self.labels[rows], device)
 
     def to(self, device: torch.device | str) -> "Images":
         """The same on a device; a stream stays where it is."""

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sigreg_lab.distributed import all_reduce_sum, mean_over_samples, total_samples
 from sigreg_lab.regularizers.base import Regularizer
+from sigreg_lab.validation import on_device
 
 
 def centre(z: Tensor) -> Tensor:
@@ -90,6 +91,6 @@ class WeakSIGReg(Regularizer):
         dim = z.shape[-1]
         if self.sketch_dim is not None and dim > self.sketch_dim:
             normal = torch.randn(dim, self.sketch_dim, generator=generator, device=generator.device)
-            z = z @ (normal / dim**0.5).to(z)
+            z = z @ on_device(normal / dim**0.5, z.device).to(z.dtype)
         distance = covariance(centre(z)) - torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
         return torch.linalg.matrix_norm(distance).mean()

@@ -31,6 +31,7 @@ from sigreg_lab.regularizers.sigreg import check_slices, draw_directions
 from sigreg_lab.regularizers.sums import characteristic_sums, reduced_statistic
 from sigreg_lab.slicing import project
 from sigreg_lab.slicing.infinite import sphere_cosine
+from sigreg_lab.validation import on_device
 
 LEAST_LENGTH = 1e-6
 KOLEO_EPS = 1e-8
@@ -121,7 +122,7 @@ class SphereSlicing(Regularizer):
 
     def _grid(self, dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
         _, weight = gaussian_grid(self.t_max, self.n_points, math.sqrt(2), device)
-        return torch.tensor(_target(self.t_max, self.n_points, dim), dtype=weight.dtype, device=device), weight
+        return on_device(torch.tensor(_target(self.t_max, self.n_points, dim), dtype=weight.dtype), device), weight
 
 
 @functools.lru_cache(maxsize=64)

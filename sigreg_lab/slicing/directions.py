@@ -24,6 +24,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from sigreg_lab.validation import on_device
+
 FIXED_SEED = 0
 _SMALLEST = 2.0**-33  # half a step of the Sobol grid: keeps the normal quantile finite
 
@@ -55,7 +57,7 @@ def iid_directions(
     _check(dim, num_slices)
     draw = torch.float64 if dtype == torch.float64 else torch.float32
     normal = torch.randn(dim, num_slices, generator=generator, dtype=draw, device=generator.device)
-    return (normal / normal.norm(dim=0)).to(dtype=dtype, device=device or generator.device)
+    return on_device((normal / normal.norm(dim=0)).to(dtype), device or generator.device)
 
 
 def orthogonal_directions(
@@ -78,7 +80,7 @@ def orthogonal_directions(
     q, r = torch.linalg.qr(normal)
     q = q * r.diagonal(dim1=-2, dim2=-1).sign()[:, None, :]
     columns = q.transpose(0, 1).reshape(dim, blocks * width)[:, :num_slices]
-    return columns.to(dtype=dtype, device=device or generator.device).contiguous()
+    return on_device(columns.to(dtype).contiguous(), device or generator.device)
 
 
 def sobol_directions(
@@ -103,7 +105,7 @@ def sobol_directions(
     seed = int(torch.randint(2**31 - 1, (), generator=generator, device=generator.device))
     points = torch.quasirandom.SobolEngine(dim, scramble=True, seed=seed).draw(num_slices, dtype=torch.float64)
     normal = torch.special.ndtri(points.clamp(_SMALLEST, 1 - _SMALLEST)).T
-    return (normal / normal.norm(dim=0)).to(dtype=dtype, device=device or generator.device).contiguous()
+    return on_device((normal / normal.norm(dim=0)).to(dtype).contiguous(), device or generator.device)
 
 
 def hd3_signs(dim: int, num_slices: int, *, generator: torch.Generator) -> Tensor:
@@ -149,7 +151,7 @@ def hd3_directions(
     directions = columns.reshape(-1, dim)[:num_slices].T
     # Entries of few sizes round alike in every column: lengths in float32 are wrong together, and no mean mends that.
     lengths = torch.linalg.vector_norm(directions, dim=0, dtype=torch.float64)
-    return (directions / lengths).to(dtype=dtype, device=device or generator.device).contiguous()
+    return on_device((directions / lengths).to(dtype).contiguous(), device or generator.device)
 
 
 @dataclasses.dataclass(frozen=True)

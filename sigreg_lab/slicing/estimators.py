@@ -8,7 +8,7 @@ from torch import Tensor
 from sigreg_lab.kernels import gaussian_grid, hd3_project, matmul, sliced_epps_pulley
 from sigreg_lab.slicing.directions import StructuredDirections
 from sigreg_lab.univariate import EppsPulley, UnivariateTest
-from sigreg_lab.validation import at_least_float32, check_sample
+from sigreg_lab.validation import at_least_float32, check_sample, on_device
 
 REDUCTIONS = ("mean", "sum", "max", "none")
 Reduction = Literal["mean", "sum", "max", "none"]
@@ -35,8 +35,8 @@ def project(x: Tensor, directions: Tensor | StructuredDirections) -> Tensor:
     x = at_least_float32(x)
     if isinstance(directions, StructuredDirections):
         last = directions.skipped + directions.shape[1]
-        return hd3_project(x, directions.signs.to(x.device), last)[..., directions.skipped :]
-    return matmul(x, directions.to(dtype=x.dtype, device=x.device))
+        return hd3_project(x, on_device(directions.signs, x.device), last)[..., directions.skipped :]
+    return matmul(x, on_device(directions, x.device).to(x.dtype))
 
 
 def sliced_statistic(
@@ -72,7 +72,7 @@ def sliced_statistic(
         and _in_one_operation(statistic, x, directions)
     ):
         target, weight = gaussian_grid(statistic.t_max, statistic.n_points, statistic.sigma, x.device)
-        directions = directions.to(x.device)
+        directions = on_device(directions, x.device)
         return sliced_epps_pulley(x, directions, statistic.t_max, statistic.n_points, target, weight)
     per_slice = statistic.unchecked(project(x, directions))
     if clip is not None:

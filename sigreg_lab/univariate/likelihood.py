@@ -21,6 +21,7 @@ from torch import Tensor
 
 from sigreg_lab.nulls.law import Array
 from sigreg_lab.univariate.base import UnivariateTest
+from sigreg_lab.validation import on_device
 
 
 class NLL(UnivariateTest):
@@ -66,7 +67,7 @@ class NLL(UnivariateTest):
         above = (n - rank) * torch.special.log_ndtr(-s)
         loss = -(log_count + below + above + log_density)
         if self.alpha < 0.5:
-            low, high = torch.from_numpy(_quantiles(n, self.alpha)).to(s.device)
+            low, high = on_device(torch.from_numpy(_quantiles(n, self.alpha)), s.device)
             loss = torch.where((s > low[:, None]) & (s < high[:, None]), 0.0, loss)
         return (loss.mean(-2) if self.k is None else loss[..., self.k - 1, :]).to(x.dtype)
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sigreg_lab.univariate.base import UnivariateTest
+from sigreg_lab.validation import on_device
 
 
 class Moments(UnivariateTest):
@@ -51,4 +52,5 @@ class Moments(UnivariateTest):
         orders = range(1, self.k_max + 1)
         target = [0.0 if k % 2 else float(math.prod(range(k - 1, 0, -2))) for k in orders]
         weight = [1.0 if k == 1 else math.exp(-k) for k in orders]
-        return moments.new_tensor(weight) @ (moments - moments.new_tensor(target)[:, None]).abs()
+        target_, weight_ = on_device(torch.tensor([target, weight], dtype=moments.dtype), moments.device)
+        return weight_ @ (moments - target_[:, None]).abs()

@@ -32,6 +32,7 @@ from torch import Tensor
 from sigreg_lab.nulls import LogNormal
 from sigreg_lab.nulls.law import Array
 from sigreg_lab.univariate.base import UnivariateTest
+from sigreg_lab.validation import on_device
 
 EXPECTATIONS = ("elfving", "blom", "rahman")
 COVARIANCES = ("royston", "rahman", "shapiro_francia")
@@ -88,7 +89,9 @@ class ShapiroWilk(UnivariateTest):
 
     def _statistic(self, x: Tensor) -> Tensor:
         y = x.double()
-        weights = torch.from_numpy(_weights(y.shape[-2], self.expectation_mode, self.covariance_mode)).to(y.device)
+        weights = on_device(
+            torch.from_numpy(_weights(y.shape[-2], self.expectation_mode, self.covariance_mode)), y.device
+        )
         centred = y - y.mean(-2, keepdim=True)
         squares = (centred**2).sum(-2).clamp_min(y.shape[-2] * _LEAST_SQUARES)
         return (1 - (weights @ centred) ** 2 / squares).to(x.dtype)

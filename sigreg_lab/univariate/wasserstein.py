@@ -21,6 +21,7 @@ from torch import Tensor
 
 from sigreg_lab.nulls.law import Array
 from sigreg_lab.univariate.base import UnivariateTest
+from sigreg_lab.validation import on_device
 
 QUANTILES = ("midpoint", "mean", "exact")
 
@@ -51,7 +52,7 @@ class Wasserstein(UnivariateTest):
     def _statistic(self, x: Tensor) -> Tensor:
         s = x.double()
         scores, constant = _scores(s.shape[-2], self.quantiles)
-        value = ((s - torch.from_numpy(scores)[:, None].to(s.device)) ** 2).mean(-2) + constant
+        value = ((s - on_device(torch.from_numpy(scores)[:, None], s.device)) ** 2).mean(-2) + constant
         return value.to(x.dtype)
 
 
