@@ -19,7 +19,7 @@ from scipy import special
 from torch import Tensor
 
 from sigreg_lab.multivariate.base import MultivariateTest
-from sigreg_lab.slicing.infinite import RadialFunction, Real, smoothing, sphere_gaussian
+from sigreg_lab.slicing.infinite import RadialFunction, Real, largest_length, smoothing, sphere_gaussian
 from sigreg_lab.slicing.pairwise import Distance, pair_sum
 
 
@@ -32,7 +32,9 @@ class Energy(MultivariateTest):
     def _statistic(self, x: Tensor) -> Tensor:
         n, dim = x.shape[-2:]
         within = pair_sum(x, Distance()) / n
-        across = _distance_to_normal(dim)(x.square().sum(-1)).sum(-1)
+        distance = _distance_to_normal(dim)
+        distance.cover(largest_length(x))
+        across = distance(x.square().sum(-1)).sum(-1)
         return 2 * across - n * 2 * gamma_ratio(dim) - within
 
 

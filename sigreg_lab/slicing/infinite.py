@@ -40,8 +40,8 @@ from sigreg_lab.validation import at_least_float32, check_sample
 Real = NDArray[np.float64]
 
 DEGREE = 9
-#: Pieces of a table beyond which the sample is refused; with the defaults, norms of 2700 in two dimensions.
-MOST_PIECES = 2**14
+#: Pieces of a table beyond which the sample is refused; with the defaults, norms of 5400 in two dimensions.
+MOST_PIECES = 2**15
 #: Degree of a Chebyshev series in q over all distances of a sample; the half-grid reaches it at 140 in R^3.
 HIGHEST_DEGREE = 256
 #: Chebyshev coefficients below this times the sum of all are noise of the values.
@@ -117,12 +117,13 @@ class RadialFunction:
 
     A subclass writes ``derivative(order, r)``, exact values of the order-th derivative in q, and hands in ``piece``,
     the length in r over which a polynomial of degree 9 represents it to rounding. Tables are made when first needed
-    and grow by doubling.
+    and grow by doubling; they reach as far as ``cover`` was told, so that evaluating looks at no value.
     """
 
     def __init__(self, piece: float) -> None:
         self.piece = piece
-        self._tables: dict[int, Tensor] = {}
+        self._pieces = 8
+        self._tables: dict[tuple[int, torch.device], Tensor] = {}
         self._series: dict[int, Tensor | None] = {}
 
     def derivative(self, order: int, r: Real) -> Real:
@@ -134,16 +135,24 @@ class RadialFunction:
         value: Tensor = _Evaluate.apply(q, self, 0)
         return value
 
-    def evaluate(self, q: Tensor, order: int) -> Tensor:
-        """Values of the derivative of that order; carries no gradient."""
-        position = q.clamp_min(0).sqrt() / self.piece
-        largest = float(position.max()) if position.numel() else 0.0
-        if not largest < MOST_PIECES:
+    def cover(self, radius: float) -> None:
+        """Have the tables reach ``radius``; call it before values are asked for.
+
+        Raises:
+            ValueError: so far that a table would not hold it.
+        """
+        pieces = radius / self.piece
+        if not pieces < MOST_PIECES:
             raise ValueError(
-                f"x holds rows at a distance of {math.sqrt(float(q.max())):.3g} from the origin or from each other, "
+                f"x holds rows at a distance of {radius:.3g} from the origin or from each other, "
                 f"beyond the {MOST_PIECES * self.piece:.3g} that the exact mean over slices covers; scale x down"
             )
-        table = self._table(order, int(largest) + 1).to(q.device)
+        self._pieces = max(self._pieces, 2 ** math.ceil(math.log2(int(pieces * (1 + 1e-6)) + 1)))
+
+    def evaluate(self, q: Tensor, order: int) -> Tensor:
+        """Values of the derivative of that order at q within what is covered; carries no gradient."""
+        position = q.clamp_min(0).sqrt() / self.piece
+        table = self._table(order, q.device)
         index = position.floor()
         offset = 2 * (position - index) - 1
         index = index.long()
@@ -177,15 +186,14 @@ class RadialFunction:
                 return torch.from_numpy(coefficients[: np.flatnonzero(size > ROUNDING / 4).max() + 1].copy())
         return None
 
-    def _table(self, order: int, pieces: int) -> Tensor:
-        table = self._tables.get(order)
-        if table is None or table.shape[1] < pieces:
-            size = 2 ** math.ceil(math.log2(max(pieces, 8)))
+    def _table(self, order: int, device: torch.device) -> Tensor:
+        table = self._tables.get((order, device))
+        if table is None or table.shape[1] < self._pieces:
             nodes = np.cos(np.pi * (np.arange(DEGREE + 1) + 0.5) / (DEGREE + 1))
-            r = (np.arange(size)[:, None] + (nodes + 1) / 2) * self.piece
+            r = (np.arange(self._pieces)[:, None] + (nodes + 1) / 2) * self.piece
             values = self.derivative(order, r)
             coefficients = np.linalg.solve(np.vander(nodes, increasing=True), values.T)
-            table = self._tables[order] = torch.from_numpy(coefficients)
+            table = self._tables[order, device] = torch.from_numpy(coefficients).to(device)
         return table
 
 
@@ -202,6 +210,11 @@ class _Evaluate(torch.autograd.Function):
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def]
         (q,) = ctx.saved_tensors
         return grad * _Evaluate.apply(q, ctx.function, ctx.order + 1), None, None
+
+
+def largest_length(x: Tensor) -> float:
+    """Length of the longest row of all samples, for which a call waits on a GPU."""
+    return math.sqrt(float(x.detach().square().sum(-1).max()))
 
 
 def smoothing(dim: int) -> float:
@@ -283,8 +296,10 @@ def infinite_slice_epps_pulley(x: Tensor, statistic: EppsPulley | None = None) -
             dim, statistic.t_max, statistic.n_points, statistic.integration, statistic.sigma
         )
         centred = y - y.detach().mean(-2, keepdim=True)  # distances do not change, their rounding errors shrink
+        across.cover(largest_length(y))
+        within.cover(2 * largest_length(centred))
         pairs = pair_sum(centred, Radial(within))
         if statistic.estimator == "u":  # without the N pairs of a sample with itself
-            pairs = (pairs - n * within.evaluate(pairs.new_zeros(()), 0)) * (n / (n - 1))
+            pairs = (pairs - n * within.evaluate(pairs.new_zeros(1), 0)) * (n / (n - 1))
         value = pairs / n - 2 * across(y.square().sum(-1)).sum(-1) + n * constant
     return value.reshape(x.shape[:-2]).to(at_least_float32(x).dtype)

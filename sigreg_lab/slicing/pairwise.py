@@ -220,6 +220,6 @@ def _blocks(x: Tensor, y: Tensor, block: int) -> list[slice]:
 
 def _run(function: Callable[[Tensor, Tensor], T], rows: Tensor, columns: Tensor) -> T:
     if torch.is_grad_enabled() and (rows.requires_grad or columns.requires_grad):
-        result: T = checkpoint(function, rows, columns, use_reentrant=False)
+        result: T = checkpoint(function, rows, columns, use_reentrant=False, preserve_rng_state=False)
         return result
     return function(rows, columns)
