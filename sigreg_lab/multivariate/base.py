@@ -23,7 +23,7 @@ from sigreg_lab.nulls import MonteCarlo, NullLaw
 from sigreg_lab.nulls.law import Array
 from sigreg_lab.slicing import directions, estimators, infinite, pairwise
 from sigreg_lab.univariate.base import METHODS, SEED, Method, TestResult
-from sigreg_lab.validation import at_least_float32, check_sample
+from sigreg_lab.validation import at_least_float32, check_sample, may_read
 
 #: Replicates of a simulated law: as many as fit this number of operations (half a minute on one core, by the sums in C;
 #: some minutes where there is no compiler), between the two bounds.
@@ -204,14 +204,17 @@ def whiten(x: Tensor) -> Tensor:
     """Centred and whitened samples, (B, N, K): mean 0, covariance (divisor N) I; differentiable.
 
     Raises:
-        ValueError: a covariance that is singular to working precision.
+        ValueError: a covariance that is singular to working precision. Where ``may_read`` forbids to look, such a
+            sample becomes NaN instead.
     """
     centred = x - x.mean(-2, keepdim=True)
     factor, info = torch.linalg.cholesky_ex(centred.mT @ centred / x.shape[-2])
     diagonal = factor.diagonal(dim1=-2, dim2=-1)
-    if (info != 0).any() or (diagonal.amin(-1) <= _SINGULAR * diagonal.amax(-1)).any():
+    singular = (info != 0) | (diagonal.amin(-1) <= _SINGULAR * diagonal.amax(-1))
+    if may_read(x) and singular.any():
         raise ValueError(
             "x has a singular covariance, it cannot be standardised; drop constant or dependent columns, or use "
             "standardise=False"
         )
+    factor = factor.masked_fill(singular[:, None, None], torch.nan)
     return torch.linalg.solve_triangular(factor, centred.mT, upper=False).mT

@@ -74,6 +74,7 @@ class SlicingUnivariateTest(torch.nn.Module):
         self.sampler = sampler if isinstance(sampler, str) else "injected"
         self.clip_value = clip_value
         self.register_buffer("global_step", torch.zeros((), dtype=torch.long))
+        self._known = (id(self.global_step), self.global_step._version, 0)
         self.register_buffer("injected", sampler if isinstance(sampler, Tensor) else None, persistent=False)
 
     def extra_repr(self) -> str:
@@ -92,8 +93,10 @@ class SlicingUnivariateTest(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The reduced statistic of ``x``, shape (..., N, K): a scalar, or (..., M) for ``reduction=None``."""
         check_sample(x, "x", ndim=2, min_samples=self.univariate_test.min_samples)
-        value = self._reduced(x, self.directions(x.shape[-1], seeded_generator(int(self.global_step))))
+        step = self._step()
+        value = self._reduced(x, self.directions(x.shape[-1], seeded_generator(step)))
         self.global_step.add_(1)
+        self._known = (id(self.global_step), self.global_step._version, step + 1)
         if self.reduction is None:
             return value
         return value.sum() if self.reduction == "sum" else value.mean()
@@ -122,7 +125,7 @@ class SlicingUnivariateTest(torch.nn.Module):
         check_sample(x, "x", ndim=2, min_samples=self.univariate_test.min_samples)
         n, dim = x.shape[-2:]
         with torch.no_grad():
-            statistic = self._reduced(x.double(), self.directions(dim, seeded_generator(int(self.global_step))))
+            statistic = self._reduced(x.double(), self.directions(dim, seeded_generator(self._step())))
         if self.reduction is None:
             return TestResult(statistic, self.univariate_test.null_law(n).pvalue(statistic))
         return TestResult(statistic, self.null_law(n, dim, replicates=replicates).pvalue(statistic))
@@ -156,6 +159,11 @@ class SlicingUnivariateTest(torch.nn.Module):
             key += f"|directions={hashlib.sha256(content).hexdigest()}"
         law: MonteCarlo = simulated_law(lambda rng, count: self._simulate(rng, count, n, dim), key, replicates, 8)
         return law
+
+    def _step(self) -> int:
+        """``global_step``, read from its device only after something else than ``forward`` has written to it."""
+        *known, step = self._known
+        return step if known == [id(self.global_step), self.global_step._version] else int(self.global_step)
 
     def _reduced(self, x: Tensor, directions: Tensor) -> Tensor:
         reduction = "none" if self.reduction is None else self.reduction

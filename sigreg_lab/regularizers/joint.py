@@ -23,6 +23,7 @@ from torch import Tensor
 from sigreg_lab.distributed import all_reduce_sum, mean_over_samples, total_samples
 from sigreg_lab.regularizers.base import Regularizer
 from sigreg_lab.regularizers.covariance import centre, covariance
+from sigreg_lab.validation import may_read
 
 STANDARDISATION_EPS = 1e-5  # that of BatchNorm1d, which the authors of Barlow Twins use
 LEAST_LENGTH = 1e-6
@@ -87,7 +88,9 @@ class WMSE(Regularizer):
     def _value(self, z: Tensor, generator: torch.Generator) -> Tensor:
         centred = centre(z.double())
         identity = torch.eye(z.shape[-1], dtype=centred.dtype, device=z.device)
-        factor = torch.linalg.cholesky((1 - self.eps) * covariance(centred) + self.eps * identity)
+        matrix = (1 - self.eps) * covariance(centred) + self.eps * identity
+        factor, info = torch.linalg.cholesky_ex(matrix, check_errors=may_read(z))
+        factor = factor.masked_fill((info != 0)[:, None, None], torch.nan)
         whitened = torch.linalg.solve_triangular(factor, centred.mT, upper=False).mT
         u = torch.nn.functional.normalize(whitened, dim=-1, eps=LEAST_LENGTH)
         square = u.square().sum(-1)
