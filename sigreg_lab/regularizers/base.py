@@ -47,11 +47,17 @@ class Regularizer(torch.nn.Module):
             return self._value(at_least_float32(z), generator)
 
     def _check(self, z: Tensor, min_samples: int) -> None:
-        check_sample(z, "z", ndim=3, min_samples=min_samples if world_size() == 1 else 1)
-        if z.ndim > 3:
-            raise ValueError(f"z must have shape (V, N, K), got {tuple(z.shape)}; flatten the further dimensions")
+        check_views(z, min_samples if world_size() == 1 else 1)
         if z.shape[0] < self.min_views:
             raise ValueError(f"z holds {z.shape[0]} view(s); {type(self).__name__} needs at least {self.min_views}")
 
     def _value(self, z: Tensor, generator: torch.Generator) -> Tensor:
         raise NotImplementedError
+
+
+def check_views(z: Tensor, min_samples: int) -> None:
+    """Raise ``ValueError`` unless ``z`` is a finite floating-point tensor (V, N, K) with ``min_samples`` samples."""
+    if isinstance(z, Tensor) and z.ndim != 3:
+        remedy = "flatten the further dimensions" if z.ndim > 3 else "torch.stack puts views first, z[None] is one view"
+        raise ValueError(f"z must have shape (V, N, K), got {tuple(z.shape)}; {remedy}")
+    check_sample(z, "z", ndim=3, min_samples=min_samples)

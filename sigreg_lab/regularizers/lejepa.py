@@ -28,8 +28,8 @@ import torch
 from torch import Tensor
 
 from sigreg_lab.distributed import mean_over_samples
-from sigreg_lab.regularizers.base import Regularizer
-from sigreg_lab.validation import at_least_float32, check_sample
+from sigreg_lab.regularizers.base import Regularizer, check_views
+from sigreg_lab.validation import at_least_float32
 
 PREDICTIONS = ("centroid", "pairwise")
 FORMS = ("convex", "additive")
@@ -65,7 +65,7 @@ def prediction_loss(
         raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction!r}")
     if dimensions not in DIMENSIONS:
         raise ValueError(f"dimensions must be one of {', '.join(DIMENSIONS)}, got {dimensions!r}")
-    check_sample(z, "z", ndim=3, min_samples=1)
+    check_views(z, 1)
     num_global = z.shape[0] if global_views is None else global_views
     if not 1 <= num_global <= z.shape[0]:
         raise ValueError(f"global_views must lie in 1 .. {z.shape[0]} (the number of views), got {num_global}")
@@ -95,10 +95,12 @@ class LeJEPALoss(torch.nn.Module):
         lam: lambda, the weight of the regulariser; 0 .. 1 in the convex form.
         form: "convex" ((1 - lambda) and lambda) or "additive" (1 and lambda).
         prediction: "centroid" (eq. 6) or "pairwise" (eq. 5).
-        dimensions: "sum" or "mean" over the coordinates of the prediction loss.
+        dimensions: "sum" or "mean" over the coordinates of the prediction loss. The official code and its values of
+            lambda go with "mean".
         global_views: number of global views, the first of each batch; all if not given.
 
     Raises:
+        TypeError: a regulariser that cannot be called, such as its name.
         ValueError: an unknown option, or a ``lam`` out of range.
     """
 
@@ -119,6 +121,10 @@ class LeJEPALoss(torch.nn.Module):
             raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction!r}")
         if dimensions not in DIMENSIONS:
             raise ValueError(f"dimensions must be one of {', '.join(DIMENSIONS)}, got {dimensions!r}")
+        if not (regularizer is None or callable(regularizer)):
+            raise TypeError(
+                f"regularizer must be a Regularizer or None, got {regularizer!r}; make_regularizer(name) builds one"
+            )
         _check_lambda(lam, form)
         self.regularizer = regularizer
         self.lam = float(lam)

@@ -5,6 +5,8 @@
 [1] Balestriero & LeCun (2025), arXiv:2511.08544.
 """
 
+from numbers import Integral
+
 import torch
 from torch import Tensor
 
@@ -30,13 +32,16 @@ class SIGReg(Regularizer):
             in memory; there is nothing to gain for small K, where the statistic takes the time.
 
     Raises:
-        ValueError: ``num_slices`` below 1, unknown ``directions``.
+        TypeError: ``statistic`` is no ``UnivariateTest``, or is the class instead of an instance.
+        ValueError: ``num_slices`` below 1 or no whole number, unknown ``directions``.
     """
 
     def __init__(
         self, statistic: UnivariateTest, num_slices: int = 1024, *, per_view: bool = True, directions: str = "iid"
     ) -> None:
         super().__init__()
+        if not isinstance(statistic, UnivariateTest):
+            raise TypeError(f"statistic must be an instance of UnivariateTest, such as EppsPulley(), got {statistic!r}")
         check_slices(num_slices, directions)
         self.statistic = statistic
         self.num_slices = num_slices
@@ -73,9 +78,9 @@ class SIGReg(Regularizer):
 
 
 def check_slices(num_slices: int, directions: str) -> None:
-    """Raise ``ValueError`` for a number of slices below 1 or an unknown kind of directions."""
-    if num_slices < 1:
-        raise ValueError(f"num_slices must be at least 1, got {num_slices}")
+    """Raise ``ValueError`` for a number of slices below 1 or not whole, or an unknown kind of directions."""
+    if not isinstance(num_slices, Integral) or num_slices < 1:
+        raise ValueError(f"num_slices must be at least 1, a whole number, got {num_slices!r}")
     if directions not in DIRECTIONS:
         raise ValueError(f"directions must be one of {', '.join(DIRECTIONS)}, got {directions!r}")
 
@@ -83,7 +88,15 @@ def check_slices(num_slices: int, directions: str) -> None:
 def draw_directions(
     kind: str, z: Tensor, num_slices: int, generator: torch.Generator, dtype: torch.dtype
 ) -> Tensor | StructuredDirections:
-    """Directions for embeddings ``z`` (..., K): a matrix (K, M) of ``dtype`` on their device, "hd3" structured."""
+    """Directions for embeddings ``z`` (..., K): a matrix (K, M) of ``dtype`` on their device, "hd3" structured.
+
+    Raises:
+        TypeError: ``generator`` is none.
+    """
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(
+            f"generator must be a torch.Generator, got {generator!r}; slicing.seeded_generator(run, step) is one"
+        )
     dim = z.shape[-1]
     if kind == "hd3":
         return StructuredDirections(hd3_signs(dim, num_slices, generator=generator), (dim, num_slices))

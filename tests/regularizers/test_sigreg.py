@@ -170,8 +170,15 @@ def test_bad_input_is_refused_by_name():
         SIGReg(EppsPulley(), 4, directions="uniform")
     with pytest.raises(ValueError, match="dim must be a power of two or at least 16"):
         SIGReg(EppsPulley(), 4, directions="hd3")(embeddings(2, 4, 3), generator)
-    with pytest.raises(ValueError, match="z must have at least 3"):
+    with pytest.raises(ValueError, match=r"z must have shape \(V, N, K\), got \(4, 3\); .* z\[None\] is one view"):
         regularizer(embeddings(4, 3), generator)
+    for wrong in (2.5, "many"):
+        with pytest.raises(ValueError, match="num_slices must be at least 1, a whole number, got"):
+            SIGReg(EppsPulley(), wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="statistic must be an instance of UnivariateTest"):
+        SIGReg(EppsPulley)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"generator must be a torch\.Generator, got 0"):
+        regularizer(embeddings(2, 4, 3), 0)
     with pytest.raises(ValueError, match="z must be floating point"):
         regularizer(torch.ones(2, 4, 3, dtype=torch.long), generator)
     with pytest.raises(ValueError, match="z holds 1 sample"):
