@@ -246,6 +246,11 @@ def _parquet(request: _Request) -> _Read:
         others = [name for name in schema.names if name not in numeric and name not in request.drop]
         if not kept:
             raise ValueError(f"{path}: has no column of numbers; it has {_some(list(schema.names))}")
+        if set(lists) - set(request.drop):
+            raise ValueError(
+                f"{path}: holds lists ({_some(lists)}) beside columns of numbers ({_some(kept)}); choose one column of "
+                f"lists with --key {lists[0]}, or the numbers with --drop for each of the lists"
+            )
         size = max(1, _BATCH_VALUES // len(kept))
         batches = (_numbers(batch.to_pandas(), kept) for batch in file.iter_batches(size, columns=kept))
         rows, total = _reservoir(batches, request.rows(len(kept)), request.rng)

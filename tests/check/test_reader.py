@@ -76,6 +76,14 @@ def test_one_dimension_is_one_feature(tmp_path):
     assert read_sample(tmp_path / "e.npy").x.shape == (20, 1)
 
 
+def test_lists_beside_numbers_in_a_parquet_are_a_choice(tmp_path):
+    pd.DataFrame({"label": range(20), "z": list(ROWS)}).to_parquet(tmp_path / "e.parquet")
+    with pytest.raises(ValueError, match=r"lists \(z\) beside columns of numbers \(label\); .*--key z, or .*--drop"):
+        read_sample(tmp_path / "e.parquet")
+    assert read_sample(tmp_path / "e.parquet", key="z").x.shape == (20, 3)
+    assert read_sample(tmp_path / "e.parquet", drop=("z",)).features == ("label",)
+
+
 def test_lists_in_a_parquet_column_are_rows(tmp_path):
     pd.DataFrame({"id": list("abcdefghij") * 2, "z": list(ROWS)}).to_parquet(tmp_path / "e.parquet")
     assert np.array_equal(read_sample(tmp_path / "e.parquet").x.numpy(), ROWS)
