@@ -228,9 +228,10 @@ def main() -> None:
     except (StudyError, ValueError, FloatingPointError, MemoryError) as error:
         print(f"sigreg-lab: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("sigreg-lab: stopped; finished cells are kept: run the same command to go on", file=sys.stderr)
-        raise SystemExit(130) from None
+    except SystemExit as end:
+        if end.code == 130:  # Ctrl-C, which Typer has caught
+            print("sigreg-lab: stopped; finished cells are kept: run the same command to go on", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ A cell is computed on one thread wherever it runs, so that its rows do not depen
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -107,6 +108,7 @@ def compute_cell(study_file: Path, cell: Cell, settings: Config) -> tuple[list[R
 
 
 def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches workers too: they end at once, without a traceback
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -60,6 +60,9 @@ def run_study(
     """
     study = load_study(name)
     config = study.configure(preset, overrides)
+    for key, value in study.settings(config).items():
+        if type(value) is int and value < 1 <= study.presets[preset][key]:
+            raise StudyError(f"--set {key}={value}: must be at least 1")
     if workers < 1:
         raise StudyError(f"--workers must be at least 1, got {workers}")
     folder = out / (f"{preset}-custom" if overrides else preset) / name

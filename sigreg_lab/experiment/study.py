@@ -180,7 +180,9 @@ def load_study_file(path: Path) -> Study:
         module = importlib.util.module_from_spec(spec)
         sys.modules[module_name] = module
         spec.loader.exec_module(module)
-    study: Study = module.STUDY
+    study: Study | None = getattr(module, "STUDY", None)
+    if study is None:
+        raise StudyError(f"{path.name} declares no STUDY; a file that is none gets a name that starts with '_'")
     if study.name != path.stem:
         raise StudyError(f"the study in {path.name} calls itself {study.name!r}; name both alike")
     return study

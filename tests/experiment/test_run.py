@@ -83,6 +83,30 @@ def test_a_failing_cell_is_named_and_finished_cells_are_kept(workplace):
     assert kept == 2
 
 
+@pytest.mark.parametrize("value", [0, -3])
+def test_a_count_below_1_is_refused_before_anything_is_computed(workplace, value):
+    with pytest.raises(StudyError, match=f"--set draws={value}: must be at least 1"):
+        _run(overrides=[f"draws={value}"])
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ctrl_c_ends_in_one_line_and_keeps_finished_cells(workplace, workers):
+    command = [sys.executable, "-m", "sigreg_lab.cli", "study", "run", "toy", "--preset", "smoke", "--out", "cut"]
+    command += ["--set", "pause=0.5", "--workers", workers]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    store = Path("cut/store/toy.sqlite")
+    while _count(store) < 1:
+        assert process.poll() is None, "the run ended before it could be stopped"
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "sigreg-lab: stopped; finished cells are kept: run the same command to go on"
+    assert "Traceback" not in err
+    assert 1 <= _count(store) < 6
+
+
 def test_a_contradiction_fails_loudly(workplace):
     with pytest.raises(StudyError, match="contradicts exactly known values: the shift is not there"):
         _run(overrides=["shift=1000"])

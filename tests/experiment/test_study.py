@@ -30,6 +30,14 @@ def test_bad_settings_are_named_with_the_remedy(workplace, preset, override, mes
         load_study("toy").configure(preset, override)
 
 
+def test_a_file_without_a_study_is_named_and_one_with_an_underscore_is_left_alone(workplace):
+    (workplace / "studies" / "helpers.py").write_text("x = 1\n")
+    with pytest.raises(StudyError, match=r"helpers.py declares no STUDY; .* a name that starts with '_'"):
+        load_study("helpers")
+    (workplace / "studies" / "helpers.py").rename(workplace / "studies" / "_helpers.py")
+    assert list_studies() == ["toy"]
+
+
 def test_unknown_study_lists_the_known_ones(workplace):
     assert list_studies() == ["toy"]
     with pytest.raises(StudyError, match="unknown study 'tov'; use one of toy"):
