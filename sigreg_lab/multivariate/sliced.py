@@ -74,7 +74,7 @@ class SlicingUnivariateTest(torch.nn.Module):
         self.sampler = sampler if isinstance(sampler, str) else "injected"
         self.clip_value = clip_value
         self.register_buffer("global_step", torch.zeros((), dtype=torch.long))
-        self._known = (id(self.global_step), self.global_step._version, 0)
+        self._known = (self._stamp(), 0)
         self.register_buffer("injected", sampler if isinstance(sampler, Tensor) else None, persistent=False)
 
     def extra_repr(self) -> str:
@@ -96,7 +96,7 @@ class SlicingUnivariateTest(torch.nn.Module):
         step = self._step()
         value = self._reduced(x, self.directions(x.shape[-1], seeded_generator(step)))
         self.global_step.add_(1)
-        self._known = (id(self.global_step), self.global_step._version, step + 1)
+        self._known = (self._stamp(), step + 1)
         if self.reduction is None:
             return value
         return value.sum() if self.reduction == "sum" else value.mean()
@@ -162,8 +162,13 @@ class SlicingUnivariateTest(torch.nn.Module):
 
     def _step(self) -> int:
         """``global_step``, read from its device only after something else than ``forward`` has written to it."""
-        *known, step = self._known
-        return step if known == [id(self.global_step), self.global_step._version] else int(self.global_step)
+        stamp, step = self._known
+        return step if stamp and stamp == self._stamp() else int(self.global_step)
+
+    def _stamp(self) -> tuple[int, int] | None:
+        """Which tensor ``global_step`` is, and how often it was written to; None if that is not counted."""
+        step = self.global_step
+        return None if step.is_inference() else (id(step), step._version)
 
     def _reduced(self, x: Tensor, directions: Tensor) -> Tensor:
         reduction = "none" if self.reduction is None else self.reduction

@@ -1,5 +1,7 @@
 """The official package's sliced test: names, snippet, directions by step, and its calibration."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -148,3 +150,20 @@ def test_bad_arguments_are_refused_by_name():
         SlicingUnivariateTest(statistic, 4).critical_value(0.05, 1, 3)
     with pytest.raises(ValueError, match="x "):
         SlicingUnivariateTest(statistic, 4)(x[0])
+
+
+def test_the_step_is_that_of_the_buffer_whoever_has_written_to_it():
+    x = normal(20, 4, 3)
+    test = SlicingUnivariateTest(AndersonDarling(), 6, None)
+    values = [test(x) for _ in range(3)]
+    copied = copy.deepcopy(test)
+    for other in (test, copied, copied.double()):
+        other.load_state_dict({"global_step": torch.tensor(1)})
+        assert torch.equal(other(x), values[1])
+        assert torch.equal(other(x), values[2])
+        other.global_step.zero_()
+        assert torch.equal(other(x), values[0])
+    with torch.inference_mode():
+        inside = SlicingUnivariateTest(AndersonDarling(), 6, None)
+        for value in values:
+            assert torch.equal(inside(x), value)
