@@ -126,6 +126,7 @@ def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[
         steps=int(cell["steps"]),
         seed=int(train_seed.generate_state(1)[0]),
         batch_size=settings["batch_size"],
+        device="cpu",  # the same rows wherever they are made
     )
     result = pretrain(config)
     last = result.history[-max(1, config.steps // 10) :]

@@ -34,6 +34,7 @@ def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[
         batch_size=settings["batch_size"],
         num_views=settings["num_views"],
         num_slices=settings["num_slices"],
+        device="cpu",  # the same rows wherever they are made
     )
     result = pretrain(config)
     row = evaluate(result, draws=settings["draws"], seed=draw_seed)
