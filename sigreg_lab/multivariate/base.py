@@ -22,7 +22,7 @@ from sigreg_lab import kernels
 from sigreg_lab.nulls import MonteCarlo, NullLaw
 from sigreg_lab.nulls.law import Array
 from sigreg_lab.slicing import directions, estimators, infinite, pairwise
-from sigreg_lab.univariate.base import METHODS, SEED, Method, TestResult
+from sigreg_lab.univariate.base import METHODS, SEED, Method, TestResult, UnivariateTest, parameters_of
 from sigreg_lab.validation import at_least_float32, check_sample, may_read
 
 #: Replicates of a simulated law: as many as fit this number of operations (half a minute on one core, by the sums in C;
@@ -33,6 +33,8 @@ LEAST_REPLICATES = 2_000
 #: Whitening is refused where a diagonal entry of the Cholesky factor is below this times the largest.
 _SINGULAR = 1e-7
 _LAWS: dict[str, MonteCarlo] = {}
+_TYPED_IN = "|typed in: "
+_SEEN: dict[type, int] = {}  # classes that no file holds, in the order of their first use
 
 
 class MultivariateTest(torch.nn.Module):
@@ -186,18 +188,33 @@ class MultivariateTest(torch.nn.Module):
 def simulated_law(simulate, key: str, replicates: int, chunk: int) -> MonteCarlo:  # type: ignore[no-untyped-def]
     """The Monte-Carlo law of that key, kept for the rest of the process once it is known."""
     if key not in _LAWS:
-        _LAWS[key] = MonteCarlo(simulate, key, replicates=replicates, seed=SEED, chunk=min(chunk, replicates))
+        lasting = "" if _TYPED_IN in key else key
+        _LAWS[key] = MonteCarlo(simulate, lasting, replicates=replicates, seed=SEED, chunk=min(chunk, replicates))
     return _LAWS[key]
 
 
 def fingerprint(*modules: torch.nn.Module) -> str:
-    """A digest of the code of these statistics and of the slices: a changed formula reads no law of the old one."""
+    """A digest of these statistics and of the code of the slices: a changed formula reads no law of the old one.
+
+    A class that no file holds, of a notebook or a prompt, is known by its identity, and its laws last for the process.
+    """
     files = {Path(file) for file in (pairwise.__file__, infinite.__file__, estimators.__file__, directions.__file__)}
     files |= {Path(kernels.__file__).with_name(name) for name in ("pairs.c", "vectors.h")}
+    parameters, typed_in = "", ""
     for module in modules:
-        package = __name__.split(".")[0]
-        files |= {Path(inspect.getfile(c)) for c in type(module).__mro__ if c.__module__.split(".")[0] == package}
-    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()[:16]
+        if isinstance(module, UnivariateTest | MultivariateTest):
+            parameters += str(parameters_of(module))
+        for cls in (c for c in type(module).__mro__ if c.__module__.split(".")[0] not in ("torch", "builtins")):
+            try:
+                file = Path(inspect.getfile(cls))
+            except (OSError, TypeError):
+                file = Path()
+            if file.is_file():
+                files.add(file)
+            else:
+                typed_in += f"{_TYPED_IN}{_SEEN.setdefault(cls, len(_SEEN))}"
+    code = b"".join(file.read_bytes() for file in sorted(files))
+    return hashlib.sha256(code + parameters.encode()).hexdigest()[:16] + typed_in
 
 
 def whiten(x: Tensor) -> Tensor:

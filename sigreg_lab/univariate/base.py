@@ -174,10 +174,7 @@ class UnivariateTest(torch.nn.Module):
         return np.concatenate(values)
 
     def _simulated_law(self, n: int) -> MonteCarlo:
-        every = vars(UnivariateTest())
-        own = {key: value for key, value in vars(self).items() if key not in every}
-        parameters = sorted((own | self.state_dict()).items())  # all of them, whether or not extra_repr shows them
-        name = f"{type(self).__module__}.{self}|{parameters}|n={n}"
+        name = f"{type(self).__module__}.{self}|{parameters_of(self)}|n={n}"
         if (type(self), name) not in _LAWS:
             code = _fingerprint(type(self))
             replicates = min(MOST_REPLICATES, max(LEAST_REPLICATES, SIMULATED_VALUES // n))
@@ -189,6 +186,13 @@ class UnivariateTest(torch.nn.Module):
                 chunk=min(replicates, 4 * VALUES_PER_CHUNK // n + 1),
             )
         return _LAWS[type(self), name]
+
+
+def parameters_of(statistic: torch.nn.Module) -> list[tuple[str, object]]:
+    """What tells instances of a class apart: attributes and buffers, whether or not ``extra_repr`` shows them."""
+    of_all = vars(UnivariateTest())
+    own = {key: value for key, value in vars(statistic).items() if key not in of_all}
+    return sorted((own | statistic.state_dict()).items())
 
 
 def _fingerprint(cls: type) -> str:

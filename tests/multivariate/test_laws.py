@@ -11,6 +11,7 @@ from scipy import stats
 from sigreg_lab import alternatives
 from sigreg_lab import multivariate as mv
 from sigreg_lab.multivariate import base
+from sigreg_lab.univariate import UnivariateTest
 from tests.multivariate.cases import INSTANCES, sample
 
 each = pytest.mark.parametrize("statistic", INSTANCES, ids=str)
@@ -69,6 +70,37 @@ def test_a_changed_kernel_reads_no_law_of_the_old_one(monkeypatch):
     assert base.fingerprint(mv.BHEP()) == before
     monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b";" if path.name == "pairs.c" else b""))
     assert base.fingerprint(mv.BHEP()) != before
+
+
+class _Scaled(UnivariateTest):
+    """A statistic as a user writes it: a parameter, no ``extra_repr``."""
+
+    def __init__(self, scale: float):
+        super().__init__()
+        self.scale = scale
+
+    def _statistic(self, x):
+        return self.scale * x.mean(-2).abs()
+
+
+def test_slices_of_a_users_statistic_have_a_law_for_each_of_its_parameters_and_formulas(tmp_path, monkeypatch):
+    def threshold(statistic):
+        sliced = mv.SlicingUnivariateTest(statistic, num_slices=4)
+        return sliced.critical_value(0.05, n=10, dim=3, replicates=500)
+
+    first = threshold(_Scaled(1.0))
+    assert threshold(_Scaled(2.0)) == pytest.approx(2 * first)
+    for factor in (3, 4):
+        names = {"UnivariateTest": UnivariateTest, "__name__": "__main__"}
+        code = f"class Typed(UnivariateTest):\n def _statistic(self, x): return {factor} * x.mean(-2).abs()\n"
+        exec(compile(code, "<stdin>", "exec"), names)
+        names["Typed"].__module__ = "no_such_module"
+        assert threshold(names["Typed"]()) == pytest.approx(factor * first)
+    before, read = base.fingerprint(_Scaled(1.0)), Path.read_bytes
+    monkeypatch.setattr(
+        Path, "read_bytes", lambda path: read(path) + (b"#" if path.name == Path(__file__).name else b"")
+    )
+    assert base.fingerprint(_Scaled(1.0)) != before
 
 
 def test_large_samples_use_the_law_at_the_limit(monkeypatch, few_replicates):
