@@ -83,7 +83,7 @@ class _Scaled(UnivariateTest):
         return self.scale * x.mean(-2).abs()
 
 
-def test_slices_of_a_users_statistic_have_a_law_for_each_of_its_parameters_and_formulas(tmp_path, monkeypatch):
+def test_slices_of_a_users_statistic_have_a_law_for_each_of_its_parameters_and_formulas(monkeypatch):
     def threshold(statistic):
         sliced = mv.SlicingUnivariateTest(statistic, num_slices=4)
         return sliced.critical_value(0.05, n=10, dim=3, replicates=500)

@@ -166,3 +166,21 @@ def test_a_lambda_that_cannot_be_converted_is_refused_by_name():
             convert_lambda(0.1, dimensions=("sum", "mean"), dim=dim)
     with pytest.raises(ValueError, match="num_samples must be a pair"):
         convert_lambda(0.1, num_samples=(256, 0))
+
+
+def test_the_official_scripts_loss_is_the_one_that_the_documentation_names():
+    z, directions = torch.randn(4, 32, 8), torch.nn.functional.normalize(torch.randn(8, 16), dim=0)
+    # The official minimal script, whose batches are (V, N, K): half-grid, trapezoidal weights, Gaussian window.
+    t = torch.linspace(0, 3, 17)
+    weights = torch.full((17,), 2 * 3 / 16)
+    weights[[0, -1]] = 3 / 16
+    window = torch.exp(-(t**2) / 2)
+    angles = (z @ directions).unsqueeze(-1) * t
+    error = (angles.cos().mean(-3) - window).square() + angles.sin().mean(-3).square()
+    sigreg = ((error @ (weights * window)) * z.shape[-2]).mean()
+    invariance = (z.mean(0) - z).square().mean()
+    regularizer = make_regularizer("sigreg-ep", num_slices=16)
+    assert regularizer is not None
+    loss = LeJEPALoss(lambda z, generator: regularizer(z, generator, directions=directions), 0.02, dimensions="mean")
+    terms = loss(z, torch.Generator())
+    torch.testing.assert_close(terms.total, 0.02 * sigreg + 0.98 * invariance)
