@@ -103,7 +103,6 @@ def main() -> None:
         ratio("PIL over the network alone", taken["PIL, network"], taken["network alone"]),
         {"what": "decoding all images once, seconds", "reached": round(decoding, 2), "low": "", "high": ""},
     ]
-    show(rows, figures, ("medians over turns", "ratios of times, 95%"))
     if arguments.out:
         session = {"started": started, "finished": now(), "load_before": load, "workers": arguments.workers}
         session |= {
@@ -113,6 +112,7 @@ def main() -> None:
         }
         session |= {"recipe": arguments.recipe, "batch_size": size, "views": config.crops.global_views}
         write(arguments.out, rows, figures, {**session, **provenance()})
+    show(rows, figures, ("medians over turns", "ratios of times, 95%"))
 
 
 def ratio(what: str, above: list[float], below: list[float]) -> dict[str, Any]:
@@ -138,9 +138,11 @@ def seconds_per_step(feed: Callable[[], Views], use: Callable[[Tensor], None], s
 def training_step(config: PretrainConfig, fabric: Any, pixels: Tensor) -> Callable[[Tensor], None]:
     """One step of the optimiser on views (V, N, 3, S, S)."""
     encoder = build_encoder(config, pixels[:1]).to(fabric.device)
-    if fabric.device.type == "cuda":
+    on_gpu = fabric.device.type == "cuda"
+    if on_gpu:
         encoder = encoder.to(memory_format=torch.channels_last)
-    model, optimizer = fabric.setup(encoder, torch.optim.AdamW(encoder.parameters(), lr=config.lr))
+    adamw = torch.optim.AdamW(encoder.parameters(), lr=config.lr, fused=True if on_gpu else None)
+    model, optimizer = fabric.setup(encoder, adamw)
     loss_fn, generator = make_loss(config), seeded_generator(0)
 
     def step(views: Tensor) -> None:
