@@ -63,7 +63,9 @@ def check_command(
         if json_file not in (None, Path("-")):
             json_file.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
-        raise ValueError(f"cannot write {error.filename}: {error.strerror}; choose another place with --out") from None
+        option = "--out" if str(error.filename) == str(page) else "--json"
+        remedy = f"choose another place with {option}"
+        raise ValueError(f"cannot write {error.filename}: {error.strerror}; {remedy}") from None
     if json_file == Path("-"):
         print(text)
         return

@@ -42,7 +42,7 @@ TESTS = {
     "energy": ("energy distance", _N, "location and scale most"),
     "mardia_kurtosis": ("Mardia's kurtosis", _ANY, "tails: lengths of the rows"),
     "alternative_skewness": ("skewness of |y|²y", _ANY, "asymmetry"),
-    "bhep": ("BHEP, width 1/√K", _ANY, "any shape, few dimensions"),
+    "bhep": ("BHEP of width 1/√K", _ANY, "any shape, few dimensions"),
     "square_correlation": ("correlation of squares", _ANY, "dependent pairs, as in an 'X'"),
 }
 

@@ -74,6 +74,8 @@ def read_sample(
     path = Path(path)
     if max_rows is not None and max_rows < LEAST_ROWS:
         raise ValueError(f"max_rows must be at least {LEAST_ROWS}, got {max_rows}")
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more, got {seed}")
     readers = {".npy": _npy, ".npz": _npz, ".pt": _pt, ".pth": _pt, ".parquet": _parquet, ".csv": _csv}
     reader = readers.get(path.suffix.lower())
     if not path.exists():
@@ -123,7 +125,8 @@ def _clean(rows: Array, path: Path, notes: list[str]) -> tuple[Tensor]:
         rows = rows[finite]
     if len(rows) < LEAST_ROWS:
         excluded = f" ({notes[-1]})" if not finite.all() else ""
-        raise ValueError(f"{path}: {len(rows)} usable rows{excluded}, at least {LEAST_ROWS} are needed")
+        usable = "1 usable row" if len(rows) == 1 else f"{len(rows)} usable rows"
+        raise ValueError(f"{path}: {usable}{excluded}, at least {LEAST_ROWS} are needed")
     largest = float(np.abs(rows).max())
     if largest > LARGEST_VALUE:
         raise ValueError(f"{path}: holds values up to {largest:.3g}; rescale or drop what exceeds {LARGEST_VALUE:g}")

@@ -68,7 +68,9 @@ def test_json_can_be_printed_instead(monkeypatch, capsys, file):
         (("e.npy", "--slices", "0"), "num_slices"),
         (("e.npy", "--max-rows", "3"), "max_rows must be at least 8"),
         (("e.npy", "--key", "z"), "--key names an array"),
-        (("e.npy", "--slices", "8", "--out", "nowhere/p.html"), "cannot write"),
+        (("e.npy", "--seed", "-1"), "seed must be 0 or more, got -1"),
+        (("e.npy", "--slices", "8", "--out", "nowhere/p.html"), "choose another place with --out"),
+        (("e.npy", "--slices", "8", "--json", "nowhere/p.json"), "choose another place with --json"),
     ],
 )
 def test_what_the_user_can_mend_is_one_line_and_exit_code_2(monkeypatch, capsys, file, arguments, message):

@@ -142,6 +142,7 @@ def _bad_files(folder):
     np.save(folder / "words.npy", np.array(["a"] * 20))
     np.save(folder / "complex.npy", ROWS * 1j)
     np.save(folder / "seven.npy", ROWS[:7])
+    np.save(folder / "one.npy", ROWS[:1])
     np.save(folder / "nan.npy", np.where(np.arange(20)[:, None] < 15, np.nan, ROWS))
     np.save(folder / "huge.npy", ROWS * 1e200)
     np.save(folder / "none.npy", np.zeros((0, 4)))
@@ -175,6 +176,7 @@ REASONS = {
     "words.npy": "not real numbers",
     "complex.npy": "not real numbers",
     "seven.npy": "7 usable rows, at least 8 are needed",
+    "one.npy": "1 usable row, at least 8 are needed",
     "nan.npy": "5 usable rows (excluded 15 of 20 rows",
     "huge.npy": "rescale",
     "none.npy": "nothing to check",
