@@ -289,7 +289,7 @@ class _Run:
         if self.probe is not None:
             extra |= self._probe_step(embedding.detach()[: self.views[0]], labels, diagnose)
             self.watch.lap("probe")
-        if diagnose:
+        if diagnose and terms.total.isfinite():
             extra["embedding_rank"] = float(effective_rank(embedding[0].detach().float()))
             extra["projection_rank"] = float(effective_rank(outputs[0].detach().float()))
             self.watch.lap("diagnostics")
