@@ -158,9 +158,9 @@ def _sliced_epps_pulley(
     batched = x.reshape(-1, *x.shape[-2:])
     chosen = choose_backend(backend, x.device, dtype)
     if chosen == "triton":
-        from sigreg_lab.kernels.triton_fused import sliced_epps_pulley as fused
+        from sigreg_lab.kernels.triton_epps_pulley import sliced_epps_pulley as by_triton
 
-        value, gradient = fused(batched, directions, step, target, weight, with_gradient)
+        value, gradient = by_triton(batched, directions, step, target, weight, with_gradient)
     else:
         batched, kernels = batched.to(dtype), implementation(chosen)
         value, gradient = _by_blocks_of_slices(

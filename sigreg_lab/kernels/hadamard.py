@@ -21,6 +21,7 @@ from sigreg_lab.kernels.operation import operation
 from sigreg_lab.validation import at_least_float32
 
 LARGEST = 1 << 16  # one row lies on the stack
+TRITON_SIZES = 32, 1 << 14  # a warp's threads have an element each; a row lies in the registers of one program
 _ROWS = 256  # of the directions that are made at a time
 
 
@@ -95,16 +96,10 @@ def hadamard_transform(x: Tensor) -> Tensor:
 
     H is the Kronecker product of two smaller ones, so that the transform is two small matrix products.
     """
-    left, right = sylvester_factors(x.shape[-1], x)
+    log = x.shape[-1].bit_length() - 1
+    left, right = (_sylvester(1 << part, x) for part in (log - log // 2, log // 2))
     grid = x.reshape(*x.shape[:-1], left.shape[0], right.shape[0])
     return (left @ grid @ right).reshape(x.shape)
-
-
-def sylvester_factors(n: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Two Hadamard matrices whose Kronecker product is that of size ``n``, a power of two, the larger one first."""
-    log = n.bit_length() - 1
-    left, right = (_sylvester(1 << part, like) for part in (log - log // 2, log // 2))
-    return left, right
 
 
 def _sylvester(n: int, like: Tensor) -> Tensor:
@@ -146,11 +141,10 @@ def _hadamard(x: Tensor, signs: Tensor, num_slices: int, transposed: bool, backe
         from sigreg_lab.kernels import native
 
         out = native.hadamard(rows, signs, num_slices, transposed, scale)
-    elif chosen == "triton" and 256 <= n <= 16384:
+    elif chosen == "triton" and TRITON_SIZES[0] <= n <= TRITON_SIZES[1]:
         from sigreg_lab.kernels import triton_hadamard
 
-        factors = sylvester_factors(n, rows)
-        out = triton_hadamard.hadamard(rows, signs, *factors, num_slices, transposed, scale)
+        out = triton_hadamard.hadamard(rows, signs, num_slices, transposed, scale)
     else:
         out = _eager(rows, signs, num_slices, transposed).mul_(scale)
     return out.reshape(*x.shape[:-1], width).contiguous()
