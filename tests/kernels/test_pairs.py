@@ -34,6 +34,8 @@ def kernels(dim):
     tables = [
         infinite._radial_functions(dim, s.t_max, s.n_points, s.integration, s.sigma)[0] for s in (half_grid, full_line)
     ]
+    for table in tables:
+        table.cover(200.0)
     return {
         "gaussian": pairwise.Gaussian(0.7 / dim),
         "narrow gaussian": pairwise.Gaussian(40.0),
