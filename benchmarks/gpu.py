@@ -2,12 +2,15 @@
 
 Builds the Triton kernels, holds them against the formula in float64 (and ends in an error if one is off), then times
 them, forward and backward, against the formula, its torch.compile version, lightly and the two products, at N8192
-K512 M1024 in bfloat16 and float32 and at the sizes of the paper's Table 6; the Hadamard kernel against its dense
-product; and takes the peak memory. Writes rows.csv, figures.csv and manifest.json.
+K512 M1024 in bfloat16 and float32 and at the sizes of the paper's Table 6; with the projections kept or computed twice;
+the Hadamard kernel against its dense product; and takes the peak memory. Each loss is timed twice: call by call, the
+host's work included, and as a CUDA graph of the same call, the device's work alone. Writes rows.csv, figures.csv and
+manifest.json, again after every part: what is measured is not lost.
 """
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.cases import (
+    SIGMA,
+    T_MAX,
     TABLE_6,
     Contestant,
     Published,
@@ -28,7 +33,7 @@ from benchmarks.cases import (
 )
 from benchmarks.table import figure, record, show, write
 from sigreg_lab.experiment.provenance import now, provenance
-from sigreg_lab.kernels import characteristic_distance, characteristic_function, gaussian_grid, hd3_project, matmul
+from sigreg_lab.kernels import gaussian_grid, hd3_project, sliced_epps_pulley, triton_epps_pulley
 
 LARGE = (8192, 512, 1024)
 # Relative to float64 on the same numbers. bfloat16 rounds directions, gradients of projections and result to 8 bits.
@@ -46,15 +51,21 @@ def main() -> None:
     started = now()
     rows: list[dict[str, Any]] = []
     figures: list[dict[str, Any]] = []
-    check(figures)
-    for dtype in (torch.bfloat16, torch.float32):
-        loss(rows, figures, dtype, arguments.quick)
-    memory(figures)
-    table_6(rows)
-    hadamard(rows, figures)
+    parts: dict[str, Callable[[], None]] = {
+        "kernels against float64": lambda: check(figures),
+        "losses, bfloat16": lambda: loss(rows, figures, torch.bfloat16, arguments.quick),
+        "losses, float32": lambda: loss(rows, figures, torch.float32, arguments.quick),
+        "memory": lambda: memory(figures),
+        "projections kept or not": lambda: kept_or_not(rows),
+        "Table 6": lambda: table_6(rows),
+        "Hadamard": lambda: hadamard(rows, figures),
+    }
+    for name, run in parts.items():
+        print(f"{now()} {name}", flush=True)
+        run()
+        if arguments.out and rows:
+            write(arguments.out, rows, figures, {"started": started, "finished": now(), **provenance()})
     show(rows, figures)
-    if arguments.out:
-        write(arguments.out, rows, figures, {"started": started, "finished": now(), **provenance()})
     if any(row["met"] == "no" and "error" in row["what"] for row in figures):
         sys.exit("a kernel's result is off: see the table")
 
@@ -66,7 +77,9 @@ def check(figures: list[dict[str, Any]]) -> None:
             ((1023, 37, 33), 17),
             ((2048, 512, 1024), 17),
             ((700, 129, 65), 42),
+            ((700, 64, 65), 42),
             ((8192, 64, 64), 17),
+            ((8192, 16, 1000), 9),
         ):
             x, directions = embeddings(*size, dtype=dtype, device="cuda")
             wide = x.detach().double().requires_grad_()
@@ -78,29 +91,35 @@ def check(figures: list[dict[str, Any]]) -> None:
             what = f"{dtype}, N{size[0]} K{size[1]} M{size[2]}, {n_points} points".removeprefix("torch.")
             figure(figures, f"value's error, {what}", abs(float(value / expected) - 1), value_bound, at_most=True)
             figure(figures, f"gradient's error, {what}", difference, gradient_bound, at_most=True)
-    x, signs = structured(100, 2048, 4096)
-    dense = hd3_project(x.double(), signs, backend="eager")
-    difference = float((hd3_project(x, signs, backend="triton").double() - dense).norm() / dense.norm())
-    figure(figures, "HD3's error, K2048 M4096", difference, 2e-6, at_most=True)
+    for dim in (32, 2048, 16384):
+        x, signs = structured(100, dim, 2 * dim)
+        dense = hd3_project(x.double(), signs, backend="eager")
+        difference = float((hd3_project(x, signs, backend="triton").double() - dense).norm() / dense.norm())
+        figure(figures, f"HD3's error, K{dim} M{2 * dim}", difference, 2e-6, at_most=True)
 
 
-def unfused(x: Tensor, directions: Tensor, n_points: int) -> Tensor:
-    """Projections kept in float32, then the kernels on projections."""
-    p = matmul(x.float(), directions)
-    c, s = characteristic_function(p, 3.0, n_points, backend="triton")
-    grid = gaussian_grid(3.0, n_points, 2**0.5, x.device)
-    return (x.shape[-2] * characteristic_distance(c, s, *grid)).mean()
+def captured(run: Contestant) -> Contestant:
+    """The device's work of a call, from a CUDA graph of it."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            run()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return graph.replay
 
 
 def loss(rows: list[dict[str, Any]], figures: list[dict[str, Any]], dtype: torch.dtype, quick: bool) -> None:
     x, directions = embeddings(*LARGE, dtype=dtype, device="cuda")
     own, module = directions.to(dtype), Published().to("cuda", dtype)
+    grid = gaussian_grid(T_MAX, 17, SIGMA, x.device)  # made once, as the published formula's
     contestants: dict[str, Contestant] = {
         "published formula": there_and_back(lambda: module(x, own), x),
         "formula, node by node": there_and_back(lambda: formula(x, own, 17), x),
-        **peers(x, LARGE[2], 17),
-        "ours: triton, fused": there_and_back(lambda: fused(x, directions, 17, "triton"), x),
-        "ours: triton, projections kept": there_and_back(lambda: unfused(x, directions, 17), x),
+        "ours: triton": there_and_back(lambda: sliced_epps_pulley(x, directions, T_MAX, 17, *grid), x),
         "ours: eager": there_and_back(lambda: fused(x, directions, 17, "eager"), x),
         "two products": two_products(x, own, lambda x, weight: x @ weight.T),
     }
@@ -109,18 +128,36 @@ def loss(rows: list[dict[str, Any]], figures: list[dict[str, Any]], dtype: torch
         contestants["published formula, torch.compile"] = there_and_back(lambda: both[0](x, own), x)
         contestants["formula, node by node, torch.compile"] = there_and_back(lambda: both[1](x, own, 17), x)
     name = str(dtype).removeprefix("torch.")
-    medians = record(rows, f"loss, {name}", LARGE, 17, side_by_side(contestants, budget_s=10))
-    ours = medians["ours: triton, fused"]
+    others = peers(x, LARGE[2], 17) if dtype == torch.float32 else {}  # they draw directions in float32
+    called = record(rows, f"loss, {name}", LARGE, 17, side_by_side({**contestants, **others}, budget_s=10))
+    graphs = {contestant: captured(run) for contestant, run in contestants.items()}
+    alone = record(rows, f"loss, {name}, CUDA graph", LARGE, 17, side_by_side(graphs, budget_s=5))
     asked = dtype == torch.bfloat16
-    eager = medians["published formula"] / ours
-    figure(figures, f"published formula over ours, {name}, N8192 K512 M1024", eager, 40 if asked else None)
-    floor = ours / medians["two products"]
-    figure(figures, f"ours over two products, {name}, N8192 K512 M1024", floor, 3 if asked else None, at_most=True)
+    for how, medians in (("call by call", called), ("CUDA graphs", alone)):
+        what = f"{name}, N8192 K512 M1024, {how}"
+        eager = medians["published formula"] / medians["ours: triton"]
+        figure(figures, f"published formula over ours, {what}", eager, 40 if asked else None)
+        floor = medians["ours: triton"] / medians["two products"]
+        figure(figures, f"ours over two products, {what}", floor, 3 if asked else None, at_most=True)
+
+
+def kept_or_not(rows: list[dict[str, Any]]) -> None:
+    """bfloat16: projections kept between the two phases, or computed twice, over the dimension."""
+    narrow = triton_epps_pulley.NARROW
+    for dim in (16, 64, 128, 256):
+        size = (LARGE[0], dim, LARGE[2])
+        x, directions = embeddings(*size, dtype=torch.bfloat16, device="cuda")
+        graphs = {}
+        for name, limit in (("projections kept", 0), ("projections computed twice", dim)):
+            triton_epps_pulley.NARROW = limit
+            graphs[name] = captured(there_and_back(lambda x=x, a=directions: fused(x, a, 17, "triton"), x))
+        record(rows, "bfloat16, CUDA graph", size, 17, side_by_side(graphs, budget_s=2))
+    triton_epps_pulley.NARROW = narrow
 
 
 def memory(figures: list[dict[str, Any]]) -> None:
     module = Published().cuda()
-    calls = {"fused": lambda x, a: fused(x, a, 17), "published formula": module}
+    calls = {"ours": lambda x, a: fused(x, a, 17), "published formula": module}
     for name, function in calls.items():
         x, directions = embeddings(*LARGE, device="cuda")
         torch.cuda.synchronize()
@@ -140,7 +177,7 @@ def table_6(rows: list[dict[str, Any]]) -> None:
             run = there_and_back(lambda x=x, a=directions, n=n_points: fused(x, a, n, "triton"), x)
             name = str(dtype).removeprefix("torch.")
             record(rows, f"Table 6, {name} (V100: {official} ms)", size, n_points,
-                   side_by_side({"ours: triton, fused": run}, budget_s=1))  # fmt: skip
+                   side_by_side({"ours: triton": run}, budget_s=1))  # fmt: skip
 
 
 def structured(num_samples: int, dim: int, num_slices: int) -> tuple[Tensor, Tensor]:

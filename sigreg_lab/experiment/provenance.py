@@ -39,7 +39,10 @@ def provenance() -> dict[str, Any]:
 
 @cache
 def git_state() -> dict[str, Any]:
-    """The commit of the code, and whether the working tree differs from it (``results`` aside)."""
+    """The commit of the code, and whether the working tree differs from it (``results`` aside).
+
+    Where there is no repository, as in a container, ``SIGREG_LAB_COMMIT`` may state the commit.
+    """
 
     def git(*arguments: str) -> str | None:
         try:
@@ -51,6 +54,8 @@ def git_state() -> dict[str, Any]:
         return done.stdout.strip()
 
     commit = git("rev-parse", "HEAD")
+    if commit is None and (stated := os.environ.get("SIGREG_LAB_COMMIT")):
+        return {"commit": stated, "dirty": False, "stated": True}
     status = git("status", "--porcelain", "--", ".", ":!results")
     return {"commit": commit, "dirty": None if status is None else bool(status)}
 

@@ -62,15 +62,15 @@ def _round_kernel(a_ptr, rounded_ptr, ratio_ptr, num_slices, dim: tl.constexpr,
 
 @triton.jit
 def _errors_kernel(partial_ptr, ratio_ptr, target_ptr, weight_ptr, value_ptr, ab_ptr, num_samples, num_slices, parts,
-                   slope, ORDER: tl.constexpr, SCALED: tl.constexpr, WITH_GRADIENT: tl.constexpr,
+                   all_slices, slope, ORDER: tl.constexpr, SCALED: tl.constexpr, WITH_GRADIENT: tl.constexpr,
                    PARTS: tl.constexpr, MOST: tl.constexpr, BLOCK_M: tl.constexpr):  # fmt: skip
     """One of the 2 ORDER sums: its error, what that adds to the value, and the polynomial's coefficient.
 
-    a_k = -2/M t_k w_k (c_k - target_k), b_k = 2/M t_k w_k s_k, times r; ``slope`` is 2/M step.
+    a_k = -2/M t_k w_k (c_k - target_k), b_k = 2/M t_k w_k s_k, times r; M counts all slices, ``slope`` is 2/M step.
     """
-    row = tl.program_id(1)
-    batch = tl.program_id(2).to(tl.int64)
-    columns = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    row = tl.program_id(2)
+    batch = tl.program_id(0).to(tl.int64)
+    columns = tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M)
     stored = columns < num_slices
     k = row % ORDER
     total = tl.zeros([PARTS, BLOCK_M], tl.float64)
@@ -82,8 +82,8 @@ def _errors_kernel(partial_ptr, ratio_ptr, target_ptr, weight_ptr, value_ptr, ab
     weight = tl.load(weight_ptr + k)
     error -= tl.where(row < ORDER, tl.load(target_ptr + k), 0.0)
     error = tl.where(stored, error, 0.0)
-    to = (batch * tl.num_programs(1) + row) * tl.num_programs(0) + tl.program_id(0)
-    tl.store(value_ptr + to, weight * tl.sum(error * error))
+    to = (batch * tl.num_programs(2) + row) * tl.num_programs(1) + tl.program_id(1)
+    tl.store(value_ptr + to, weight * tl.sum(error * error) * num_samples / all_slices)
     if WITH_GRADIENT:
         ratio = tl.full(columns.shape, 1.0, tl.float32)
         if SCALED:
@@ -113,10 +113,10 @@ def _project(x_ptr, a_ptr, ratio_ptr, rows, columns, num_samples, dim: tl.conste
 def _narrow_sums_kernel(x_ptr, a_ptr, ratio_ptr, partial_ptr, num_samples, dim: tl.constexpr, num_slices, high, low,
                         ORDER: tl.constexpr, REACH: tl.constexpr, DOUBLINGS: tl.constexpr,
                         BLOCK_K: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr):  # fmt: skip
-    part = tl.program_id(1)
-    batch = tl.program_id(2).to(tl.int64)
+    part = tl.program_id(2)
+    batch = tl.program_id(0).to(tl.int64)
     rows = part * BLOCK_N + tl.arange(0, BLOCK_N)
-    columns = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M)
     stored = columns < num_slices
     p = _project(
         x_ptr + batch * num_samples * dim, a_ptr, ratio_ptr, rows, columns, num_samples, dim, num_slices, BLOCK_K
@@ -125,7 +125,7 @@ def _narrow_sums_kernel(x_ptr, a_ptr, ratio_ptr, partial_ptr, num_samples, dim: 
     c_centre, s_centre = doubled(c1, s1, DOUBLINGS)
     c_centre = tl.where((rows < num_samples)[None, :], c_centre, 0.0)
     s_centre = tl.where((rows < num_samples)[None, :], s_centre, 0.0)
-    to = partial_ptr + (batch * tl.num_programs(1) + part) * 2 * ORDER * num_slices + columns
+    to = partial_ptr + (batch * tl.num_programs(2) + part) * 2 * ORDER * num_slices + columns
     store_degree(to, num_slices, stored, REACH, tl.sum(c_centre, 1), tl.sum(s_centre, 1), ORDER)
     twice = s1 + s1
     c_before, s_before, c, s = tl.full(p.shape, 1.0, tl.float32), tl.zeros_like(p), c1, s1
@@ -143,9 +143,9 @@ def _narrow_sums_kernel(x_ptr, a_ptr, ratio_ptr, partial_ptr, num_samples, dim: 
 def _narrow_gradient_kernel(x_ptr, a_ptr, ratio_ptr, ab_ptr, g_ptr, num_samples, dim: tl.constexpr, num_slices, high,
                             low, ORDER: tl.constexpr, REACH: tl.constexpr, DOUBLINGS: tl.constexpr,
                             BLOCK_K: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr):  # fmt: skip
-    batch = tl.program_id(2).to(tl.int64)
-    rows = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
-    columns = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    batch = tl.program_id(0).to(tl.int64)
+    rows = tl.program_id(2) * BLOCK_N + tl.arange(0, BLOCK_N)
+    columns = tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M)
     stored = columns < num_slices
     p = _project(
         x_ptr + batch * num_samples * dim, a_ptr, ratio_ptr, rows, columns, num_samples, dim, num_slices, BLOCK_K
@@ -189,7 +189,7 @@ def sliced_epps_pulley(
         directions, ratio = _rounded(directions.contiguous(), x.dtype)
     rows = x.view(-1, dim)
     narrow = ratio is not None and dim <= NARROW and len(list(runs(step, order))) == 1
-    values, gradient = [], None
+    total, gradient = None, None
     width = max(64, BLOCK_BYTES // (4 * len(rows)) // 64 * 64)
     for start in range(0, num_slices, width):
         block = directions[:, start : start + width].contiguous()
@@ -200,8 +200,8 @@ def sliced_epps_pulley(
         else:
             p = _product(rows, block).view(batch, num_samples, -1)
             partial = partial_sums(p, own_ratio, step, order)
-        value, ab = _errors(partial, own_ratio, 2 / num_slices * step, target, weight, num_samples, with_gradient)
-        values.append(value)
+        value, ab = _errors(partial, own_ratio, step, target, weight, num_samples, num_slices, with_gradient)
+        total = value if total is None else total.add_(value)
         if with_gradient:
             if narrow:
                 assert own_ratio is not None
@@ -210,8 +210,8 @@ def sliced_epps_pulley(
                 g = polynomial(p, own_ratio, step, ab, x.dtype)
             part = linear(g.view(len(rows), -1), block)
             gradient = part if width >= num_slices else part.float() if gradient is None else gradient.add_(part)
-    value = torch.cat(values, -1).sum(-1) * (num_samples / num_slices)
-    return value, x.new_empty(0) if gradient is None else gradient.view(x.shape)
+    assert total is not None
+    return total, x.new_empty(0) if gradient is None else gradient.view(x.shape)
 
 
 def _rounded(directions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -235,23 +235,24 @@ def _product(rows: Tensor, block: Tensor) -> Tensor:
 def _errors(
     partial: Tensor,
     ratio: Tensor | None,
-    slope: float,
+    step: float,
     target: Tensor,
     weight: Tensor,
     num_samples: int,
+    all_slices: int,
     with_gradient: bool,
 ) -> tuple[Tensor, Tensor]:
-    """What adds up to M/N of the value, (B, numbers), and the coefficients of the gradient, (B, 2, order, M)."""
+    """What these slices add to the mean over all, (B,), and the coefficients of its gradient, (B, 2, order, M)."""
     batch, parts, _, order, num_slices = partial.shape
     width = 128
     value = partial.new_empty(batch, 2 * order, triton.cdiv(num_slices, width), dtype=torch.float64)
     ab = partial.new_empty((batch, 2, order, num_slices) if with_gradient else (0,))
-    _errors_kernel[triton.cdiv(num_slices, width), 2 * order, batch](
-        partial, partial if ratio is None else ratio, target, weight, value, ab, num_samples, num_slices, parts, slope,
-        ORDER=order, SCALED=ratio is not None, WITH_GRADIENT=with_gradient,
+    _errors_kernel[batch, triton.cdiv(num_slices, width), 2 * order](
+        partial, partial if ratio is None else ratio, target, weight, value, ab, num_samples, num_slices, parts,
+        all_slices, 2 / all_slices * step, ORDER=order, SCALED=ratio is not None, WITH_GRADIENT=with_gradient,
         PARTS=8, MOST=max(8, triton.next_power_of_2(parts)), BLOCK_M=width,
     )  # fmt: skip
-    return value.flatten(1), ab
+    return value.sum((1, 2)), ab
 
 
 def _narrow_partial_sums(x: Tensor, directions: Tensor, ratio: Tensor, step: float, order: int) -> Tensor:
@@ -289,6 +290,6 @@ def _options(dim: int, step: float, order: int) -> dict[str, int]:
 
 
 def _tiles(x: Tensor, num_slices: int) -> Callable[[dict[str, int]], tuple[int, int, int]]:
-    """Programs over slices, samples and batch; the block of slices is the tuner's."""
+    """Programs over batch, which may be long, slices and samples; the block of slices is the tuner's."""
     batch, num_samples = x.shape[:2]
-    return lambda meta: (triton.cdiv(num_slices, meta["BLOCK_M"]), triton.cdiv(num_samples, NARROW_SAMPLES), batch)
+    return lambda meta: (batch, triton.cdiv(num_slices, meta["BLOCK_M"]), triton.cdiv(num_samples, NARROW_SAMPLES))

@@ -122,9 +122,9 @@ def _half_turns(ratio_ptr, columns, stored, high, low, SCALED: tl.constexpr):
 def _sums_kernel(x_ptr, ratio_ptr, partial_ptr, num_samples, num_slices, high, low, centre_high, centre_low,
                  ORDER: tl.constexpr, CENTRE: tl.constexpr, REACH: tl.constexpr, DOUBLINGS: tl.constexpr,
                  SCALED: tl.constexpr, SPAN: tl.constexpr, BLOCK_M: tl.constexpr):  # fmt: skip
-    part = tl.program_id(1)
-    batch = tl.program_id(2).to(tl.int64)
-    columns = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    part = tl.program_id(2)
+    batch = tl.program_id(0).to(tl.int64)
+    columns = tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M)
     stored = columns < num_slices
     first = part * SPAN
     high, low = _half_turns(ratio_ptr, columns, stored, high, low, SCALED)
@@ -159,7 +159,7 @@ def _sums_kernel(x_ptr, ratio_ptr, partial_ptr, num_samples, num_slices, high, l
             c_before, s_before, c, s = advanced(c_before, s_before, c, s, twice)
         sums = added
         x = following
-    to = partial_ptr + (batch * tl.num_programs(1) + part) * 2 * ORDER * num_slices + columns
+    to = partial_ptr + (batch * tl.num_programs(2) + part) * 2 * ORDER * num_slices + columns
     store_degree(to, num_slices, stored, CENTRE, sums[0], sums[1], ORDER)
     for j in tl.static_range(REACH):
         cc, ss, sc, cs = sums[4 * j + 2], sums[4 * j + 3], sums[4 * j + 4], sums[4 * j + 5]
@@ -201,10 +201,10 @@ def terms_of(at, num_slices, stored, CENTRE: tl.constexpr, J: tl.constexpr, ORDE
 def _polynomial_kernel(x_ptr, ratio_ptr, ab_ptr, g_ptr, num_samples, num_slices, high, low, centre_high, centre_low,
                        ORDER: tl.constexpr, CENTRE: tl.constexpr, REACH: tl.constexpr, DOUBLINGS: tl.constexpr,
                        SCALED: tl.constexpr, SPAN: tl.constexpr, BLOCK_M: tl.constexpr):  # fmt: skip
-    batch = tl.program_id(2).to(tl.int64)
-    columns = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    batch = tl.program_id(0).to(tl.int64)
+    columns = tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M)
     stored = columns < num_slices
-    first = tl.program_id(1) * SPAN
+    first = tl.program_id(2) * SPAN
     high, low = _half_turns(ratio_ptr, columns, stored, high, low, SCALED)
     centre_high, centre_low = _half_turns(ratio_ptr, columns, stored, centre_high, centre_low, SCALED)
     coefficients = ab_ptr + batch * 2 * ORDER * num_slices + columns
@@ -290,10 +290,10 @@ def polynomial(x: Tensor, ratio: Tensor | None, step: float, ab: Tensor, dtype: 
 
 
 def _launch(x: Tensor, ratio: Tensor | None) -> tuple[Any, dict[str, Any]]:
-    """Programs over slices, samples and batch, and their options; the block of slices is the tuner's."""
+    """Programs over batch, which may be long, slices and samples; their options. Blocks of slices are the tuner's."""
     batch, num_samples, num_slices = x.shape
     span = SPANS[batch * num_samples > _FEW]
     return (
-        lambda meta: (triton.cdiv(num_slices, meta["BLOCK_M"]), triton.cdiv(num_samples, span), batch),
+        lambda meta: (batch, triton.cdiv(num_slices, meta["BLOCK_M"]), triton.cdiv(num_samples, span)),
         {"SCALED": ratio is not None, "SPAN": span, **fixed(BLOCK_M=64)},
     )
