@@ -58,13 +58,15 @@ def half_turns(angle: float) -> tuple[float, float]:
     return high, exact - high
 
 
-def tuned(kernel: Any, configs: list[tuple[dict[str, int], int]], *key: str) -> Any:
-    """The kernel with blocks and warps measured on the device; the interpreter takes what ``fixed`` says."""
+def tuned(kernel: Any, configs: list[tuple[dict[str, int], int]], *key: str, added_to: tuple[str, ...] = ()) -> Any:
+    """The kernel with blocks and warps measured on the device; the interpreter takes what ``fixed`` says.
+
+    ``added_to``: arguments that a call adds to, which trials must not.
+    """
     if interpreting():
         return kernel
-    return triton.autotune(configs=[triton.Config(block, num_warps=warps) for block, warps in configs], key=list(key))(
-        kernel
-    )
+    trials = [triton.Config(block, num_warps=warps) for block, warps in configs]
+    return triton.autotune(configs=trials, key=list(key), restore_value=list(added_to))(kernel)
 
 
 def fixed(**blocks: int) -> dict[str, Any]:
@@ -244,7 +246,7 @@ def _polynomial_kernel(x_ptr, ratio_ptr, ab_ptr, g_ptr, num_samples, num_slices,
 _CONFIGS = [({"BLOCK_M": 32}, 1), ({"BLOCK_M": 64}, 1), ({"BLOCK_M": 128}, 1)]
 _KEY = "num_samples", "num_slices", "ORDER", "SPAN"
 _sums = tuned(_sums_kernel, _CONFIGS, *_KEY)
-_polynomial = tuned(_polynomial_kernel, _CONFIGS, *_KEY)
+_polynomial = tuned(_polynomial_kernel, _CONFIGS, *_KEY, added_to=("g_ptr",))
 
 
 def cosine_sine_sums(x: Tensor, step: float, order: int) -> Tensor:
