@@ -22,10 +22,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from sigreg_lab.diagnostics import effective_rank
@@ -39,6 +38,9 @@ from sigreg_lab.pretrain.models import BACKBONES, Encoder, Features, build_encod
 from sigreg_lab.pretrain.views import make_views
 from sigreg_lab.regularizers import LeJEPALoss, LeJEPATerms, make_regularizer, regularizer_options
 from sigreg_lab.slicing import seeded_generator
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 # What a stream of random numbers is for; part of its seed. Weights are drawn in models.build_encoder.
 _WEIGHTS, _ORDER, _VIEWS, _SLICES, _DROPOUT, _PROBE = range(6)
@@ -196,7 +198,7 @@ def _train(
 class _Run:
     """What a run is made of: model, optimiser, loss, data; its step, and its state."""
 
-    def __init__(self, config: PretrainConfig, data: Splits, fabric: Fabric, loss_fn: LeJEPALoss) -> None:
+    def __init__(self, config: PretrainConfig, data: Splits, fabric: "Fabric", loss_fn: LeJEPALoss) -> None:
         self.config, self.fabric, self.loss_fn = config, fabric, loss_fn
         self.train = data.train.to(fabric.device)
         self.validation = data.validation
@@ -445,12 +447,14 @@ def _view_counts(config: PretrainConfig) -> tuple[int, int]:
     return (config.crops.global_views, config.crops.local_views) if config.augment == "crops" else (config.num_views, 0)
 
 
-def make_fabric(config: PretrainConfig) -> Fabric:
+def make_fabric(config: PretrainConfig) -> "Fabric":
     """Device, precision, processes: those of ``torchrun`` if it started us, else one.
 
     Raises:
         ValueError: an unknown device or precision, or one that this machine lacks.
     """
+    from lightning_fabric import Fabric  # loads torch._dynamo, as long as all else that `study list` loads
+
     if config.device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device must be one of auto, cpu, cuda, got {config.device!r}")
     if config.device == "cuda" and not torch.cuda.is_available():
