@@ -27,20 +27,21 @@ def operation(name: str, describe: Function) -> Callable[[Function], Function]:
     def register(function: Function) -> Function:
         schema = torch.library.infer_schema(function, mutates_args=())
         _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
-        _LIBRARY.impl(name, _without_autocast(function), "CompositeExplicitAutograd")
+        _LIBRARY.impl(name, _on_its_device(function), "CompositeExplicitAutograd")
         torch.library.register_fake(f"sigreg_lab::{name}", describe, lib=_LIBRARY)
         return function
 
     return register
 
 
-def _without_autocast(function: Function) -> Function:
+def _on_its_device(function: Function) -> Function:
+    """Without autocast, and with the device of the first argument as the current one, where Triton launches."""
+
     @functools.wraps(function)
     def call(x: torch.Tensor, *others: Any) -> Any:
-        kind = x.device.type
-        if not torch.is_autocast_enabled(kind):
+        if not (x.is_cuda or torch.is_autocast_enabled(x.device.type)):
             return function(x, *others)
-        with torch.autocast(kind, enabled=False):
+        with torch.cuda.device_of(x), torch.autocast(x.device.type, enabled=False):
             return function(x, *others)
 
     return call
