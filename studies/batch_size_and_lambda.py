@@ -491,11 +491,13 @@ def _views_lines(summary: pd.DataFrame, cells: pd.DataFrame) -> list[str]:
     pull = -cells.loc[(setting, n, "prediction, slope in rho"), "exact"]
     value, apart = cells.loc[(setting, n, "flattened, value")], cells.loc[("rho_0", n, "flattened, value")]
     return [
-        f"- Flattened, the regulariser pushes the views of a sample apart: of {NUM_VIEWS} views with correlation "
-        f"{rho}, all N(0, 1), its slope in the correlation is {_text(push)}; the prediction loss (mean over "
-        f"coordinates) has {-pull:.2f}. From lambda = {pull / push['value']:.3f} "
-        f"({pull / push['high']:.3f}, {pull / push['low']:.3f}; additive) on, the views are driven apart. Per view the "
-        f"slope is exactly 0, measured {_text(cells.loc[(setting, n, 'per view, slope in rho')], 3)}.",
+        f"- Flattened, the regulariser pushes the views of a sample apart: at correlation {rho} it outweighs the "
+        f"prediction loss from lambda = {pull / push['value']:.3f} ({pull / push['high']:.3f}, "
+        f"{pull / push['low']:.3f}) on; per view it does not push at all.",
+        f"- Of {NUM_VIEWS} views with correlation {rho}, all N(0, 1), the flattened regulariser's slope in the "
+        f"correlation is {_text(push)}; the prediction loss (mean over coordinates) has {-pull:.2f}: from that lambda "
+        f"(of the additive form) on, the views are driven apart. Per view the slope is exactly 0, measured "
+        f"{_text(cells.loc[(setting, n, 'per view, slope in rho')], 3)}.",
         f"- The flattened statistic of perfectly Gaussian views is {_text(value)} at correlation {rho}, against "
         f"{_text(apart)} for independent ones and {_text(cells.loc[(setting, n, 'per view, value')])} per view.",
     ]

@@ -170,7 +170,8 @@ def report(summary: pd.DataFrame) -> str:
     simulated = summary[summary["law"] == "simulated"]
     lines = [
         f"- {outside} of {len(summary)} measured rates lie outside their own 99.9% interval; as many or more do by "
-        f"chance with probability {at_least:.2f}, were they independent. The furthest is {_described(worst)}, "
+        f"chance with probability {at_least:.2f}, were they independent.",
+        f"- The furthest from its level, in standard errors, is {_described(worst)}, "
         f"{worst['deviation']:+.2f} standard errors; the study fails beyond {all_at_once:.2f}, where all "
         f"{len(summary)} are within by chance with probability {CONFIDENCE:.1%} or more.",
         f"- The largest distance from level 0.05 is that of {_described(largest)}.",

@@ -521,6 +521,7 @@ def report(summary: pd.DataFrame) -> str:
     escape = summary[summary["part"] == "escape"]
     least, near, far = pull["at"][pull["at"] > 0].min(), escape["at"].min(), 1e-2
     moments = escape[escape["statistic"].isin(["vcreg", "extended_jarque_bera"]) & (escape["at"] < far)]
+    epps_pulley = escape[(escape["statistic"] == "epps_pulley") & (escape["at"] < far)]
     most = int(summary["most_steps"].iloc[0])
     everywhere = summary[(summary["part"] == "pull") & (summary["dim"] == summary["dim"].max())]
     growth = _pick(everywhere, ALL_SLICES, "point", "growth rate")
@@ -529,11 +530,13 @@ def report(summary: pd.DataFrame) -> str:
     flow = [_pick(escape, "epps_pulley", "flow", "time", at) for at in (near, far)]
     steps = [_pick(escape, "epps_pulley", "adam", "steps", at) for at in (near, far)]
     lines = [
+        f"- Started nearer than eps = {far:g} to collapse, Adam brings {_runs(moments, 'adam')} of VCReg and extended "
+        f"Jarque-Bera to a standard deviation of {SPREAD:g} within {most} steps, {_runs(epps_pulley, 'adam')} of "
+        f"Epps-Pulley.",
         f"- The statistics of mean and variance do worse at collapse than Epps-Pulley: mean^2/s^2 makes their gradient "
-        f"grow as 1/eps (eps^-3 off the origin). VCReg and extended Jarque-Bera from below eps = {far:g}, steps of "
-        f"{STEP:g}: Adam remembers the first gradients and brings {_runs(moments, 'adam')} to a standard deviation of "
-        f"{SPREAD:g} within {most} steps; plain gradient descent brings {_runs(moments, 'gradient')} there, and throws "
-        f"or leaves the others far off.",
+        f"grow as 1/eps (eps^-3 off the origin). With steps of {STEP:g} Adam remembers the first gradients; plain "
+        f"gradient descent brings {_runs(moments, 'gradient')} of VCReg and extended Jarque-Bera from below eps = "
+        f"{far:g} to {SPREAD:g}, and throws or leaves the others far off.",
         *_landing(summary[summary["part"] == "basin"]),
         f"- That SIGReg's gradient vanishes at collapse **holds with a correction**: at the origin it falls as "
         f"eps^{_span(_pick(pull, 'epps_pulley', 'point', 'exponent'))}, but the rate of growth is constant. The flow "

@@ -362,11 +362,11 @@ def report(summary: pd.DataFrame) -> str:
     least_n = found["n"].min()
     small = found[(found["n"] == least_n) & found["value"].notna()]
     low, high = small.loc[small["value"].idxmin()], small.loc[small["value"].idxmax()]
-    lines = _lost_lines(found)
-    lines += [
+    lines = [
         f"- On batches of {least_n}, {(small['high'] < 1).sum()} of {len(small)} losses want a standard deviation "
         f"below 1; {_text(low['loss'])} wants the least, {span(low, 4, 'value')}, {_text(high['loss'])} the most, "
         f"{span(high, 4, 'value')}.",
+        *_lost_lines(found),
     ]
     for name, text in (
         ("epps_pulley", "Epps-Pulley as implemented"),

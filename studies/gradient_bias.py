@@ -352,12 +352,13 @@ def _error_lines(summary: pd.DataFrame) -> list[str]:
     smaller, larger = u[u["high"] < 1], u[u["low"] > 1]
     where = ", ".join(f"{sd:g}" for sd in sorted(larger["sd"].unique()))
     return [
-        f"- The gradient of the U-statistic, unbiased, has a smaller mean squared error than that of the V-statistic "
-        f"in {len(smaller)} of {len(u)} cells, and a larger one in {len(larger)}{f' (sd = {where})' if where else ''}: "
-        f"from {span(best, 2, 'ratio')} times at sd = {best['sd']:g}, N = {best['n']:.0f} to "
-        f"{span(worst, 2, 'ratio')} at "
-        f"sd = {worst['sd']:g}, N = {worst['n']:.0f}. Sample splitting, unbiased too, has a smaller one in "
-        f"{(split['high'] < 1).sum()}, a larger one in {(split['low'] > 1).sum()}.",
+        f"- The unbiased gradient of the U-statistic has a smaller mean squared error than the V-statistic's in "
+        f"{len(smaller)} of {len(u)} cells and a larger one in {len(larger)}: from {span(best, 2, 'ratio')} to "
+        f"{span(worst, 2, 'ratio')} times it.",
+        f"- That ratio is least at sd = {best['sd']:g}, N = {best['n']:.0f} and largest at sd = {worst['sd']:g}, "
+        f"N = {worst['n']:.0f}{f' (above 1: sd = {where})' if where else ''}. Sample splitting, "
+        f"unbiased too, has a smaller error than the V-statistic in {(split['high'] < 1).sum()}, a larger one in "
+        f"{(split['low'] > 1).sum()}.",
     ]
 
 

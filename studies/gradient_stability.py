@@ -390,19 +390,19 @@ def report(summary: pd.DataFrame) -> str:
     jb = _at(outlier, "jarque_bera", "gradient exponent", n)
     sizes = outlier[(outlier["quantity"] == "gradient") & (outlier["n"] == n)].set_index("statistic")
     peak = sizes.loc["jarque_bera"].sort_values("estimate").iloc[-1]
-    exploding = ("vcreg", "extended_jarque_bera", "moments")
-    lines.append(
+    exploding = [name for name in ("vcreg", "extended_jarque_bera", "moments") if name in sizes.index]
+    growth = [f"{label(name)} |x|^{_span(_at(outlier, name, 'gradient exponent', n))}" for name in exploding]
+    vcreg = ""
+    if "vcreg" in exploding:
+        vcreg = f"as |x|^{_span(_at(outlier, 'vcreg', 'gradient exponent', n))} for {label('vcreg')} and "
+    lines += [
+        f"- Far out among N = {n}, an outlier's gradient goes {vcreg}as |x|^{_span(jb)} for Jarque-Bera, whose "
+        f"largest is {span(peak, 0)} at |x| = {peak['at']:.0f} to {2 * peak['at']:.0f}.",
         f"- Moment gradients are unbounded, but not Jarque-Bera's in the tails: as an outlier moves out among N = {n}, "
-        f"it rises to {span(peak, 0)} at |x| = {peak['at']:.0f} to {2 * peak['at']:.0f} and then falls as "
-        f"|x|^{_span(jb)}, -3 in the limit, since skewness and kurtosis do not change with scale; for that reason it "
-        f"grows as 1/scale at collapse. What explodes in |x| are the variance term and raw moments: "
-        + ", ".join(
-            f"{label(name)} |x|^{_span(_at(outlier, name, 'gradient exponent', n))}"
-            for name in exploding
-            if name in sizes.index
-        )
-        + "."
-    )
+        f"it rises and then falls, with the exponent -3 in the limit, since skewness and kurtosis do not change with "
+        f"scale; for that reason it grows as 1/scale at collapse. What explodes in |x| are the variance term and raw "
+        f"moments: {', '.join(growth)}.",
+    ]
     top = worst["n"].max()
     code = _at(worst, "epps_pulley", "largest gradient", top)
     curvature = _at(worst, "epps_pulley", "largest curvature", top)

@@ -680,9 +680,9 @@ def _claim_lines(at: pd.DataFrame, name: str, budget: str) -> list[str]:
     who = f"- {label(name)}, {LABELS[budget]}:"
     return [
         f"{who} the rank correlation of loss and accuracy is C = {_text(loss)}, {_beside(loss, PAPER_C['loss'])}; "
-        f"that of loss / lambda^{PAPER_ALPHA:g} is {_text(scaled)}, {_beside(scaled, PAPER_C['scaled loss'])}. The "
-        f"largest lambda alone has {_text(lam)}, the longest training {_text(steps)}: the scaled loss orders runs "
-        f"{more} lambda alone does (C less the size of lambda's {_text(gain)}). An alpha chosen on half of the "
+        f"that of loss / lambda^{PAPER_ALPHA:g} is {_text(scaled)}, {_beside(scaled, PAPER_C['scaled loss'])}.",
+        f"{who} the largest lambda alone has {_text(lam)}, the longest training {_text(steps)}: the scaled loss orders "
+        f"runs {more} lambda alone does (C less the size of lambda's {_text(gain)}). An alpha chosen on half of the "
         f"configurations {better} on the other half: C there less that of the loss is {_text(held)}.",
         f"{who} at equal lambda the loss has C = {_text(lam_fixed)}, where the longest training alone has "
         f"{_text(duration)}; at equal steps it has {_text(steps_fixed)}; with both equal it {beyond} them, "

@@ -357,12 +357,14 @@ def _below_level(power: pd.DataFrame) -> list[str]:
     last = below[below["n"] == others["n"].max()].sort_values("estimate")
     stay = ", ".join(f"{label(row.statistic)} against {label(row.alternative)}" for row in last.head(3).itertuples())
     free = [label(name) for name in dict.fromkeys(power["statistic"]) if name not in set(below["statistic"])]
+    least = below.loc[below["estimate"].idxmin()]
     return [
-        f"- Worse than blind: {len(below)} of {len(others)} powers lie below the level (all comparisons together wrong "
-        f"with probability {ERROR_RATE:g}), those of {below['statistic'].nunique()} of "
-        f"{power['statistic'].nunique()} tests. The lowest: {cases}."
+        f"- Worse than blind: {len(below)} of {len(others)} powers lie below the level, those of "
+        f"{below['statistic'].nunique()} of {power['statistic'].nunique()} tests; the lowest is that of "
+        f"{label(least['statistic'])} against {label(least['alternative'])} at n = {least['n']}, {span(least, 3)}.",
+        f"- Below the level (all comparisons together wrong with probability {ERROR_RATE:g}), the lowest: {cases}."
         + (f" More samples do not mend {len(last)} of them: at n = {others['n'].max()} still {stay}." if stay else "")
-        + (f" Never below: {', '.join(free)}." if free else "")
+        + (f" Never below: {', '.join(free)}." if free else ""),
     ]
 
 

@@ -400,29 +400,38 @@ def _hidden_table(tested: pd.DataFrame) -> str:
     return f"{heading}\n\n{markdown_table(header, rows)}\n\n" if rows else ""
 
 
-def _difference(one: "pd.Series", other: "pd.Series") -> str:
+def _difference(one: "pd.Series", other: "pd.Series") -> tuple[float, float, float]:
     """Power of one test less that of the other, with the interval of independent errors, squared and added."""
     value = one["power"] - other["power"]
     low = value - np.hypot(one["power"] - one["low"], other["high"] - other["power"])
     high = value + np.hypot(one["high"] - one["power"], other["power"] - other["low"])
-    return f"{value:+.2f} ({low:+.2f}, {high:+.2f})"
+    return value, low, high
 
 
 def _mean_against_max(at: pd.DataFrame, n: int) -> list[str]:
     most = at["num_slices"].max()
     rows = at[(at["alternative"] == "rank_defect_1") & (at["statistic"] == SLICED[0]) & (at["num_slices"] == most)]
     lines = []
+    found: dict[str, list[str]] = {"better than": [], "worse than": [], "not told apart from": []}
     for dim, part in rows.groupby("dim"):
         one = part.set_index("reduction")
+        value, low, high = _difference(one.loc["max"], one.loc["mean"])
+        gain = f"{value:+.2f} ({low:+.2f}, {high:+.2f})"
+        kind = "better than" if low > 0 else "worse than" if high < 0 else "not told apart from"
+        found[kind].append(f"{dim}" if low <= 0 <= high else f"{dim} (power {gain})")
         # The share a_1^2 of the defect in the nearest of M directions: its median, a quantile of the beta law.
         share = stats.beta.isf(1 - 0.5 ** (1 / most), 0.5, (dim - 1) / 2)
         lines.append(
-            f"{_difference(one.loc['max'], one.loc['mean'])} at K = {dim} (mean {_interval(one.loc['mean'])}, maximum "
+            f"{gain} at K = {dim} (mean {_interval(one.loc['mean'])}, maximum "
             f"{_interval(one.loc['max'])}; the nearest of {most} directions lies at cos² = {share:.2f} to it)"
         )
     if not lines:
         return []
-    return [f"- A defect of rank 1, Epps-Pulley at n = {n}: the maximum gains on the mean {'; '.join(lines)}."]
+    where = "; ".join(f"{kind} the mean at K = {', '.join(places)}" for kind, places in found.items() if places)
+    return [
+        f"- Epps-Pulley's maximum over {most} slices against a defect of rank 1, n = {n}: {where}.",
+        f"- A defect of rank 1, Epps-Pulley at n = {n}: the maximum gains on the mean {'; '.join(lines)}.",
+    ]
 
 
 def _more_slices(at: pd.DataFrame, n: int) -> list[str]:

@@ -593,16 +593,22 @@ def _ways_line(here: pd.DataFrame, n: int) -> str:
         return _text(_way(here, WAY[text], "gradient"))
 
     exact = _way(here, WAY["bf16 input, rounding alone"], "gradient").iloc[0]
-    autocast = _way(here, WAY["published, bf16 autocast"], "gradient").iloc[0]
-    ratio = autocast["estimate"] / exact["estimate"]
-    half = [math.log(row["high"] / row["low"]) / 2 for row in (exact, autocast)]
-    factor = math.exp(math.hypot(*half))
+    ratios = []
+    for text in ("published, bf16 autocast", "fused (C), bf16 input"):
+        row = _way(here, WAY[text], "gradient").iloc[0]
+        ratio = row["estimate"] / exact["estimate"]
+        factor = math.exp(math.hypot(*(math.log(r["high"] / r["low"]) / 2 for r in (exact, row))))
+        ratios.append((ratio, ratio / factor, ratio * factor))
+    (autocast, low, high), fused = ratios
+    more = "more than" if low > 1 else "less than" if high < 1 else "about as much as"
     return (
-        f"- With bfloat16 embeddings it is the arithmetic that costs, not the rounding of the embeddings: at N = {n}, "
-        f"null, that rounding moves the gradient by {gradient('bf16 input, rounding alone')}, relative; the published "
-        f"formula under autocast adds {gradient('published, bf16 autocast')}, {ratio:.1f} ({ratio / factor:.1f}, "
-        f"{ratio * factor:.1f}) times as much, all in bfloat16 {gradient('published, all bf16')}; the fused operation "
-        f"{gradient('fused (C), bf16 input')}, the rounding of its result to bfloat16.\n"
+        f"- With bfloat16 embeddings autocast costs {more} their rounding: it adds {autocast:.1f} ({low:.1f}, "
+        f"{high:.1f}) times that error of the gradient (N = {n}), the fused operation {fused[0]:.2f} ({fused[1]:.2f}, "
+        f"{fused[2]:.2f}).\n"
+        f"- At N = {n}, null, rounding the embeddings to bfloat16 moves the gradient by "
+        f"{gradient('bf16 input, rounding alone')}, relative; the published formula under autocast adds "
+        f"{gradient('published, bf16 autocast')}, all in bfloat16 {gradient('published, all bf16')}; the fused "
+        f"operation {gradient('fused (C), bf16 input')}, the rounding of its result to bfloat16.\n"
         "- The chief cause is the norm of the directions, which autocast rounds with them: directions in bfloat16, all "
         f"else in float64, make {gradient('bf16 directions alone')}; the same directions, normalised again, "
         f"{gradient('bf16 directions, normalised')}. A slice of norm 1 + e asks for another variance, and a large "

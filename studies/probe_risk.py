@@ -694,10 +694,11 @@ def report(summary: pd.DataFrame) -> str:
     none, least = at("isotropic wins, predictions", one, at=1.0), at("ridge bias of predictions", one, at=1.0)
     fits = {prior: at(f"ratio: ridge error of predictions, random {prior}", strong) for prior in ("weights", "labels")}
     lines = [
+        f"- k-NN on a Gaussian of {strong} errs {risk('embedding', strong)} times as much as on an isotropic one if "
+        f"tasks are drawn in the embedding, as Theorem 1 assumes, and {risk('data', strong)} times if in the data.",
         f"- Tasks drawn in the embedding, with the isotropic gradients that Theorem 1 assumes, are learned **better "
-        f"from an anisotropic one** of the same total variance; the same labels, better from the isotropic one. k-NN "
-        f"in a radius, K = {dim}, n = {n}, l = {long:g}, noise 1, {strong}: error {risk('embedding', strong)} and "
-        f"{risk('data', strong)} of the isotropic Gaussian's. Tasks drawn in the data came into the "
+        f"from an anisotropic one** of the same total variance; the same labels, better from the isotropic one (those "
+        f"ratios: k-NN in a radius, K = {dim}, n = {n}, l = {long:g}, noise 1). Tasks drawn in the data came into the "
         f"study after a first look at the others: what they show was not foretold.",
         f"- On finite samples the isotropic Gaussian is not the best law of covariance I: uniform in a ball "
         f"{risk('data', 'uniform in a ball')} (k-NN) and {risk('data', 'uniform in a ball', 'kernel')} "

@@ -488,11 +488,15 @@ def _weight_line(few: pd.DataFrame) -> list[str]:
     spread = power.groupby("law", sort=False)["estimate"].agg(lambda values: values.max() - values.min())
     law = spread.idxmax()
     chosen = power[power["law"] == law].sort_values("sigma2")
-    text = ", ".join(f"{span(row, 3)} with {_weight(row['sigma2'])}" for _, row in chosen.iterrows())
+    whose = {1.0: " (the paper's text)", DEFAULT[1]: " (its code)"}
+    text = ", ".join(
+        f"{span(row, 3)} with {_weight(row['sigma2'])}{whose.get(row['sigma2'], '')}" for _, row in chosen.iterrows()
+    )
+    text = text.replace("with ", "with the weight ", 1)
+    head = f"- At N = {chosen['n'].iloc[0]} the power against {label(str(law))} is {text}."
     line = (
-        f"- The weight matters more than range and points: at N = {chosen['n'].iloc[0]}, t_max = {DEFAULT[0]:g} and "
-        f"{DEFAULT[2]} points the power against {label(str(law))} is {text}. The paper's text writes the first, its "
-        "code uses exp(-t²/2)."
+        f"- That is at t_max = {DEFAULT[0]:g} and {DEFAULT[2]} points. If one of the default's settings is changed "
+        f"alone, power changes the most by {_alone(few)}."
     )
     snr = _pick(part, "snr_ratio", law="location_0.3").sort_values("sigma2")
     if len(snr):
@@ -500,7 +504,26 @@ def _weight_line(few: pd.DataFrame) -> list[str]:
             f"{span(row, 2)} with {_weight(row['sigma2'])}" for _, row in snr[snr["sigma2"] != DEFAULT[1]].iterrows()
         )
         line += f" A wide weight is paid for in location: the gradient's SNR there is {text} times the default's."
-    return [line]
+    return [head, line]
+
+
+def _alone(few: pd.DataFrame) -> str:
+    """The largest change of power that each of the default's settings makes, the two others left as they are."""
+    changes = few[(few["quantity"] == "power_difference") & ~few["law"].isin(["null", "all"]) & (few["t_max"] != LINE)]
+    settings = dict(zip(("t_max", "sigma2", "points"), DEFAULT, strict=True))
+    words = []
+    for column, name in (("sigma2", "weight"), ("t_max", "range"), ("points", "points")):
+        part = changes
+        for other, value in settings.items():
+            part = part[(part[other] == value) != (other == column)]
+        if len(part):
+            row = part.loc[part["estimate"].abs().idxmax()]
+            to = _weight(row["sigma2"]) if column == "sigma2" else f"{column} = {row[column]:g}"
+            words.append(
+                f"{row['estimate']:+.3f} ({row['low']:+.3f}, {row['high']:+.3f}) with the {name} ({to}, "
+                f"{label(str(row['law']))})"
+            )
+    return ", ".join(words)
 
 
 def _range_lines(few: pd.DataFrame) -> list[str]:

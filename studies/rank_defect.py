@@ -241,11 +241,14 @@ def report(summary: pd.DataFrame) -> str:
         even = mean.drop_duplicates(["dim", "defect"])
         even = even[even["defect"] == even["defect"].min()]
         lines.append(
-            f"- In small batches the mean over slices rewards collapse: in {len(welcome)} of {len(mean)} cells a "
-            f"sample with lost dimensions has the smaller mean loss, most clearly with {worst['defect']} of "
-            f"{worst['dim']} lost at N = {worst['n']}: by {-worst['z']:.2f} ({-worst['z_high']:.2f}, "
-            f"{-worst['z_low']:.2f}) null standard deviations. The distance grows with N, the V-statistic's bias "
-            f"shrinks with the variance; they break even near N = 4 (K + 2)/(k + 2): "
+            f"- In small batches the mean over slices rewards collapse: lost dimensions make it smaller in "
+            f"{len(welcome)} of {len(mean)} cells, by up to {-worst['z']:.2f} ({-worst['z_high']:.2f}, "
+            f"{-worst['z_low']:.2f}) null standard deviations ({worst['defect']} of {worst['dim']} lost, N = "
+            f"{worst['n']})."
+        )
+        lines.append(
+            "- The distance of a sample with lost dimensions grows with N, the V-statistic's bias shrinks with the "
+            "variance; they break even near N = 4 (K + 2)/(k + 2): "
             + ", ".join(f"N = {r.break_even:.0f} for {r.defect} of {r.dim}" for r in even.itertuples())
             + " (exact; the U-statistic has the distance alone)."
         )

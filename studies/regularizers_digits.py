@@ -111,11 +111,13 @@ def figures(summary: pd.DataFrame) -> dict[str, Figure]:
 def report(summary: pd.DataFrame) -> str:
     accuracy = summary[summary["measure"] == "test_1"].set_index("regularizer")
     best = accuracy["mean"].idxmax()
+    controls = ""
+    if {"none", "untrained"} <= set(accuracy.index):
+        bare, untrained = (_interval(accuracy.loc[name]) for name in ("none", "untrained"))
+        controls = f"; without a regulariser it is {bare}, untrained {untrained}"
     lines = [
-        f"- With one label per class the best is {label(str(best))}: {_interval(accuracy.loc[best])}; without a "
-        f"regulariser {_interval(accuracy.loc['none'])}, untrained {_interval(accuracy.loc['untrained'])}."
-        if {"none", "untrained"} <= set(accuracy.index)
-        else f"- With one label per class the best is {label(str(best))}: {_interval(accuracy.loc[best])}."
+        f"- With one label per class the best accuracy is {_interval(accuracy.loc[best])}, with {label(str(best))}"
+        f"{controls}."
     ]
     first = str(accuracy.index[0])
     tied = [

@@ -209,23 +209,26 @@ def _curves(table: pd.DataFrame) -> Figure:
 
 
 def report(summary: pd.DataFrame) -> str:
-    lines, table = [], []
+    lines: list[str] = []
+    others: list[str] = []
+    table = []
     for recipe, part in summary.groupby("recipe", sort=False):
         cells = {(row["regularizer"], row["measure"]): row for _, row in part[part["step"] < 0].iterrows()}
         linear = part[part["measure"] == "backbone_linear_all"].set_index("regularizer")
         best = str(linear["mean"].idxmax())
         tied = [label(str(n)) for n, r in linear.iterrows() if n != best and r["high"] >= linear.loc[best, "low"]]
         lines.append(
-            f"- {RECIPES[str(recipe)]}: the best linear probe is {span(linear.loc[best], 3, 'mean')}, {label(best)}"
-            + (f"; intervals overlap for {', '.join(tied)}" if tied else "; no other interval overlaps")
-            + f". Published: {PUBLISHED[str(recipe)]}."
+            f"- {RECIPES[str(recipe)]}: the best linear probe is {span(linear.loc[best], 3, 'mean')}, {label(best)}; "
+            f"published: {PUBLISHED[str(recipe)]}."
         )
+        overlap = f"intervals overlap with the best for {', '.join(tied)}" if tied else "no interval overlaps the best"
+        others.append(f"- {RECIPES[str(recipe)]}, linear probe: {overlap}.")
         for name in linear.index:
             scores = [span(cells[name, m], 3, "mean") if (name, m) in cells else "-" for m in SHOWN]
             speed = f"{cells[name, SPEED]['mean']:,.0f}" if (name, SPEED) in cells else "-"
             table.append([RECIPES[str(recipe)], label(str(name)), *scores, speed])
     heads = ["recipe", "regulariser", *SHOWN.values(), "images/s"]
-    return "\n".join(lines) + "\n\nTest accuracy (95% interval):\n\n" + markdown_table(heads, table)
+    return "\n".join([*lines, *others]) + "\n\nTest accuracy (95% interval):\n\n" + markdown_table(heads, table)
 
 
 def _preset(

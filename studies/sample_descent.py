@@ -286,17 +286,23 @@ def _claim_lines(summary: pd.DataFrame) -> list[str]:
     """Figure 7's claim, for each dimension, number of samples and kind of training; then at equal M."""
     words = {"adam": "steps of one length, as printed", "adam_cosine": "steps that shrink to 0"}
     few, equal = (summary[summary["measure"] == name] for name in ("ahead_few", "ahead_equal"))
-    lines = []
+    lines, counts = [], []
     for training, text in words.items():
         part = few[few["training"] == training]
         part = part[part["num_slices"] == part.groupby(["num_samples", "dim"])["num_slices"].transform("max")]
         if len(part):
+            counts.append(f"in {(part['low'] > 0).sum()} of {len(part)} settings with {text}")
             holds, fails = part[part["low"] > 0], part[part["high"] < 0]
             cases = "; ".join(_case(summary, row) for row in part.itertuples())
             lines.append(
                 f"- With {text}, {FEW} directions drawn anew end nearer to N(0, I) than the largest fixed set in "
                 f"{len(holds)} of {len(part)} settings, further away in {len(fails)}: {cases}."
             )
+    if counts:
+        lines.insert(
+            0,
+            f"- {FEW} directions drawn anew end nearer to N(0, I) than the largest fixed set {', and '.join(counts)}.",
+        )
     for training, text in words.items():
         part = equal[equal["training"] == training]
         if len(part):

@@ -377,17 +377,19 @@ def _first_law(table: pd.DataFrame) -> pd.DataFrame:
 def _slices_line(found: pd.DataFrame) -> str:
     iid = found[found["directions"] == "iid"]
     full, part = iid[iid["target"] == TARGETS[0]], iid[iid["target"] == TARGETS[1]]
-    last = part.iloc[-1]
+    whole, last = full.iloc[-1], part.iloc[-1]
+    each = ", ".join(f"{_slices(row)} in K = {row['dim']}" for _, row in full.iterrows())
     return (
-        "- A gradient whose error is as large as the gradient itself takes M = "
-        + ", ".join(
-            f"{_number(r.slices)} ({_number(r.low)}, {_number(r.high)}) in K = {r.dim}" for r in full.itertuples()
-        )
-        + f" independent slices; an error of {last['target']:.0%} takes {_number(last['slices'])} "
-        f"({_number(last['low'])}, {_number(last['high'])}; {'measured' if last['measured'] else 'extrapolated'}), "
-        f"{last['slices'] / last['dim']:.0f} K, in "
-        f"K = {last['dim']} ({label(str(last['law']))}).{_growth(full)}"
+        f"- In K = {whole['dim']} a gradient whose error is as large as itself takes {_slices(whole)} independent "
+        f"slices, one with an error of {last['target']:.0%} takes {_slices(last)}.\n"
+        f"- The former takes M = {each}; the latter {last['slices'] / last['dim']:.0f} K in K = {last['dim']} "
+        f"({label(str(last['law']))}).{_growth(full)}"
     )
+
+
+def _slices(row: "pd.Series") -> str:
+    text = f"{_number(row['slices'])} ({_number(row['low'])}, {_number(row['high'])}"
+    return text + (")" if row["measured"] else "; extrapolated)")
 
 
 def _growth(full: pd.DataFrame) -> str:
