@@ -416,13 +416,14 @@ def _batch_size_figure(summary: pd.DataFrame) -> Figure:
         axis.set_ylim(bottom=least / 2)
         log_ticks(axis, sizes.tolist())
         axis.set(title=f"{text} (dashed: {'N' if power == 1 else '√N'})", xlabel="batch size N")
-    axes[0].set_ylabel("gradient, regulariser / prediction")
+    axes[0].set_ylabel("gradient, regulariser / prediction\n(95% interval)")
     legend_below(figure, axes[0], 4)
     return figure
 
 
 def _views_figure(summary: pd.DataFrame) -> Figure:
-    figure = new_figure(11.0, 3.8)
+    figure = new_figure(11.5, 3.8)
+    figure.set_layout_engine("constrained", wspace=0.06)
     left, middle, right = figure.subplots(1, 3)
     number = summary["setting"].str.partition("_")[2]
     colours = palette(["per view", "flattened", "cosine", "ratio"])
@@ -433,8 +434,8 @@ def _views_figure(summary: pd.DataFrame) -> Figure:
             error_bars(axis, rho, row, "value", fmt="o", ms=4, color=colours[name], label=name)
             axis.plot(rho, row["exact"], lw=1.2, color=colours[name])
         axis.set(xlabel="correlation ρ of two views (lines: exact)", xlim=(-0.05, 1.05))
-    left.set(title=f"{NUM_VIEWS} views, all N(0, 1)", ylabel="mean of Epps-Pulley", ylim=(0, None))
-    middle.set(title="what pushes views apart", ylabel="slope of the mean in ρ")
+    left.set(title=f"{NUM_VIEWS} views, all N(0, 1)", ylabel="mean of Epps-Pulley (95% interval)", ylim=(0, None))
+    middle.set(title="what pushes views apart", ylabel="slope of the mean in ρ (95% interval)")
     left.legend(frameon=False)
     for name, text in (("cosine", "cosine of the gradients"), ("ratio", "eq. 5 / eq. 6")):
         if name == "cosine":
@@ -448,6 +449,7 @@ def _views_figure(summary: pd.DataFrame) -> Figure:
         right.plot(globals_, values, "o", ms=4, color=colours[name])
         right.plot(globals_, exact, lw=1.2, color=colours[name], label=text)
     right.set(title=f"eq. 5 and 6, V = {MANY_VIEWS}", xlabel="global views (lines: exact)", ylim=(0, 2.2))
+    right.set_ylabel("cosine, or ratio of the values")
     right.set_xticks(sorted(set(number[summary["quantity"] == "cosine"].astype(int))))
     right.legend(frameon=False, loc="lower right")
     return figure

@@ -464,7 +464,7 @@ def _draw_pull(summary: pd.DataFrame) -> Figure:
         axis.set_yscale("log")
         axis.set_ylim(1e-8, 1e10)
         axis.set(title=text, xlabel="distance eps to collapse")
-    axes[0].set_ylabel(f"gradient per sample, K = {dim}")
+    axes[0].set_ylabel(f"gradient per sample, K = {dim}\n(geometric mean; bands: 95% interval)")
     legend_below(figure, axes[0], 5)
     return figure
 
@@ -490,7 +490,7 @@ def _draw_escape(summary: pd.DataFrame) -> Figure:
             axis.set_yscale("log")
             axis.set_ylim(0.8, 15_000)
         axis.set(title=text, xlabel="distance eps to collapse")
-    axes[0].set_ylabel("until the standard deviation is 1/2\n(mean, 95% interval)")
+    axes[0].set_ylabel("until the standard deviation is 1/2\n(mean; bands: 95% interval)")
     axes[0].plot([], [], "x", color="0.3", label="not all runs escape")
     legend_below(figure, axes[0], 5)
     return figure

@@ -32,7 +32,7 @@ from sigreg_lab import regularizers, univariate
 from sigreg_lab.experiment import Study, mean_interval
 from sigreg_lab.experiment.study import Cell, Config, Row
 from sigreg_lab.figures.tables import markdown_table, span
-from sigreg_lab.figures.theme import error_bars, label, log_ticks, new_figure, palette, themed
+from sigreg_lab.figures.theme import error_bars, label, new_figure, palette, themed
 from sigreg_lab.kernels import gaussian_grid
 from sigreg_lab.multivariate import BHEP, InfiniteSliceEppsPulley
 from sigreg_lab.regularizers import (
@@ -334,20 +334,26 @@ def _text(name: str) -> str:
 
 @themed()
 def figures(summary: pd.DataFrame) -> dict[str, Figure]:
+    """The losses of a panel stand beside each other at each N: many would hide others."""
     found = summary[(summary["quantity"] == MINIMISER) & summary["value"].notna()]
     names = [name for name in dict.fromkeys(found["loss"]) if _same(name) == name]
     groups = [[n for n in names if n in STATISTICS], [n for n in names if n not in STATISTICS]]
     groups = [group for group in groups if group]
-    figure = new_figure(1.5 + 4.4 * len(groups), 5.4)
-    axes = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+    sizes = sorted(found["n"].unique())
+    figure = new_figure(1.5 + 5.2 * len(groups), 5.4)
+    axes = figure.subplots(1, len(groups), squeeze=False)[0]
     for axis, group in zip(axes, groups, strict=True):
         colours = palette(group)
-        for name, marker in zip(group, "osD^vPX*<>ph", strict=False):
+        for name, marker, shift in zip(group, "osD^vPX*<>ph", np.linspace(-0.4, 0.4, len(group)), strict=False):
             part = found[found["loss"] == name]
-            style = {"marker": marker, "ms": 5, "lw": 1.2, "color": colours[name], "label": _text(name)}
-            error_bars(axis, part["n"], part, "value", **style)
+            places = [sizes.index(n) + shift for n in part["n"]]
+            axis.plot(places, part["value"], color=colours[name], lw=0.8, alpha=0.35)
+            error_bars(axis, places, part, "value", fmt=marker, ms=5, color=colours[name], label=_text(name))
         axis.axhline(1, color="0.4", lw=1, ls="--")
-        log_ticks(axis, sorted(found["n"].unique()))
+        axis.set_xticks(range(len(sizes)), [f"{n}" for n in sizes])
+        axis.grid(axis="x", visible=False)
+        for place in range(1, len(sizes)):
+            axis.axvline(place - 0.5, color="0.85", lw=0.8, zorder=0)
         univariate_ones = group[0] in STATISTICS
         axis.set(
             title="univariate statistics" if univariate_ones else f"regularisers, K = {DIM}", xlabel="batch size N"

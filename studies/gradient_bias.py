@@ -249,7 +249,7 @@ def _bias_figure(summary: pd.DataFrame) -> Figure:
     for axis, sd in zip(axes, scales, strict=True):
         cells = part[part["sd"] == sd]
         exact = cells[cells["estimator"] == "v"]["exact_bias"].iloc[0]
-        axis.axhline(exact, color=colours["v"], lw=1, ls="--")
+        axis.axhline(exact, color=colours["v"], lw=1, ls="--", label="V-statistic, exact")
         axis.axhline(0, color="0.5", lw=1, ls="--")
         for shift, (name, text) in zip((0.9, 1.0, 1.1), ESTIMATORS.items(), strict=True):
             row = cells[cells["estimator"] == name]
@@ -257,13 +257,14 @@ def _bias_figure(summary: pd.DataFrame) -> Figure:
         log_ticks(axis, sorted(cells["n"].unique()))
         axis.set(title=f"sd = {sd:g}", xlabel="batch size N")
     axes[0].set_ylabel("bias of d T / d sd (95% interval)")
-    legend_below(figure, axes[0], 3)
+    legend_below(figure, axes[0], 4)
     return figure
 
 
 def _error_figure(summary: pd.DataFrame) -> Figure:
     """Left: which estimator errs less. Middle: local batches. Right: rounding."""
-    figure = new_figure(11.0, 3.9)
+    figure = new_figure(11.5, 3.9)
+    figure.set_layout_engine("constrained", wspace=0.06)
     left, middle, right = figure.subplots(1, 3)
     scales = sorted(summary["sd"].unique())
     colours = palette(scales)
@@ -272,7 +273,7 @@ def _error_figure(summary: pd.DataFrame) -> Figure:
         row = ratios[(ratios["sd"] == sd) & (ratios["estimator"] == "u")]
         error_bars(left, row["n"], row, "ratio", marker="o", ms=4, lw=1.2, color=colours[sd], label=f"{sd:g}")
     left.axhline(1, color="0.4", lw=1, ls="--")
-    left.set(title="squared error of the gradient", ylabel="U-statistic / V-statistic")
+    left.set(title="squared error of the gradient", ylabel="U-statistic / V-statistic (95% interval)")
     left.legend(title="sd", frameon=False)
     some = min(scales, key=lambda sd: abs(sd - 0.8))
     gradients = summary[(summary["quantity"] == "gradient") & (summary["form"] == "T") & (summary["sd"] == some)]
@@ -285,7 +286,7 @@ def _error_figure(summary: pd.DataFrame) -> Figure:
         shade, text = shades[str(variant)], "whole batch" if shards == 1 else f"{shards} local batches"
         error_bars(middle, row["n"], share, "value", fmt="o", ms=4, color=shade, label=text)
         middle.plot(row["n"], share["exact_bias"], lw=1.2, color=shade)
-    middle.set(title=f"bias of the gradient, sd = {some:g}", ylabel="share of the population's", yscale="log")
+    middle.set(title=f"bias of the gradient, sd = {some:g}", ylabel="share of the population's gradient", yscale="log")
     middle.legend(frameon=False)
     less = summary[(summary["quantity"] == LESS_ROUNDED_GRADIENT) & (summary["sd"] == some)]
     shades = palette(list(dict.fromkeys(less["variant"])))

@@ -546,9 +546,11 @@ def _curve_figure(summary: pd.DataFrame) -> Figure:
                 label="λ alone" if sign == 1 else None,
             )
         axis.axvline(PAPER_ALPHA, color="0.4", lw=1, ls=":", label=f"α = {PAPER_ALPHA:g}")
-        axis.set_xticks([-end, *range(-3, 4), end], ["−∞", *map(str, range(-3, 4)), "∞"])
+        axis.set_xticks(
+            [-end, *range(-3, 4), end], ["−∞", *(str(alpha).replace("-", "−") for alpha in range(-3, 4)), "∞"]
+        )
         axis.set(xlim=(-end - 0.3, end + 0.3), ylim=(-1.05, 1.05))
-    _outer_labels(panels, "α", "C(α)")
+    _outer_labels(panels, "α", "C(α): rank correlation of\n−loss / λ^α and accuracy\n(bands, bars: 95% interval)")
     legend_below(figure, panels[0][0], 3, 9)
     return figure
 
@@ -634,8 +636,8 @@ def _regret_figure(summary: pd.DataFrame) -> Figure:
         panel="panel",
         panel_title="{}",
         value="value",
-        value_label="regret, points of accuracy",
-        limits=(0, 1.05 * float(table["high"].max())),
+        value_label="regret, points of accuracy (95% interval)",
+        limits=(-0.02 * float(table["high"].max()), 1.05 * float(table["high"].max())),
     )
 
 

@@ -297,7 +297,7 @@ def _curves(power: pd.DataFrame) -> Figure:
         axis.set_xlabel("samples n")
         axis.tick_params(labelbottom=True)
     for axis in axes[::columns]:
-        axis.set_ylabel("rejection rate")
+        axis.set_ylabel("rejection rate\n(bands: 95%)")
     entries: dict[str, Artist] = {}
     for axis in axes[: len(laws)]:
         entries |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))

@@ -619,7 +619,8 @@ def _bias_figure(summary: pd.DataFrame) -> Figure:
     dims, lengths = sorted(part["dim"].unique()), sorted(part["length"].unique())
     names = [name for name in part["law"].unique() if name != ROTATED]
     colours, shades = palette(names), palette([str(dim) for dim in dims])
-    figure = new_figure(11.5, 4.4)
+    figure = new_figure(12.0, 4.4)
+    figure.set_layout_engine("constrained", wspace=0.06)
     axes = figure.subplots(1, 3)
     for axis, probe in zip(axes, PROBES, strict=False):
         cells = part[(part["dim"] == dims[-1]) & (part["length"] == lengths[-1]) & (part["probe"] == probe)]
@@ -627,7 +628,8 @@ def _bias_figure(summary: pd.DataFrame) -> Figure:
             row = cells[(cells["law"] == name) & (cells["quantity"] == "bias")]
             error_bars(axis, row["at"], row, "estimate", marker="o", ms=3, lw=1.2, color=colours[name], label=name)
         title = "k-NN in a radius" if probe == "knn" else "Nadaraya-Watson"
-        axis.set(title=f"{title}, K = {dims[-1]}, l = {lengths[-1]:g}", ylabel="squared bias / h^4", yscale="log")
+        axis.set(title=f"{title}, K = {dims[-1]}, l = {lengths[-1]:g}", yscale="log")
+        axis.set_ylabel("squared bias / h^4 (95% interval)")
         axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter("{x:g}")
         axis.yaxis.set_minor_locator(ticker.NullLocator())

@@ -189,7 +189,7 @@ def _power(summary: pd.DataFrame) -> Figure:
             log_ticks(axis, sorted(summary["num_slices"].unique())[::2])
             axis.set_ylim(-0.03, 1.03)
             axis.set_title(f"K = {dim}, N = {n}")
-        line[0].set_ylabel("power at level 5%")
+        line[0].set_ylabel("power at level 5%\n(95% interval)")
     for axis in axes[-1]:
         axis.set_xlabel("slices M")
     for k in defects:
@@ -224,7 +224,7 @@ def _shift(summary: pd.DataFrame) -> Figure:
         axis.set_ylim(-0.12, 0.4)
         log_ticks(axis, [8, 32, 128, 512, 2048])
         axis.set(title=f"K = {dim}", xlabel="batch size N")
-    axes[0].set_ylabel("relative change of the mean loss")
+    axes[0].set_ylabel("relative change of the mean loss\n(95% interval; lines: exact)")
     for k in defects:
         axes[0].plot([], [], color=colours[str(k)], lw=1.5, marker="o", ms=4, label=f"{k} lost")
     legend_below(figure, axes[0], len(defects))

@@ -222,6 +222,7 @@ def _scatter(summary: pd.DataFrame) -> Figure:
     colours = palette(["before", *names])
     figure = new_figure(0.5 + 1.4 * (1 + len(names)), 0.4 + 1.42 * len(shown))
     axes = figure.subplots(len(shown), 1 + len(names), sharex=True, sharey=True, squeeze=False)
+    drawn, outside = 0, 0
     for line, (dim, size) in zip(axes, shown, strict=True):
         here = (ends["dim"] == dim) & (ends["num_slices"] == size)
         texts = {"before": starts[(starts["dim"] == dim)]["text"].iloc[0]}
@@ -229,12 +230,15 @@ def _scatter(summary: pd.DataFrame) -> Figure:
         for axis, (name, text) in zip(line, texts.items(), strict=False):
             points = np.array(text.split(), dtype=float).reshape(-1, 2)
             axis.scatter(*points.T, s=5, color=colours[name], lw=0)
+            drawn, outside = drawn + len(points), outside + int((np.abs(points) > 3.6).any(axis=1).sum())
             axis.set(xlim=(-3.6, 3.6), ylim=(-3.6, 3.6), aspect="equal", xticks=[-2, 0, 2], yticks=[-2, 0, 2])
         line[0].set_ylabel(f"K = {dim}, M = {size}\nsecond coord.", fontsize=8)
     for axis, name in zip(axes[0], ["before", *names], strict=True):
         axis.set_title(label(name), fontsize=7.5)
     for axis in axes[-1]:
         axis.set_xlabel("first coordinate", fontsize=8)
+    if outside:
+        figure.supxlabel(f"{outside} of {drawn} points lie outside", x=0.01, ha="left", fontsize=8)
     return figure
 
 

@@ -328,7 +328,8 @@ def _errors(part: pd.DataFrame) -> Figure:
 def _slices_needed(found: pd.DataFrame) -> Figure:
     """Slices that the gradient needs against K; and what other kinds cost to reach the middle target, by iid."""
     costed = found[(found["target"] == TARGETS[1]) & found["cost"].notna()]
-    figure = new_figure(9.0 if len(costed) else 4.8, 3.8)
+    figure = new_figure(9.4 if len(costed) else 4.8, 3.8)
+    figure.set_layout_engine("constrained", wspace=0.06)
     axes = figure.subplots(1, 2 if len(costed) else 1, squeeze=False)[0]
     dims = sorted(found["dim"].unique())
     colours = palette([str(target) for target in TARGETS])
