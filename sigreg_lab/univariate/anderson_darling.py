@@ -1,14 +1,7 @@
-"""Anderson-Darling distance of a sample to N(0, 1).
+"""Anderson-Darling.
 
-    A2 = N int (F_N - Phi)^2 / (Phi (1 - Phi)) dPhi
-       = -N - 1/N sum_i (2 i - 1) (log Phi(x_(i)) + log Phi(-x_(N+1-i)))                               [1; 2, eq. 2.2]
-
-Null: N(0, 1) fully specified; the limit law is the sum of chi-squares with weights 1/(j (j + 1)) [1]. The sum cancels N
-to leave a value near 1, so it is taken in float64 whatever the input; the tails stay in log space, so |x| = 50 is no
-special case. The gradient flows through the sorted values. Cost O(N log N).
-
-[1] Anderson & Darling (1952), Annals of Mathematical Statistics 23, 193-212.
-[2] Stephens (1974), JASA 69, 730-737.
+The sum cancels N to leave a value near 1, so it is taken in float64 whatever the input; the tails stay in log space, so
+|x| = 50 is no special case.
 """
 
 from functools import cache
@@ -24,7 +17,18 @@ _TERMS = 1000  # of the infinite sum; the rest enters by its mean
 
 
 class AndersonDarling(UnivariateTest):
-    """Anderson-Darling statistic against N(0, 1)."""
+    """Anderson-Darling statistic: distance of the empirical distribution function F_N to Phi, weighted to the tails.
+
+        A2 = N int (F_N - Phi)^2 / (Phi (1 - Phi)) dPhi
+           = -N - 1/N sum_i (2 i - 1) (log Phi(x_(i)) + log Phi(-x_(N+1-i)))                                [1; 2]
+
+    Null: N(0, 1) fully specified. Law: simulated below N = 128, from there on the limit, the sum over j >= 1 of
+    independent chi2_1 with weights 1/(j (j + 1)) [1]. Gradient: at every sample; far out it grows like |x|. Cost
+    O(N log N). Shapes, dtypes, p-values and errors: ``UnivariateTest``.
+
+    [1] Anderson & Darling (1952), Annals of Mathematical Statistics 23, 193-212.
+    [2] Stephens (1974), JASA 69, 730-737.
+    """
 
     name = "anderson_darling"
     sensitive_to = "any departure, the tails most"

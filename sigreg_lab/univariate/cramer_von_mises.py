@@ -1,15 +1,6 @@
-"""Cramér-von Mises distance of a sample to N(0, 1), and Watson's, which a rotation of the circle leaves unchanged.
+"""Cramér-von Mises, and Watson's statistic, which a rotation of the circle leaves unchanged.
 
-    W2 = N int (F_N - Phi)^2 dPhi = 1/(12 N) + sum_i (u_i - (2 i - 1)/(2 N))^2,      u_i = Phi(x_(i))     [1, eq. 2.2]
-    U2 = W2 - N (mean u - 1/2)^2                                                                         [2; 1, eq. 2.4]
-
-Both carry the factor N, as in SciPy (the official LeJEPA code leaves out N and 1/(12 N)). U2 is summed as squared
-distances from the mean of u_i - (2 i - 1)/(2 N), so that nothing cancels. Null: N(0, 1) fully specified. The limit laws
-are sums of weighted chi-squares, with weights 1/(pi j)^2 for W2 and, each twice, 1/(2 pi j)^2 for U2 [2].
-Gradient: flows through the sorted values; it vanishes far out, where u is flat. Cost O(N log N).
-
-[1] Stephens (1974), JASA 69, 730-737.
-[2] Watson (1961), Biometrika 48, 109-114.
+Both carry the factor N, as in SciPy (the official LeJEPA code leaves out N and 1/(12 N)).
 """
 
 from functools import cache
@@ -24,7 +15,16 @@ _TERMS = 1000  # of the infinite sums; the rest enters by its mean
 
 
 class CramerVonMises(EmpiricalDistributionTest):
-    """Cramér-von Mises statistic against N(0, 1)."""
+    """Cramér-von Mises statistic: squared distance of the empirical distribution function F_N to Phi.
+
+        W2 = N int (F_N - Phi)^2 dPhi = 1/(12 N) + sum_i (u_i - (2 i - 1)/(2 N))^2,   u_i = Phi(x_(i))   [1, eq. 2.2]
+
+    Null: N(0, 1) fully specified. Law: simulated below N = 128, from there on the limit, the sum over j >= 1 of
+    independent chi2_1 with weights 1/(pi j)^2. Gradient: in proportion to phi(x_i), so it vanishes far out, where u is
+    flat. Cost O(N log N). Shapes, dtypes, p-values and errors: ``UnivariateTest``.
+
+    [1] Stephens (1974), JASA 69, 730-737.
+    """
 
     name = "cramer_von_mises"
     sensitive_to = "any departure, the centre most: location above all"
@@ -39,7 +39,19 @@ class CramerVonMises(EmpiricalDistributionTest):
 
 
 class Watson(EmpiricalDistributionTest):
-    """Watson's U2 against N(0, 1)."""
+    """Watson's U2: Cramér-von Mises less what the mean of u contributes.
+
+        U2 = W2 - N (mean u - 1/2)^2,   u_i = Phi(x_(i)),   W2 of ``CramerVonMises``                    [1; 2, eq. 2.4]
+           = 1/(12 N) + sum_i (g_i - mean g)^2,   g_i = u_i - (2 i - 1)/(2 N)
+
+    It is summed in the second form, where nothing cancels. Null: N(0, 1) fully specified. Law: simulated below N = 128,
+    from there on the limit, the sum over j >= 1 of independent chi2_1, two of each weight 1/(2 pi j)^2 [1]. Gradient:
+    in proportion to phi(x_i), so it vanishes far out, where u is flat. Cost O(N log N). Shapes, dtypes, p-values and
+    errors: ``UnivariateTest``.
+
+    [1] Watson (1961), Biometrika 48, 109-114.
+    [2] Stephens (1974), JASA 69, 730-737.
+    """
 
     name = "watson"
     sensitive_to = "scale and shape; little to location"

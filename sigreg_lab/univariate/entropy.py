@@ -1,17 +1,7 @@
-"""Vasicek's test: the entropy that a sample lacks against a normal law of its own variance.
+"""Vasicek's entropy test, by spacings of the sorted sample. The arithmetic is in float64.
 
-    T = log(s sqrt(2 pi e)) - H,   s^2 the variance with divisor N
-    H = 1/N sum_i log(N/(2 m) (x_(i+m) - x_(i-m))),   x_(j) = x_(1) for j < 1 and x_(N) for j > N        "centered" [1]
-    H = 1/(N - m) sum_{i <= N-m} log((N + 1)/m (x_(i+m) - x_(i)))                                           "right" [2]
-
-exp(-T) sqrt(2 pi e) is Vasicek's K_mN; H of "centered" is SciPy's ``differential_entropy(method="vasicek")``. (The
-official LeJEPA code hands out exp(T) for "centered", T for "right", takes s with divisor N - 1, and divides the "right"
-sum by N with factor N/m.) Null: any normal law; location and scale have no influence. The law is simulated. Spacings
-below ``eps`` s count as ``eps`` s, so that ties give a finite value; their gradient is 0. The arithmetic is in float64.
-Cost O(N log N).
-
-[1] Vasicek (1976), JRSS B 38, 54-59.
-[2] Learned-Miller & Fisher (2003), Journal of Machine Learning Research 4, 1271-1295, eq. 8.
+(The official LeJEPA code hands out exp(T) for "centered", T for "right", takes s with divisor N - 1, and divides the
+"right" sum by N with factor N/m.)
 """
 
 import math
@@ -27,7 +17,16 @@ _LEAST_VARIANCE = 1e-24
 
 
 class Entropy(UnivariateTest):
-    """Vasicek's entropy statistic T.
+    """Vasicek's statistic T: the entropy that a sample lacks against a normal law of its own variance.
+
+        T = log(s sqrt(2 pi e)) - H,   s^2 the variance with divisor N
+        H = 1/N sum_i log(N/(2 m) (x_(i+m) - x_(i-m))),   x_(j) = x_(1) for j < 1, x_(N) for j > N     "centered" [1]
+        H = 1/(N - m) sum_{i <= N-m} log((N + 1)/m (x_(i+m) - x_(i)))                                   "right" [2]
+
+    exp(-T) sqrt(2 pi e) is Vasicek's K_mN; H of "centered" is SciPy's ``differential_entropy(method="vasicek")``. Null:
+    any normal law; location and scale have no influence. Law: simulated. Spacings below ``eps`` s count as ``eps`` s,
+    so that ties give a finite value. Gradient: each spacing is pushed open with 1 over its width, those below ``eps`` s
+    not at all; no pull on mean or scale. Cost O(N log N). Shapes, dtypes, p-values and errors: ``UnivariateTest``.
 
     Args:
         m: half the width of a spacing, in ranks, at least 1; the sample must hold more than 2 m values.
@@ -37,6 +36,9 @@ class Entropy(UnivariateTest):
 
     Raises:
         ValueError: ``m`` below 1, ``eps`` not positive, an unknown ``method``.
+
+    [1] Vasicek (1976), JRSS B 38, 54-59.
+    [2] Learned-Miller & Fisher (2003), Journal of Machine Learning Research 4, 1271-1295, eq. 8.
     """
 
     name = "entropy"

@@ -1,27 +1,7 @@
-"""Epps-Pulley: weighted L2 distance of the empirical characteristic function to that of N(0, 1).
+"""Epps-Pulley on a grid of t or on the whole line.
 
-    EP = N int |phi_hat(t) - exp(-t^2/2)|^2 exp(-t^2/sigma^2) dt                                       [1; 2, 4.2.3]
-
-Two discretisations:
-
-- ``integration="trapezoid"``: the trapezoidal rule on [0, t_max], doubled by symmetry. The defaults (t_max = 3,
-  17 points) are the half-grid of the official LeJEPA code; t_max = 5 with 9 points is linspace(-5, 5, 17), the grid
-  of the paper's Algorithm 1. O(N n_points).
-- ``integration="exact"``: the integral over the whole line, in closed form over pairs, summed in float64, a block of
-  rows at a time: O(N^2) time, bounded memory.
-
-Three estimators of N int |phi_P - exp(-t^2/2)|^2 w dt, phi_P that of the sampled law:
-
-- ``estimator="v"``: the statistic above. Its mean under the null is int (1 - exp(-t^2)) w dt, not 0.
-- ``estimator="u"``: pairs of different samples only; unbiased for every N, may be negative.
-- ``estimator="split"``: phi_hat of the first N // 2 samples times that of the others; unbiased, noisier, and its value
-  and gradient depend on the order of the samples.
-
-Null: N(0, 1) fully specified. Limit laws, lambda the eigenvalues of the covariance of the empirical process under w:
-sum lambda chi2_1 (v), sum lambda (chi2_1 - 1) (u), sum lambda (chi2_1 - chi2_1') (split).
-
-[1] Epps & Pulley (1983), Biometrika 70, 723-726.
-[2] Balestriero & LeCun (2025), arXiv:2511.08544.
+The grid costs two sums per node (``kernels.characteristic_function``). The line is taken in closed form over pairs,
+summed in float64, a block of rows at a time: bounded memory.
 """
 
 import math
@@ -44,7 +24,34 @@ _LARGEST_SAMPLE = 7.0  # in simulations under the null; beyond it 1 - 3e-12 of t
 
 
 class EppsPulley(UnivariateTest):
-    """Epps-Pulley statistic against N(0, 1).
+    """Epps-Pulley statistic: weighted L2 distance of the empirical characteristic function phi_hat to that of N(0, 1).
+
+        EP = N int |phi_hat(t) - exp(-t^2/2)|^2 w(t) dt,   w(t) = exp(-t^2/sigma^2)                      [1; 2, 4.2.3]
+
+    Two discretisations:
+
+    - ``integration="trapezoid"``: the trapezoidal rule on [0, t_max], doubled by symmetry. The defaults (t_max = 3,
+      17 points) are the half-grid of the official LeJEPA code; t_max = 5 with 9 points is linspace(-5, 5, 17), the grid
+      of the paper's Algorithm 1. O(N n_points).
+    - ``integration="exact"``: the integral over the whole line. With c = 1/sigma^2
+
+          EP = sqrt(pi/c) 1/N sum_jk exp(-(x_j - x_k)^2 / (4 c)) - 2 sqrt(pi/(c + 1/2)) sum_j exp(-x_j^2 / (4 c + 2))
+               + N sqrt(pi/(c + 1))
+
+      O(N^2).
+
+    Three estimators of N int |phi_P - exp(-t^2/2)|^2 w dt, phi_P that of the sampled law:
+
+    - ``estimator="v"``: the statistic above. Its mean under the null is int (1 - exp(-t^2)) w dt, not 0.
+    - ``estimator="u"``: pairs of different samples only; unbiased for every N, may be negative.
+    - ``estimator="split"``: phi_hat of the first N // 2 samples times that of the others, each less exp(-t^2/2);
+      unbiased, noisier, and its value and gradient depend on the order of the samples.
+
+    Null: N(0, 1) fully specified. Law: simulated below N = 256 (64 sigma if larger), from there on the limit, lambda
+    the eigenvalues of the covariance of the empirical process under w: sum lambda chi2_1 (v), sum lambda (chi2_1 - 1)
+    (u), sum lambda (chi2_1 - chi2_1') (split). Gradient: smooth and bounded. On the line it vanishes far out, on the
+    grid it has the period 2 pi (n_points - 1)/t_max in x; the pull out of a collapsed sample vanishes with its spread.
+    Shapes, dtypes, p-values and errors: ``UnivariateTest``.
 
     Args:
         t_max: end of the integration range; not used by ``integration="exact"``.
@@ -57,6 +64,9 @@ class EppsPulley(UnivariateTest):
     Raises:
         ValueError: an unknown ``integration`` or ``estimator``, fewer than 2 points, or a range or width that is not
             positive.
+
+    [1] Epps & Pulley (1983), Biometrika 70, 723-726.
+    [2] Balestriero & LeCun (2025), arXiv:2511.08544.
     """
 
     name = "epps_pulley"

@@ -1,20 +1,9 @@
 """Moment tests of normality: skewness and kurtosis, with or without mean and variance.
 
-    JB  = N/6 (skew^2 + (kurt - 3)^2 / 4)                                                                          [1]
-    EJB = JB + N m^2 / s^2 + (N - 1) (s^2 - 1)^2 / 2                                                     [2, sec. 4.2.1]
-    K2  = Z_1(skew)^2 + Z_2(kurt)^2                                                                                [3]
-
-m is the mean and s^2 the variance with divisor N - 1; skew and kurt are the ratios of central moments with divisor N,
-as in SciPy. (The official LeJEPA code divides the third and fourth moment by powers of s instead.) Z_1 [4] and Z_2 [5]
-make skewness and kurtosis nearly standard normal. The limit laws are chi-squared with 2, 4 and 2 degrees of freedom;
-they are reached slowly. Null: any normal law for JB and K2, N(0, 1) for EJB. The moments are taken in float64. A
-variance that stands in a denominator is held at 1e-12 or more, so that a collapsed sample gives a number and not NaN.
-
-[1] Jarque & Bera (1987), International Statistical Review 55, 163-172.
-[2] Balestriero & LeCun (2025), arXiv:2511.08544.
-[3] D'Agostino & Pearson (1973), Biometrika 60, 613-622.
-[4] D'Agostino (1970), Biometrika 57, 679-681.
-[5] Anscombe & Glynn (1983), Biometrika 70, 227-234.
+With m_k the central moments, divisor N, skew = m_3 / m_2^(3/2) and kurt = m_4 / m_2^2, as in SciPy. (The official
+LeJEPA code divides the third and fourth moment by powers of s instead, s^2 the variance with divisor N - 1.) The
+moments are taken in float64. A variance that stands in a denominator is held at 1e-12 or more, so that a collapsed
+sample gives a number and not NaN.
 """
 
 import itertools
@@ -29,7 +18,17 @@ from sigreg_lab.univariate.mean_variance import LEAST_VARIANCE, VCReg
 
 
 class JarqueBera(UnivariateTest):
-    """Skewness and kurtosis against 0 and 3; chi-squared(2) in the limit."""
+    """Jarque-Bera statistic: skewness and kurtosis against 0 and 3.
+
+        JB = N/6 (skew^2 + (kurt - 3)^2 / 4)                                                                     [1]
+
+    skew = m_3 / m_2^(3/2), kurt = m_4 / m_2^2, m_k the central moments with divisor N. Null: any normal law; location
+    and scale have no influence. Law: simulated below N = 32768, from there on chi-squared(2), reached slowly. Gradient:
+    a cubic in x, so that outliers have most of it; no pull on mean or scale. Needs N >= 4. Cost O(N). Shapes, dtypes,
+    p-values and errors: ``UnivariateTest``.
+
+    [1] Jarque & Bera (1987), International Statistical Review 55, 163-172.
+    """
 
     name = "jarque_bera"
     asymptotic_from = 32_768
@@ -45,7 +44,18 @@ class JarqueBera(UnivariateTest):
 
 
 class ExtendedJarqueBera(UnivariateTest):
-    """Mean, variance, skewness and kurtosis against 0, 1, 0 and 3; chi-squared(4) in the limit."""
+    """Extended Jarque-Bera statistic: mean, variance, skewness and kurtosis against 0, 1, 0 and 3.
+
+        EJB = JB + VC
+            = N/6 (skew^2 + (kurt - 3)^2 / 4) + N m^2 / s^2 + (N - 1) (s^2 - 1)^2 / 2                 [1, sec. 4.2.1]
+
+    m is the mean, s^2 the variance with divisor N - 1; JB and VC are those of ``JarqueBera`` and ``VCReg``. Null:
+    N(0, 1) fully specified. Law: simulated below N = 32768, from there on chi-squared(4), reached slowly. Gradient: a
+    cubic in x, so that outliers have most of it; the pull of VC on a collapsing scale vanishes like s where m = 0. Cost
+    O(N). Shapes, dtypes, p-values and errors: ``UnivariateTest``.
+
+    [1] Balestriero & LeCun (2025), arXiv:2511.08544.
+    """
 
     name = "extended_jarque_bera"
     asymptotic_from = 32_768
@@ -63,13 +73,25 @@ class ExtendedJarqueBera(UnivariateTest):
 
 
 class DAgostinoK2(UnivariateTest):
-    """D'Agostino and Pearson's K2, the omnibus of transformed skewness and kurtosis; chi-squared(2) in the limit."""
+    """D'Agostino and Pearson's K2: skewness and kurtosis, each transformed to be nearly standard normal.
+
+        K2 = Z_1(skew)^2 + Z_2(kurt)^2                                                                           [1]
+
+    Z_1 is an inverse hyperbolic sine [2], Z_2 a cube root [3], with constants that follow N; skew and kurt are those of
+    ``JarqueBera``. As SciPy's ``normaltest``. Null: any normal law; location and scale have no influence. Law:
+    simulated below N = 32768, from there on chi-squared(2). Gradient: no pull on mean or scale. Needs N >= 8. Cost
+    O(N). Shapes, dtypes, p-values and errors: ``UnivariateTest``.
+
+    [1] D'Agostino & Pearson (1973), Biometrika 60, 613-622.
+    [2] D'Agostino (1970), Biometrika 57, 679-681.
+    [3] Anscombe & Glynn (1983), Biometrika 70, 227-234.
+    """
 
     name = "dagostino_k2"
     asymptotic_from = 32_768
     sensitive_to = "skewness, kurtosis"
     null_hypothesis = "composite"
-    min_samples = 8  # the transformation of the skewness asks for it [4]
+    min_samples = 8  # the transformation of the skewness asks for it (D'Agostino 1970)
 
     def _statistic(self, x: Tensor) -> Tensor:
         n = x.shape[-2]
@@ -104,7 +126,7 @@ def _skewness_and_kurtosis(moments: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _normal_skewness(skewness: Tensor, n: int) -> Tensor:
-    """Z_1: Johnson's S_U curve fitted to the null law of the skewness [4]."""
+    """Z_1: Johnson's S_U curve fitted to the null law of the skewness (D'Agostino 1970)."""
     y = skewness * math.sqrt((n + 1) * (n + 3) / (6 * (n - 2)))
     beta = 3 * (n**2 + 27 * n - 70) * (n + 1) * (n + 3) / ((n - 2) * (n + 5) * (n + 7) * (n + 9))
     squared_width = math.sqrt(2 * (beta - 1)) - 1
@@ -114,7 +136,7 @@ def _normal_skewness(skewness: Tensor, n: int) -> Tensor:
 
 
 def _normal_kurtosis(kurtosis: Tensor, n: int) -> Tensor:
-    """Z_2: Wilson and Hilferty's cube root on a shifted chi-squared fitted to the null law of the kurtosis [5]."""
+    """Z_2: Wilson and Hilferty's cube root on a shifted chi-squared fitted to the kurtosis (Anscombe & Glynn 1983)."""
     mean = 3 * (n - 1) / (n + 1)
     variance = 24 * n * (n - 2) * (n - 3) / ((n + 1) ** 2 * (n + 3) * (n + 5))
     skewness = 6 * (n**2 - 5 * n + 2) / ((n + 7) * (n + 9)) * math.sqrt(6 * (n + 3) * (n + 5) / (n * (n - 2) * (n - 3)))

@@ -1,15 +1,6 @@
-"""Negative log-likelihood of each order statistic under N(0, 1), averaged over the sample.
+"""Likelihood of the order statistics under N(0, 1).
 
-    NLL = -1/N sum_k log f_(k)(x_(k))
-    f_(k)(x) = N! / ((k - 1)! (N - k)!) Phi(x)^(k-1) Phi(-x)^(N-k) phi(x)                                 [1, eq. 2.2.2]
-
-Null: N(0, 1) fully specified; the law is simulated. The average is a pseudo-likelihood: order statistics are not
-independent. Its least value is not at 0, and samples more regular than random ones lie below the null's typical value.
-(The official LeJEPA class ``NLL`` hands out one value per sample, in the order of the input; this one their mean.) With
-``alpha`` below 1/2 only order statistics outside the central 1 - 2 alpha of their own law count, the others add 0
-(official: NaN). The logarithms of Phi stay exact in the tails; the arithmetic is in float64. Cost O(N log N).
-
-[1] David & Nagaraja (2003), Order Statistics, 3rd ed.
+The logarithms of Phi stay exact in the tails; the arithmetic is in float64.
 """
 
 import math
@@ -25,7 +16,18 @@ from sigreg_lab.validation import on_device
 
 
 class NLL(UnivariateTest):
-    """Mean negative log-likelihood of the order statistics.
+    """Negative log-likelihood of each order statistic under N(0, 1), averaged over the sample.
+
+        NLL = -1/N sum_k log f_(k)(x_(k))
+        f_(k)(x) = N! / ((k - 1)! (N - k)!) Phi(x)^(k-1) Phi(-x)^(N-k) phi(x)                           [1, eq. 2.2.2]
+
+    The average is a pseudo-likelihood: order statistics are not independent. Its least value is not 0, and samples more
+    regular than random ones lie below the null's typical value. (The official LeJEPA class ``NLL`` hands out one value
+    per sample, in the order of the input; this one their mean.) With ``alpha`` below 1/2 only order statistics outside
+    the central 1 - 2 alpha of their own law count, the others add 0 to the mean over N (official: NaN).
+
+    Null: N(0, 1) fully specified. Law: simulated. Gradient: at every sample that counts; far out it grows like |x|.
+    Cost O(N log N). Shapes, dtypes, p-values and errors: ``UnivariateTest``.
 
     Args:
         alpha: in (0, 1/2]; below 1/2, values between the quantiles alpha and 1 - alpha of their law count as 0.
@@ -35,6 +37,8 @@ class NLL(UnivariateTest):
     Raises:
         ValueError: an ``alpha`` outside (0, 1/2], ``k`` or ``N`` below 1, ``k`` above ``N``; in use, a sample of
             another size than ``N``, or smaller than ``k``.
+
+    [1] David & Nagaraja (2003), Order Statistics, 3rd ed.
     """
 
     name = "nll"

@@ -1,13 +1,7 @@
 """Statistics of the first two moments: they see mean and variance, and nothing else.
 
-    VC = N m^2 / s^2 + (N - 1) (s^2 - 1)^2 / 2                                                           [1, sec. 4.2.1]
-    MS = m^2 + (s - 1)^2                                                                                 [1, app. B.14]
-
-m is the mean and s^2 the variance with divisor N - 1. VC is chi-squared(2) in the limit; N MS tends to chi2_1 +
-chi2_1/2. Null: N(0, 1) fully specified. The moments are taken in float64. A variance in a denominator or under a root
-is held at 1e-12 or more, so that a collapsed sample gives a finite value and gradient. Cost O(N).
-
-[1] Balestriero & LeCun (2025), arXiv:2511.08544.
+The moments are taken in float64. A variance in a denominator or under a root is held at 1e-12 or more, so that a
+collapsed sample gives a finite value and gradient.
 """
 
 import numpy as np
@@ -41,7 +35,16 @@ class MeanVarianceTest(UnivariateTest):
 
 
 class VCReg(MeanVarianceTest):
-    """Mean and variance against 0 and 1; chi-squared(2) in the limit."""
+    """Mean and variance against 0 and 1, as a test.
+
+        VC = N m^2 / s^2 + (N - 1) (s^2 - 1)^2 / 2                                                    [1, sec. 4.2.1]
+
+    m is the mean and s^2 the variance with divisor N - 1. Null: N(0, 1) fully specified. Law: simulated below N = 4096,
+    from there on chi-squared(2). Gradient: where m = 0, the pull on a collapsing scale vanishes like s. Cost O(N).
+    Shapes, dtypes, p-values and errors: ``UnivariateTest``.
+
+    [1] Balestriero & LeCun (2025), arXiv:2511.08544.
+    """
 
     name = "vcreg"
     asymptotic_from = 4096
@@ -54,7 +57,19 @@ class VCReg(MeanVarianceTest):
 
 
 class MeanStd(MeanVarianceTest):
-    """Squared mean and squared distance of the standard deviation to 1: the limit of VICReg over all slices."""
+    """Squared mean and squared distance of the standard deviation to 1.
+
+        MS = m^2 + (s - 1)^2                                                                          [1, app. B.14]
+
+    m is the mean and s^2 the variance with divisor N - 1. Averaged over all slices it is least at mean 0 and covariance
+    I, which is a minimum of VICReg's terms too, but it is another loss. It carries no factor N.
+
+    Null: N(0, 1) fully specified. Law: simulated below N = 256, from there on that of (chi2_1 + chi2_1' / 2) / N.
+    Gradient: the pull on a collapsing scale keeps its strength, down to s = 1e-6. Cost O(N). Shapes, dtypes, p-values
+    and errors: ``UnivariateTest``.
+
+    [1] Balestriero & LeCun (2025), arXiv:2511.08544.
+    """
 
     name = "mean_std"
     asymptotic_from = 256

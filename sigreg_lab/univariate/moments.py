@@ -1,12 +1,4 @@
-"""Raw moments of a sample against those of N(0, 1), up to a chosen order.
-
-    M_k = sum_{j=1..k} c_j |1/N sum_i x_i^j - m_j|,   c_1 = 1, c_j = exp(-j);   m_j = 0 (odd), (j - 1)!! (even)      [1]
-
-Null: N(0, 1) fully specified; the law is simulated. The value carries no factor N. It is not differentiable where a
-moment matches exactly. The moments are taken in float64. Cost O(N k).
-
-[1] Balestriero & LeCun (2025), official code, ``univariate.Moments``; arXiv:2511.08544, Theorem 3.
-"""
+"""Raw moments of a sample against those of N(0, 1), up to a chosen order; taken in float64."""
 
 import itertools
 import math
@@ -21,11 +13,19 @@ from sigreg_lab.validation import on_device
 class Moments(UnivariateTest):
     """Weighted absolute differences of the first ``k_max`` raw moments.
 
+        M_k = sum_{j=1..k} c_j |1/N sum_i x_i^j - m_j|,   c_1 = 1, c_j = exp(-j);   m_j = 0 (odd), (j - 1)!! (even)  [1]
+
+    It carries no factor N. Null: N(0, 1) fully specified. Law: simulated. Gradient: that of each moment with the sign
+    of its error, so it does not shrink as the error does; it jumps where a moment matches exactly, and is taken as 0
+    there. Cost O(N k_max). Shapes, dtypes, p-values and errors: ``UnivariateTest``.
+
     Args:
         k_max: highest order, at least 1.
 
     Raises:
         ValueError: ``k_max`` below 1.
+
+    [1] Balestriero & LeCun (2025), official code, ``univariate.Moments``; arXiv:2511.08544, Theorem 3.
     """
 
     name = "moments"

@@ -1,24 +1,8 @@
 """Shapiro-Wilk and Shapiro-Francia: one minus the squared correlation of the sorted sample with normal scores.
 
-    W = (sum_i a_i x_(i))^2 / sum_i (x_i - mean x)^2,     a of unit length;     the statistic is 1 - W              [1]
-
-Expected order statistics, m_i = Phi^-1(p_i): p_i = (i - pi/8)/(N + 1 - pi/4) "elfving" [2] (the official code divides
-by N + 1/4: not symmetric), (i - 3/8)/(N + 1/4) "blom" [3], i/(N + 1) "rahman" [4]. Weights a from m: "royston",
-the polynomial fit to the exact covariance that SciPy and R use (Blom's scores alone) [5]; "rahman", V^-1 m with V the
-large-sample covariance of order statistics, whose inverse is tridiagonal, (V^-1)_ii = 2 phi_i^2 and (V^-1)_i,i+1 =
--phi_i phi_(i+1) up to a factor [4, 6]; "shapiro_francia", V = I [7].
-
 1 - W and not W, so that larger means further away, as in the official code; SciPy's W is 1 minus it. (The official code
-takes 1 - sqrt(W) and does not centre x.) Null: any normal law; location and scale have no influence. Royston's
-log-normal approximations of the law ([5] for "royston", N >= 12; [8] for Blom's scores with V = I, N >= 5) count as
-asymptotic. The arithmetic is in float64. A collapsed sample gives 1. Cost O(N log N).
-
-[1] Shapiro & Wilk (1965), Biometrika 52, 591-611.      [2] Elfving (1947), Biometrika 34, 111-119.
-[3] Blom (1958), Statistical Estimates and Transformed Beta-Variables.
-[4] Rahman & Govindarajulu (1997), Journal of Applied Statistics 24, 219-236.
-[5] Royston (1995), Applied Statistics 44, 547-551 (AS R94).
-[6] Hammersley & Morton (1954), Biometrika 41, 296-301.
-[7] Shapiro & Francia (1972), JASA 67, 215-216.         [8] Royston (1993), Statistics and Computing 3, 117-119.
+takes 1 - sqrt(W), does not centre x, and divides Elfving's positions by N + 1/4: not symmetric.) The arithmetic is in
+float64.
 """
 
 import math
@@ -37,10 +21,10 @@ from sigreg_lab.validation import on_device
 EXPECTATIONS = ("elfving", "blom", "rahman")
 COVARIANCES = ("royston", "rahman", "shapiro_francia")
 
-# AS R94 [5]: the outermost weights as polynomials in 1/sqrt(N), highest power first, the constant left out.
+# AS R94: the outermost weights as polynomials in 1/sqrt(N), highest power first, the constant left out.
 _OUTERMOST = (-2.706056, 4.434685, -2.071190, -0.147981, 0.221157)
 _SECOND = (-3.582633, 5.682633, -1.752461, -0.293762, 0.042981)
-# AS R94 [5]: mean and log standard deviation of log(1 - W) as polynomials in log N, for N >= 12.
+# AS R94: mean and log standard deviation of log(1 - W) as polynomials in log N, for N >= 12.
 _LOG_MEAN = (0.0038915, -0.083751, -0.31082, -1.5861)
 _LOG_LOG_STD = (0.0030302, -0.082676, -0.4803)
 _LEAST_SQUARES = 1e-24  # of the centred sample, per sample
@@ -48,6 +32,22 @@ _LEAST_SQUARES = 1e-24  # of the centred sample, per sample
 
 class ShapiroWilk(UnivariateTest):
     """Shapiro-Wilk statistic, 1 - W.
+
+        W = (sum_i a_i x_(i))^2 / sum_i (x_i - mean x)^2,   a of unit length                                    [1]
+
+    The weights a come from scores m_i = Phi^-1(p_i), which stand for the expected order statistics:
+
+        p_i = (i - pi/8)/(N + 1 - pi/4) "elfving" [2],   (i - 3/8)/(N + 1/4) "blom" [3],   i/(N + 1) "rahman" [4]
+
+        "royston"          the polynomial fit to the exact covariance that SciPy and R use, for Blom's scores [5]
+        "rahman"           V^-1 m, V the large-sample covariance of order statistics; up to a factor its inverse has
+                           (V^-1)_ii = 2 phi_i^2, (V^-1)_i,i+1 = -phi_i phi_(i+1), else 0; phi_i = phi(m_i) [4, 6]
+        "shapiro_francia"  V = I [7]
+
+    Null: any normal law; location and scale have no influence. Law: simulated; ``method="asymptotic"`` takes Royston's
+    log-normal approximations, [5] for "royston", N >= 12, and [8] for Blom's scores with V = I, N >= 5. Gradient: on
+    the shape alone, no pull on mean or scale, so that it does not see collapse; a sample collapsed to a point gives 1.
+    Needs N >= 3. Cost O(N log N). Shapes, dtypes, p-values and errors: ``UnivariateTest``.
 
     Args:
         expectation_mode: "elfving", "blom" or "rahman", the normal scores.
@@ -59,6 +59,13 @@ class ShapiroWilk(UnivariateTest):
 
     Raises:
         ValueError: an unknown mode, or "royston" with scores other than Blom's.
+
+    [1] Shapiro & Wilk (1965), Biometrika 52, 591-611.      [2] Elfving (1947), Biometrika 34, 111-119.
+    [3] Blom (1958), Statistical Estimates and Transformed Beta-Variables.
+    [4] Rahman & Govindarajulu (1997), Journal of Applied Statistics 24, 219-236.
+    [5] Royston (1995), Applied Statistics 44, 547-551 (AS R94).
+    [6] Hammersley & Morton (1954), Biometrika 41, 296-301.
+    [7] Shapiro & Francia (1972), JASA 67, 215-216.         [8] Royston (1993), Statistics and Computing 3, 117-119.
     """
 
     name = "shapiro_wilk"
@@ -109,11 +116,19 @@ class ShapiroWilk(UnivariateTest):
 class ShapiroFrancia(ShapiroWilk):
     """Shapiro-Francia statistic, 1 - W': Shapiro-Wilk with the identity as covariance.
 
+        W' = (sum_i m_i x_(i))^2 / (sum_i m_i^2 sum_i (x_i - mean x)^2),   m the scores of ``ShapiroWilk``          [1]
+
+    Null, gradient and cost are those of ``ShapiroWilk``. Law: simulated; ``method="asymptotic"`` takes Royston's
+    log-normal approximation, for Blom's scores and N >= 5 [2]. Shapes, dtypes, p-values and errors: ``UnivariateTest``.
+
     Args:
         expectation_mode: "elfving", "blom" or "rahman", the normal scores.
 
     Raises:
         ValueError: an unknown mode.
+
+    [1] Shapiro & Francia (1972), JASA 67, 215-216.
+    [2] Royston (1993), Statistics and Computing 3, 117-119.
     """
 
     name = "shapiro_francia"

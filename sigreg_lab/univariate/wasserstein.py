@@ -1,16 +1,4 @@
-"""Squared Wasserstein distance of order 2 between a sample and N(0, 1).
-
-    W = 1/N sum_i (x_(i) - q_i)^2,      q_i = Phi^-1((i - 1/2)/N) "midpoint",  Phi^-1(i/(N + 1)) "mean"          [1, 2]
-    W = int_0^1 (F_N^-1(p) - Phi^-1(p))^2 dp
-      = 1/N sum_i x_i^2 - 2 sum_i x_(i) (phi(z_(i-1)) - phi(z_i)) + 1,   z_i = Phi^-1(i/N)               "exact"   [1]
-
-The mean over slices is the sliced Wasserstein distance, the shape term of VISReg [2]. The value carries no factor N.
-Null: N(0, 1) fully specified; the law is simulated (N W has no limit law: its mean grows like log log N [1]).
-Gradient: 2/N (x_(i) - q_i), at every sample and at any distance. The arithmetic is in float64. Cost O(N log N).
-
-[1] del Barrio, Giné & Utzet (2005), Bernoulli 11, 131-189.
-[2] VISReg (2026), arXiv:2606.02572.
-"""
+"""Squared Wasserstein distance of order 2 between a sample and N(0, 1). The arithmetic is in float64."""
 
 from functools import lru_cache
 from typing import Literal
@@ -29,11 +17,23 @@ QUANTILES = ("midpoint", "mean", "exact")
 class Wasserstein(UnivariateTest):
     """Squared 2-Wasserstein distance to N(0, 1).
 
+        W = 1/N sum_i (x_(i) - q_i)^2,   q_i = Phi^-1((i - 1/2)/N) "midpoint",  Phi^-1(i/(N + 1)) "mean"      [1, 2]
+        W = int_0^1 (F_N^-1(p) - Phi^-1(p))^2 dp
+          = 1/N sum_i x_i^2 - 2 sum_i x_(i) (phi(z_(i-1)) - phi(z_i)) + 1,   z_i = Phi^-1(i/N)           "exact" [1]
+
+    Its mean over slices is the sliced Wasserstein distance, the shape term of VISReg [2]. It carries no factor N. Null:
+    N(0, 1) fully specified. Law: simulated (N W has no limit law: its mean grows like log log N [1]). Gradient:
+    2/N (x_(i) - q_i), at every sample and at any distance; for "exact" q_i = N (phi(z_(i-1)) - phi(z_i)). Cost
+    O(N log N). Shapes, dtypes, p-values and errors: ``UnivariateTest``.
+
     Args:
         quantiles: "midpoint", quantiles at (i - 1/2)/N; "mean", at i/(N + 1); "exact", the distance itself.
 
     Raises:
         ValueError: unknown ``quantiles``.
+
+    [1] del Barrio, Giné & Utzet (2005), Bernoulli 11, 131-189.
+    [2] Wu, Balestriero & Levine (2026), VISReg, arXiv:2606.02572.
     """
 
     name = "wasserstein"
