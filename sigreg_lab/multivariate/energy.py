@@ -1,14 +1,7 @@
-"""Energy statistic: energy distance of a sample to N(0, I).
+"""Energy statistic, with E|x - Z| as a radial function of ``sigreg_lab.slicing.infinite``.
 
-    E = N (2/N sum_j E|x_j - Z| - E|Z - Z'| - 1/N^2 sum_jk |x_j - x_k|),   Z, Z' ~ N(0, I)                        [1]
-
-    E|x - Z| = sqrt 2 G 1F1(-1/2; K/2; -|x|^2/2),   E|Z - Z'| = 2 G,   G = Gamma((K + 1)/2) / Gamma(K/2)
-
-1F1(-1/2; b; -z) = F_K(z) + z/b F_(K+2)(z), F_K(z) = 1F1(1/2; K/2; -z), all terms positive (from [2, 13.3.4]).
-Non-negative, 0 in the limit only for N(0, I). The gradient of |x_j - x_k| at a tie is taken as 0.
-
-[1] Szekely & Rizzo (2005), Journal of Multivariate Analysis 93, 58-80.
-[2] NIST Digital Library of Mathematical Functions.
+With F_K(z) = 1F1(1/2; K/2; -z), 1F1(-1/2; K/2; -z) = F_K(z) + z/(K/2) F_(K+2)(z), all terms positive (from the NIST
+Digital Library of Mathematical Functions, 13.3.4).
 """
 
 import math
@@ -24,7 +17,22 @@ from sigreg_lab.slicing.pairwise import Distance, pair_sum
 
 
 class Energy(MultivariateTest):
-    """Energy statistic; O(N^2)."""
+    """Energy statistic: N times the energy distance of the sample to N(0, I).
+
+        E = N (2/N sum_j E|x_j - Z| - E|Z - Z'| - 1/N^2 sum_jk |x_j - x_k|),   Z, Z' ~ N(0, I)                   [1]
+
+        E|x - Z| = sqrt 2 G 1F1(-1/2; K/2; -|x|^2/2),   E|Z - Z'| = 2 G,   G = Gamma((K + 1)/2) / Gamma(K/2)
+
+    Non-negative; E/N tends to 0 for N(0, I) alone. Null: N(0, I) fully specified, or any normal law (``standardise``).
+    Law: simulated, from N = max(1024, 8 K) on at that N. Gradient: bounded; it vanishes neither far out nor as the
+    sample collapses. That of |x_j - x_k| at a tie is taken as 0. Cost O(N^2 K). Shapes, dtypes, p-values and errors:
+    ``MultivariateTest``.
+
+    Args:
+        standardise: see ``MultivariateTest``.
+
+    [1] Szekely & Rizzo (2005), Journal of Multivariate Analysis 93, 58-80.
+    """
 
     name = "energy"
     sensitive_to = "any departure; strongest for location and scale"

@@ -1,27 +1,7 @@
 """Statistics on the empirical moment generating function M(t) = 1/N sum_j exp(t'x_j); N(0, I) has exp(|t|^2/2).
 
-    BHEP_M  T  = N int (M(t) - exp(|t|^2/2))^2 exp(-beta |t|^2) dt                                             [1, 2]
-               = pi^(K/2) (1/N sum_jk beta^(-K/2) exp(|x_j + x_k|^2 / (4 beta))
-                 - 2 sum_j (beta - 1/2)^(-K/2) exp(|x_j|^2 / (4 beta - 2)) + N (beta - 1)^(-K/2))
-
-    COMB    U(t) = sqrt N (R(t) M(t) - 1),   R(t) = 1/N sum_j cos(t'x_j)                                          [3]
-            T  = int U^2 exp(-gamma |t|^2) dt,   T~ = int U exp(-gamma |t|^2) dt
-            T~ = (pi/gamma)^(K/2) sqrt N
-                 (1/N^2 sum_jk exp((|x_j|^2 - |x_k|^2) / (4 gamma)) cos(x_j'x_k / (2 gamma)) - 1)
-
-    HV      T  = N int |grad M(t) - t M(t)|^2 exp(-gamma |t|^2) dt                                                [4]
-               = (pi/gamma)^(K/2) 1/N sum_jk exp(|s|^2 / (4 gamma))
-                 (x_j'x_k - |s|^2 / (2 gamma) + K / (2 gamma) + |s|^2 / (4 gamma^2)),   s = x_j + x_k
-
 The terms grow like exp(|x|^2): the sums are taken relative to their largest exponent, so that only a result beyond the
-range of float64 becomes infinite. ``log=True`` gives log T, finite for every sample. T of BHEP_M exists for beta > 1,
-and has a limit law for beta > 2; the limit law of HV needs gamma > 2. T~ has no lower bound at 0: a sample may have a
-negative T~, so that as a loss it does not lead to N(0, I); as a test it is two-sided.
-
-[1] Henze & Jimenez-Gamero (2019), TEST 28, 499-521 (arXiv:1711.07199).
-[2] Balestriero & LeCun (2025), arXiv:2511.08544, appendix F.
-[3] Henze, Jimenez-Gamero & Meintanis (2019), Econometric Theory 35, 510-546 (arXiv:1706.03029).
-[4] Henze & Visagie (2020), Annals of the Institute of Statistical Mathematics 72, 1109-1136 (arXiv:1901.03986).
+range of float64 becomes infinite. ``log=True`` gives log T, finite for every sample.
 """
 
 import math
@@ -37,16 +17,28 @@ FORMS = ("simplified", "product")
 
 
 class BHEP_M(MultivariateTest):
-    """The moment-generating-function form of BHEP; O(N^2).
+    """The moment-generating-function form of BHEP.
+
+        T = N int (M(t) - exp(|t|^2/2))^2 exp(-beta |t|^2) dt,   M(t) = 1/N sum_j exp(t'x_j)                  [1, 2]
+          = pi^(K/2) (1/N sum_jk beta^(-K/2) exp(|x_j + x_k|^2 / (4 beta))
+            - 2 sum_j (beta - 1/2)^(-K/2) exp(|x_j|^2 / (4 beta - 2)) + N (beta - 1)^(-K/2))
+
+    T exists for beta > 1. Null: N(0, I) fully specified, or any normal law (``standardise``). Law: simulated, from
+    N = max(1024, 8 K) on at that N. The limit law needs beta > 2: with less there is none and p-values above that N are
+    too small. Gradient: it grows like exp(|x|^2 / beta), so that the farthest samples have all of it; that of log T
+    grows like |x|. Cost O(N^2 K). Shapes, dtypes, p-values and errors: ``MultivariateTest``.
 
     Args:
         dim: K, checked against the sample if given (the official package asks for it).
         beta: decay of the weight, above 1; the larger, the more the low moments count.
-        log: log T instead of T.
+        log: log T instead of T, finite for every sample.
         standardise: see ``MultivariateTest``.
 
     Raises:
-        ValueError: ``beta`` not above 1; a sample whose last dimension is not ``dim``.
+        ValueError: ``beta`` not above 1; in use, a sample whose last dimension is not ``dim``.
+
+    [1] Henze & Jimenez-Gamero (2019), TEST 28, 499-521 (arXiv:1711.07199).
+    [2] Balestriero & LeCun (2025), arXiv:2511.08544, appendix F.
     """
 
     name = "bhep_m"
@@ -86,7 +78,19 @@ class BHEP_M(MultivariateTest):
 
 
 class COMB(MultivariateTest):
-    """The product of the empirical generating and characteristic functions, 1 under the null.
+    """The product of the empirical moment generating function and the cosine transform, 1 under the null.
+
+        U(t) = sqrt N (R(t) M(t) - 1),   R(t) = 1/N sum_j cos(t'x_j),   M(t) = 1/N sum_j exp(t'x_j)              [1]
+        T  = int U^2 exp(-gamma |t|^2) dt                                                                  "product"
+        T~ = int U exp(-gamma |t|^2) dt                                                                 "simplified"
+           = (pi/gamma)^(K/2) sqrt N
+             (1/N^2 sum_jk exp((|x_j|^2 - |x_k|^2) / (4 gamma)) cos(x_j'x_k / (2 gamma)) - 1)
+
+    T~ has no lower bound: a sample may have a negative T~, so that as a loss it does not lead to N(0, I); as a test it
+    is two-sided. Null: N(0, I) fully specified, or any normal law (``standardise``). Law: simulated, from
+    N = max(1024, 8 K) on at that N. Gradient: it grows like exp(|x|^2 / (4 gamma)) for T~, exp(|x|^2 / gamma) for T, so
+    that the farthest samples have all of it. Cost O(N^2 K) for T~, O(N^4 K) for T. Shapes, dtypes, p-values and errors:
+    ``MultivariateTest``.
 
     Args:
         gamma: decay of the weight.
@@ -96,6 +100,8 @@ class COMB(MultivariateTest):
 
     Raises:
         ValueError: ``gamma`` not positive; an unknown ``form``; ``log`` with T~, which may be negative.
+
+    [1] Henze, Jimenez-Gamero & Meintanis (2019), Econometric Theory 35, 510-546 (arXiv:1706.03029).
     """
 
     name = "comb"
@@ -156,15 +162,26 @@ class COMB(MultivariateTest):
 
 
 class HV(MultivariateTest):
-    """Henze-Visagie statistic: how far M is from solving grad M = t M, as the normal law's does; O(N^2).
+    """Henze-Visagie statistic: how far M is from solving grad M = t M, as the normal law's does.
+
+        T = N int |grad M(t) - t M(t)|^2 exp(-gamma |t|^2) dt,   M(t) = 1/N sum_j exp(t'x_j)                     [1]
+          = (pi/gamma)^(K/2) 1/N sum_jk exp(|s|^2 / (4 gamma))
+            (x_j'x_k - |s|^2 / (2 gamma) + K / (2 gamma) + |s|^2 / (4 gamma^2)),   s = x_j + x_k
+
+    Null: N(0, I) fully specified, or any normal law (``standardise``). Law: simulated, from N = max(1024, 8 K) on at
+    that N. The limit law needs gamma > 2: with less, so by default, there is none and p-values above that N are too
+    small. Gradient: it grows like exp(|x|^2 / gamma), so that the farthest samples have all of it; that of log T grows
+    like |x|. Cost O(N^2 K). Shapes, dtypes, p-values and errors: ``MultivariateTest``.
 
     Args:
         gamma: decay of the weight.
-        log: log T instead of T.
+        log: log T instead of T, finite for every sample.
         standardise: see ``MultivariateTest``.
 
     Raises:
         ValueError: ``gamma`` not positive.
+
+    [1] Henze & Visagie (2020), Annals of the Institute of Statistical Mathematics 72, 1109-1136 (arXiv:1901.03986).
     """
 
     name = "hv"

@@ -1,23 +1,7 @@
 """Skewness and kurtosis of a multivariate sample.
 
-    Mardia skewness        b  = 1/N^2 sum_jk (y_j'y_k)^3                                                      [1; 4, 64]
-    alternative skewness   b~ = 1/N^2 sum_jk y_j'y_k |y_j|^2 |y_k|^2 = |1/N sum_j |y_j|^2 y_j|^2           [2, 3; 4, 65]
-    Mardia kurtosis        b2 = 1/N sum_j |y_j|^4,   K (K + 2) for N(0, I)                                    [1; 4, 66]
-
-The first two are 0 for N(0, I) and are the values returned; of the kurtosis it is (b2 - K (K + 2))^2, so that larger
-means further away. (The total excess kurtosis of [2], the trace of E |y|^2 y y' - (K + 2) I, is b2 - K (K + 2) too.)
-A single moment does not know N(0, I): other laws have the same. Limit laws, with nu = K (K + 1) (K + 2) / 6:
-
-    standardised   N b -> 6 chi2_nu,                          N b~ -> 2 (K + 2) chi2_K
-                   N (b2 - K (K + 2))^2 -> 8 K (K + 2) chi2_1
-    N(0, I) known  N b -> 6 chi2_(nu - K) + 3 (K + 4) chi2_K, N b~ -> (K + 2) (K + 4) chi2_K
-                   N (b2 - K (K + 2))^2 -> 8 K (K + 2) (K + 3) chi2_1
-
-(6 on the harmonic cubics, 3 (K + 4) on |y|^2 y: the eigenvalues of the kernel (x'y)^3 under N(0, I).)
-
-[1] Mardia (1970), Biometrika 57, 519-530. [2] Mori, Rohatgi & Szekely (1994), Theory of Probability and its
-Applications 38, 547-551. [3] Henze (2002), Statistical Papers 43, 467-506. [4] Balestriero & LeCun (2025),
-arXiv:2511.08544, appendix F.
+A single moment does not know N(0, I): other laws have the same. The statistics carry no factor N. Their limit laws for
+known N(0, I) follow from the eigenvalues of the kernel (x'y)^3: 6 on the harmonic cubics, 3 (K + 4) on |y|^2 y.
 """
 
 import numpy as np
@@ -46,7 +30,24 @@ class _MomentTest(MultivariateTest):
 
 
 class MardiaSkewness(_MomentTest):
-    """Mardia's skewness b; O(N K^3) up to 16 dimensions, by |sum_j y_j (x) y_j (x) y_j|^2, else O(N^2)."""
+    """Mardia's skewness b: squared length of the third moments, 0 for N(0, I).
+
+        b = 1/N^2 sum_jk (x_j'x_k)^3 = |1/N sum_j x_j (x) x_j (x) x_j|^2                                  [1; 2, eq. 64]
+
+    Null: N(0, I) fully specified, or any normal law (``standardise``). Law: simulated below N = max(16384, 64 K^2),
+    from there on the limit, with nu = K (K + 1) (K + 2) / 6
+
+        N b -> 6 chi2_(nu - K) + 3 (K + 4) chi2_K,   standardised 6 chi2_nu
+
+    Gradient: quadratic in x_j, in proportion to the third moments; 0 for every sample that has none. Cost O(N K^3) up
+    to 16 dimensions, by the second form, else O(N^2 K). Shapes, dtypes, p-values and errors: ``MultivariateTest``.
+
+    Args:
+        standardise: see ``MultivariateTest``.
+
+    [1] Mardia (1970), Biometrika 57, 519-530.
+    [2] Balestriero & LeCun (2025), arXiv:2511.08544, appendix F.
+    """
 
     name = "mardia_skewness"
     sensitive_to = "asymmetry; for known N(0, I) the mean too"
@@ -71,7 +72,25 @@ class MardiaSkewness(_MomentTest):
 
 
 class AlternativeSkewness(_MomentTest):
-    """The skewness b~ of Mori, Rohatgi and Szekely; O(N)."""
+    """The skewness b~ of Mori, Rohatgi and Szekely: squared length of the mean of |x|^2 x, 0 for N(0, I).
+
+        b~ = 1/N^2 sum_jk x_j'x_k |x_j|^2 |x_k|^2 = |1/N sum_j |x_j|^2 x_j|^2                          [1, 2; 3, eq. 65]
+
+    Null: N(0, I) fully specified, or any normal law (``standardise``). Law: simulated below N = max(16384, 64 K^2),
+    from there on the limit
+
+        N b~ -> (K + 2) (K + 4) chi2_K,   standardised 2 (K + 2) chi2_K
+
+    Gradient: quadratic in x_j, in proportion to the mean of |x|^2 x; 0 for every sample where that is 0. Cost O(N K).
+    Shapes, dtypes, p-values and errors: ``MultivariateTest``.
+
+    Args:
+        standardise: see ``MultivariateTest``.
+
+    [1] Mori, Rohatgi & Szekely (1994), Theory of Probability and its Applications 38, 547-551.
+    [2] Henze (2002), Statistical Papers 43, 467-506.
+    [3] Balestriero & LeCun (2025), arXiv:2511.08544, appendix F.
+    """
 
     name = "alternative_skewness"
     sensitive_to = "asymmetry of |y|^2 y; for known N(0, I) the mean too"
@@ -87,7 +106,26 @@ class AlternativeSkewness(_MomentTest):
 
 
 class MardiaKurtosis(_MomentTest):
-    """Squared departure of Mardia's kurtosis b2 from K (K + 2); O(N)."""
+    """Squared departure of Mardia's kurtosis b2 from K (K + 2), its value for N(0, I).
+
+        (b2 - K (K + 2))^2,   b2 = 1/N sum_j |x_j|^4                                                    [1; 2, eq. 66]
+
+    b2 - K (K + 2) is also the total excess kurtosis of [3], the trace of the mean of |x|^2 x x' - (K + 2) I. Null:
+    N(0, I) fully specified, or any normal law (``standardise``). Law: simulated below N = max(16384, 64 K^2), from
+    there on the limit
+
+        N (b2 - K (K + 2))^2 -> 8 K (K + 2) (K + 3) chi2_1,   standardised 8 K (K + 2) chi2_1
+
+    Gradient: along each x_j, in proportion to |x_j|^3 and to the departure. Cost O(N K). Shapes, dtypes, p-values and
+    errors: ``MultivariateTest``.
+
+    Args:
+        standardise: see ``MultivariateTest``.
+
+    [1] Mardia (1970), Biometrika 57, 519-530.
+    [2] Balestriero & LeCun (2025), arXiv:2511.08544, appendix F.
+    [3] Mori, Rohatgi & Szekely (1994), Theory of Probability and its Applications 38, 547-551.
+    """
 
     name = "mardia_kurtosis"
     sensitive_to = "the spread of |y|: tails; for known N(0, I) the scale too"

@@ -24,7 +24,16 @@ LEAST_REPLICATES = 2_000
 
 
 class SlicingUnivariateTest(torch.nn.Module):
-    """A univariate statistic on random slices, drawn anew at each call.
+    """A univariate statistic T on random slices, drawn anew at each call.
+
+        T_m = T({a_m'x_n}),   m = 1 .. M,   a_m unit vectors; the value is their mean, sum or maximum    [1, Def. 2]
+
+    The directions of call number i are seeded by i (buffer ``global_step``), so that ranks that have made the same
+    number of calls project on the same directions, and a checkpoint restores the sequence.
+
+    Null: N(0, I). Law: of each slice that of T; of the reduced value simulated, on directions of the same number and
+    kind. Gradient: that of T on each slice ("max": on one slice), 0 for clipped slices. Cost O(N K M) and M times that
+    of T.
 
     Args:
         univariate_test: the statistic.
@@ -35,11 +44,10 @@ class SlicingUnivariateTest(torch.nn.Module):
             themselves, shape (K, M).
         clip_value: values of a slice below it count as 0.
 
-    The directions of call number i are seeded by i (buffer ``global_step``), so that ranks that have made the same
-    number of calls project on the same directions, and a checkpoint restores the sequence.
-
     Raises:
         ValueError: an unknown ``reduction`` or ``sampler``, ``num_slices`` below 1.
+
+    [1] Balestriero & LeCun (2025), arXiv:2511.08544; official code, ``SlicingUnivariateTest``.
     """
 
     global_step: Tensor
