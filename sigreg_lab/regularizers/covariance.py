@@ -1,17 +1,6 @@
-"""Regularisers of the first two moments: VICReg, and the distance of the covariance to the identity.
+"""Regularisers of the second moments: VICReg, and the distance of the covariance to the identity.
 
-With C the covariance of one view's N embeddings (divisor N - 1), averaged over the views:
-
-    VICReg                 mu/K sum_j max(0, gamma - sqrt(C_jj + eps)) + nu/K sum_{i != j} C_ij^2      [1, eq. 1-4]
-    Weak-SIGReg            |S C S' - I|_F,   S of shape (k, K) with entries N(0, 1/K) drawn at each call        [2]
-    covariance identity    |C - I|_F
-
-VICReg's invariance term is the prediction loss of ``LeJEPALoss``. The paper sums its two terms over the two views;
-the authors' code halves the variance term and not the covariance term, which amounts to nu = 2 here. Weak-SIGReg takes
-no sketch where K <= k, as in the authors' code. None of these looks at the mean.
-
-[1] Bardes, Ponce & LeCun (2022), VICReg, arXiv:2105.04906; defaults mu = 25, nu = 1, gamma = 1, eps = 1e-4.
-[2] Akbar (2026), Weak-SIGReg, arXiv:2603.05924; code kreasof-ai/sigreg, sketch dimension 64.
+C is the covariance of one view's N embeddings, divisor N - 1. None of these looks at the mean.
 """
 
 import torch
@@ -34,16 +23,26 @@ def covariance(centred: Tensor) -> Tensor:
 
 
 class VICReg(Regularizer):
-    """Variance hinge and covariance terms.
+    """VICReg's variance hinge and covariance term.
+
+        R = 1/V sum_v (mu/K sum_j max(0, gamma - sqrt(C_jj + eps)) + nu/K sum_{i != j} C_ij^2)            [1, eq. 1-4]
+
+    C is the covariance of view v, divisor N - 1. The invariance term is the prediction loss of ``LeJEPALoss``. The
+    paper sums its two terms over the two views; the authors' code halves the variance term and not the covariance term,
+    which amounts to nu = 2 here. Gradient: none from the hinge where C_jj + eps is above gamma^2; its pull out of a
+    collapse vanishes below a scale of sqrt(eps). No pull on the mean. Cost O(V N K^2). Shapes, dtypes and errors of a
+    call: ``Regularizer``.
 
     Args:
-        variance: mu, weight of the variance term.
-        covariance: nu, weight of the covariance term.
+        variance: mu, weight of the variance term, 0 or more.
+        covariance: nu, weight of the covariance term, 0 or more.
         gamma: the standard deviation that each coordinate should reach.
         eps: added to the variance under the root.
 
     Raises:
         ValueError: a negative weight, ``eps`` not positive.
+
+    [1] Bardes, Ponce & LeCun (2022), VICReg, arXiv:2105.04906; defaults mu = 25, nu = 1, gamma = 1, eps = 1e-4.
     """
 
     def __init__(
@@ -71,11 +70,20 @@ class VICReg(Regularizer):
 class WeakSIGReg(Regularizer):
     """Frobenius norm of the distance of a sketched covariance to the identity.
 
+        R = 1/V sum_v |S C S' - I|_F,   S of shape (k, K) with entries N(0, 1/K), drawn at each call                 [1]
+
+    C is the covariance of view v, divisor N - 1; S is the same for all views. Where K <= k, and for
+    ``sketch_dim=None``, there is no sketch, S = I, as in the authors' code. Gradient: that of a norm, which does not
+    shrink with the distance; the pull out of a collapse vanishes with the scale. No pull on the mean. Cost
+    O(V N K k + V N k^2). Shapes, dtypes and errors of a call: ``Regularizer``.
+
     Args:
-        sketch_dim: k, rows of the sketch; None takes the covariance as it is.
+        sketch_dim: k, rows of the sketch, at least 1; None takes the covariance as it is.
 
     Raises:
         ValueError: ``sketch_dim`` below 1.
+
+    [1] Akbar (2026), Weak-SIGReg, arXiv:2603.05924; code kreasof-ai/sigreg, sketch dimension 64.
     """
 
     def __init__(self, sketch_dim: int | None = 64) -> None:

@@ -1,18 +1,6 @@
 """Losses of pairs of views whose regulariser cannot be parted from their invariance: Barlow Twins and W-MSE.
 
 Both are means over all pairs of views v < w, and both pull the views of a sample together by themselves.
-
-    Barlow Twins    sum_i (1 - C_ii)^2 + lambda sum_{i != j} C_ij^2,   C = 1/N sum_n y_n^v (y_n^w)'               [1]
-                    y the embeddings, standardised per coordinate and view (divisor N, 1e-5 added to the variance)
-    W-MSE           1/N sum_n |u_n^v - u_n^w|^2,   u = y / |y|,   y = L^-1 (z - mean)                              [2]
-                    L L' = (1 - eps) Cov(z) + eps I, the Cholesky factor of each view's covariance (divisor N - 1)
-
-W-MSE whitens the whole batch; the authors' code whitens random parts of it, of at least 2 K samples. Their eps is 0,
-for which a covariance of rank below K has no factor; the default here is 1e-4, so that it is defined for N <= K and
-at collapse. The factor is taken in float64.
-
-[1] Zbontar, Jing, Misra, LeCun & Deny (2021), Barlow Twins, arXiv:2103.03230; code: lambda = 0.0051.
-[2] Ermolov, Siarohin, Sangineto & Sebe (2021), W-MSE, arXiv:2007.06346; code htdt/self-supervised.
 """
 
 from itertools import combinations
@@ -30,13 +18,21 @@ LEAST_LENGTH = 1e-6
 
 
 class BarlowTwins(Regularizer):
-    """Cross-correlation of two views against the identity.
+    """Barlow Twins: cross-correlation of two views against the identity.
+
+        R = sum_i (1 - C_ii)^2 + lambda sum_{i != j} C_ij^2,   C = 1/N sum_n y_n^v (y_n^w)'                        [1]
+
+    The mean over pairs of views v < w; y are the embeddings, standardised per coordinate and view (divisor N, 1e-5
+    added to the variance). Gradient: no pull on the mean, nor on the scale unless a variance is near 1e-5 or below.
+    Cost O(V^2 N K^2). Shapes, dtypes and errors of a call: ``Regularizer``.
 
     Args:
-        redundancy: lambda, weight of the off-diagonal part.
+        redundancy: lambda, weight of the off-diagonal part, 0 or more.
 
     Raises:
-        ValueError: a negative weight.
+        ValueError: a negative weight; in use, fewer than 2 views.
+
+    [1] Zbontar, Jing, Misra, LeCun & Deny (2021), Barlow Twins, arXiv:2103.03230; code: lambda = 0.0051.
     """
 
     min_views = 2
@@ -65,13 +61,25 @@ class BarlowTwins(Regularizer):
 
 
 class WMSE(Regularizer):
-    """Distance of whitened, normalised views.
+    """W-MSE: distance of whitened, normalised views.
+
+        R = 1/N sum_n |u_n^v - u_n^w|^2,   u = y / |y|,   y = L^-1 (z - mean)                                        [1]
+
+    The mean over pairs of views v < w; L L' = (1 - eps) Cov(z) + eps I, the Cholesky factor of each view's covariance
+    (divisor N - 1), taken in float64. It whitens the whole batch; the authors' code whitens random parts of it, of at
+    least 2 K samples. Their eps is 0, for which a covariance of rank below K has no factor; the default here is 1e-4,
+    so that it is defined for N <= K and at collapse. Gradient: through the factor; no pull on the mean. Cost
+    O(V (N K^2 + K^3)). Shapes, dtypes and errors of a call: ``Regularizer``.
 
     Args:
-        eps: weight of the identity in the covariance that is factored.
+        eps: weight of the identity in the covariance that is factored, 0 .. 1.
 
     Raises:
-        ValueError: ``eps`` outside 0 .. 1.
+        ValueError: ``eps`` outside 0 .. 1; in use, fewer than 2 views.
+        torch.linalg.LinAlgError: in use, a covariance without a factor, which ``eps=0`` may leave; NaN instead where
+            the data may not be read, on a GPU with a gradient and under ``torch.compile``.
+
+    [1] Ermolov, Siarohin, Sangineto & Sebe (2021), W-MSE, arXiv:2007.06346; code htdt/self-supervised.
     """
 
     min_views = 2

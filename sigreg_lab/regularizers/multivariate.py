@@ -1,11 +1,6 @@
 """Regularisers that take a view's embeddings as they are: a multivariate statistic, no slices.
 
-    R(z) = 1/V sum_v T({z_vn}_n)
-
-With the infinite-slice Epps-Pulley statistic it is the exact value that SIGReg's M slices estimate; with BHEP it is the
-weighted L2 distance of the characteristic functions in K dimensions. Formulas and sources stand with the statistics, in
-``sigreg_lab.multivariate``. They cost O(N^2): a sum over all pairs of samples. On several processes the embeddings are
-gathered, and each process takes every W-th view.
+On several processes the embeddings are gathered, and each process takes every W-th view.
 """
 
 import torch
@@ -19,9 +14,22 @@ from sigreg_lab.regularizers.base import Regularizer
 class MultivariateRegularizer(Regularizer):
     """Mean over views of a multivariate statistic.
 
+        R(z) = 1/V sum_v T({z_vn}_n)
+
+    With the infinite-slice Epps-Pulley statistic it is the exact value that SIGReg's M slices estimate [1]; with BHEP
+    it is the weighted L2 distance of the characteristic functions in K dimensions [2]. Formula, gradient and source of
+    T stand with the statistic, in ``sigreg_lab.multivariate``. Cost: V times that of T, O(N^2 K) for most. Shapes,
+    dtypes and errors of a call: ``Regularizer``.
+
     Args:
         statistic: the statistic T.
         per_view: False takes it once over all V N embeddings, as for ``SIGReg``.
+
+    Raises:
+        ValueError: in use, what ``statistic`` refuses.
+
+    [1] Balestriero & LeCun (2025), arXiv:2511.08544, Definition 2.
+    [2] Baringhaus & Henze (1988), Metrika 35, 339-348.
     """
 
     def __init__(self, statistic: MultivariateTest, *, per_view: bool = True) -> None:

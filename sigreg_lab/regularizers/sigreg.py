@@ -1,9 +1,4 @@
-"""SIGReg: the mean over random slices of a univariate statistic of the embeddings.
-
-    SIGReg(z) = 1/M sum_a T({a' z_n})                                                                    [1, Def. 2]
-
-[1] Balestriero & LeCun (2025), arXiv:2511.08544.
-"""
+"""SIGReg: the mean over random slices of a univariate statistic of the embeddings, on any number of processes."""
 
 from numbers import Integral
 
@@ -21,6 +16,11 @@ from sigreg_lab.validation import at_least_float32
 class SIGReg(Regularizer):
     """Sketched isotropic-Gaussian regularisation with any univariate statistic.
 
+        SIGReg(z) = 1/V sum_v 1/M sum_m T({a_m'z_vn}_n),   a_m unit vectors                                 [1, Def. 2]
+
+    It carries the factor N if T does. Gradient: that of T, on the M directions of this call. Cost O(V N K M) for the
+    projections, and V M times that of T. Shapes, dtypes and errors of a call: ``Regularizer``.
+
     Args:
         statistic: the univariate statistic T.
         num_slices: M, directions drawn at each call.
@@ -34,6 +34,8 @@ class SIGReg(Regularizer):
     Raises:
         TypeError: ``statistic`` is no ``UnivariateTest``, or is the class instead of an instance.
         ValueError: ``num_slices`` below 1 or no whole number, unknown ``directions``.
+
+    [1] Balestriero & LeCun (2025), arXiv:2511.08544.
     """
 
     def __init__(

@@ -1,18 +1,6 @@
 """Regularisers towards the uniform law on the unit sphere; u = z / |z|, the mean over views is taken.
 
-    uniformity        log 1/(N(N-1)) sum_{i != j} exp(-t |u_i - u_j|^2),   t = 2                          [1, eq. 5]
-    KoLeo             -1/N sum_i log min_{j != i} |u_i - u_j|                                              [2; 3]
-    sphere slicing    1/M sum_a T({sqrt(K) a' u_n}),   T the characteristic-function distance to a slice of the
-                      uniform law on the sphere of radius sqrt(K), phi(t) = 0F1(; K/2; -K t^2/4)            [4]
-
-KoLeo's code adds 1e-8 to the difference and to its length [3], which keeps both finite for equal embeddings. [4]
-asks for the uniform law slice by slice; its discretisation was not at hand. Here the radius is sqrt(K), so that a
-slice has variance 1, with the grid and the weight of SIGReg's half-grid: for large K the target is that of N(0, 1).
-
-[1] Wang & Isola (2020), arXiv:2005.10242.
-[2] Sablayrolles, Douze, Schmid & Jégou (2019), Spreading vectors for similarity search, arXiv:1806.03198.
-[3] Oquab et al. (2023), DINOv2, arXiv:2304.07193; code facebookresearch/dinov2.
-[4] SPHERE-JEPA (2026), arXiv:2605.26900.
+|z| is held at 1e-6 or more. They see directions alone: no pull on the length |z|.
 """
 
 import functools
@@ -38,13 +26,20 @@ KOLEO_EPS = 1e-8
 
 
 class Uniformity(Regularizer):
-    """Logarithm of the mean Gaussian potential of all pairs.
+    """Uniformity: logarithm of the mean Gaussian potential of all pairs.
+
+        R = 1/V sum_v log 1/(N (N - 1)) sum_{i != j} exp(-t |u_i - u_j|^2),   u = z / |z|                    [1, eq. 5]
+
+    Gradient: each pair repels, those about 1/sqrt(2 t) apart the most; no pull on the length |z|. Cost O(V N^2 K),
+    memory O(V N^2). Shapes, dtypes and errors of a call: ``Regularizer``.
 
     Args:
         t: sharpness of the potential.
 
     Raises:
         ValueError: ``t`` not positive.
+
+    [1] Wang & Isola (2020), arXiv:2005.10242; t = 2.
     """
 
     def __init__(self, t: float = 2.0) -> None:
@@ -65,7 +60,17 @@ class Uniformity(Regularizer):
 
 
 class KoLeo(Regularizer):
-    """Kozachenko-Leonenko estimate of the entropy, negated: distances to the nearest neighbour."""
+    """KoLeo: Kozachenko-Leonenko estimate of the entropy, negated, from distances to the nearest neighbour.
+
+        R = -1/V sum_v 1/N sum_i log min_{j != i} |u_i - u_j|,   u = z / |z|                                    [1; 2]
+
+    As in the code of [2], 1e-8 is added to the difference and to its length, which keeps value and gradient finite for
+    equal embeddings. Gradient: each embedding and its nearest neighbour repel with 1 over their distance; no pull on
+    the length |z|. Cost O(V N^2 K), memory O(V N^2). Shapes, dtypes and errors of a call: ``Regularizer``.
+
+    [1] Sablayrolles, Douze, Schmid & Jégou (2019), Spreading vectors for similarity search, arXiv:1806.03198.
+    [2] Oquab et al. (2023), DINOv2, arXiv:2304.07193; code facebookresearch/dinov2.
+    """
 
     def _value(self, z: Tensor, generator: torch.Generator) -> Tensor:
         u = normalize(z, dim=-1, eps=LEAST_LENGTH)
@@ -85,7 +90,16 @@ def _others(u: Tensor, total: int, start: int) -> Tensor:
 
 
 class SphereSlicing(Regularizer):
-    """Slices of normalised embeddings against slices of the uniform law on the sphere.
+    """Slices of normalised embeddings against slices of the uniform law on the sphere of radius sqrt(K).
+
+        R = 1/V sum_v 1/M sum_m T({sqrt(K) a_m'u_vn}_n),   u = z / |z|,   a_m unit vectors                          [1]
+        T = N int |phi_hat(t) - phi(t)|^2 exp(-t^2/2) dt,   phi(t) = 0F1(; K/2; -K t^2/4)
+
+    phi_hat is the empirical characteristic function, phi that of a slice of the uniform law; the integral is taken on a
+    grid, as by ``EppsPulley``. [1] asks for the uniform law slice by slice; its discretisation was not at hand. Here
+    the radius is sqrt(K), so that a slice has variance 1, with the grid and the weight of SIGReg's half-grid: for large
+    K the target is that of N(0, 1). It carries the factor N. Gradient: smooth; no pull on the length |z|. Cost
+    O(V N M (K + n_points)). Shapes, dtypes and errors of a call: ``Regularizer``.
 
     Args:
         num_slices: M, directions drawn at each call.
@@ -94,7 +108,10 @@ class SphereSlicing(Regularizer):
         directions: kind of the directions drawn, see ``SIGReg``.
 
     Raises:
-        ValueError: ``num_slices`` below 1, a bad grid, unknown ``directions``, embeddings of fewer than 2 dimensions.
+        ValueError: ``num_slices`` below 1, a bad grid, unknown ``directions``; in use, embeddings of fewer than 2
+            dimensions.
+
+    [1] SPHERE-JEPA (2026), arXiv:2605.26900.
     """
 
     def __init__(

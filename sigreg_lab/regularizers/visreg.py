@@ -1,14 +1,4 @@
-"""VISReg: centre, scale, and the sliced Wasserstein distance of what remains to N(0, I).
-
-    R = mean_j mu_j^2 + mean_j (1 - sigma_j)^2 + mean_a W({a' (z_n - mu) / stopgrad(sigma)})            [1, eq. 1-6]
-
-averaged over views; mu, sigma are the mean and the standard deviation (divisor N) of each coordinate, W the squared
-2-Wasserstein distance of ``sigreg_lab.univariate.Wasserstein``. The stop-gradient keeps shape from scale. sigma is held
-at 1e-6 or more, as in the authors' code.
-
-[1] Wu, Balestriero & Levine (2026), arXiv:2606.02572; code HaiyuWu/visreg: quantiles at i/(N + 1), 4096 slices, equal
-    weights.
-"""
+"""VISReg: centre, scale, and the sliced Wasserstein distance of what remains to N(0, I)."""
 
 from typing import Literal
 
@@ -24,18 +14,30 @@ LEAST_STD = 1e-6
 
 
 class VISReg(Regularizer):
-    """Centre, scale and sliced-Wasserstein shape, each with its weight.
+    """VISReg: centre, scale and sliced-Wasserstein shape, each with its weight.
+
+        R = center mean_j mu_j^2 + scale mean_j (1 - sigma_j)^2
+            + shape mean_m W({a_m'(z_n - mu) / stopgrad(sigma)}_n)                                         [1, eq. 1-6]
+
+    averaged over views; mu, sigma are the mean and the standard deviation (divisor N) of each coordinate, W the squared
+    2-Wasserstein distance of ``sigreg_lab.univariate.Wasserstein``. sigma is held at 1e-6 or more, as in the authors'
+    code. It carries no factor N. Gradient: the stop-gradient keeps shape from scale. The scale term pulls out of a
+    collapse with constant strength, the shape term inwards like 1/sigma. Cost O(V N M (K + log N)). Shapes, dtypes and
+    errors of a call: ``Regularizer``.
 
     Args:
         num_slices: M, directions drawn at each call.
-        center: weight of the mean's term.
-        scale: weight of the standard deviation's term.
-        shape: weight of the sliced-Wasserstein term.
+        center: weight of the mean's term, 0 or more.
+        scale: weight of the standard deviation's term, 0 or more.
+        shape: weight of the sliced-Wasserstein term, 0 or more.
         quantiles: of N(0, 1), see ``Wasserstein``.
         directions: kind of the directions drawn, see ``SIGReg``.
 
     Raises:
         ValueError: ``num_slices`` below 1, a negative weight, unknown ``quantiles`` or ``directions``.
+
+    [1] Wu, Balestriero & Levine (2026), arXiv:2606.02572; code HaiyuWu/visreg: quantiles at i/(N + 1), 4096 slices,
+        equal weights.
     """
 
     def __init__(
