@@ -1,6 +1,7 @@
 """The house: a room imports only rooms below it, and importing the package is quick."""
 
 import ast
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import sigreg_lab
+from sigreg_lab import multivariate, regularizers, univariate
 
 PACKAGE = Path(sigreg_lab.__file__).parent
 #: From the ground up; a name is a folder or a file.
@@ -63,3 +65,20 @@ def test_importing_the_package_and_its_command_line_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"torch", "scipy", "pandas", "matplotlib", "sklearn", "statsmodels", "seaborn", "lightning_fabric", "timm"}
     assert not heavy & set(done.stdout.split())
+
+
+def _documented_classes():
+    for room in (univariate, multivariate, regularizers):
+        for name in room.__all__:
+            item = getattr(room, name)
+            bases = (univariate.UnivariateTest, multivariate.MultivariateTest, regularizers.Regularizer)
+            if isinstance(item, type) and issubclass(item, bases) and item not in bases:
+                yield item
+    yield multivariate.SlicingUnivariateTest
+
+
+@pytest.mark.parametrize("cls", [*_documented_classes()])
+def test_a_class_states_its_formula_and_its_source(cls):
+    text = inspect.getdoc(cls)
+    assert "\n\n    " in text, "no formula, in lines of its own after an empty one"
+    assert "\n\n[1] " in text, "no source, [1], at the end"
