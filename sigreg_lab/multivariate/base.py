@@ -51,12 +51,13 @@ class MultivariateTest(torch.nn.Module):
         name: the name in registries, rows and tables.
         sensitive_to: which departures it reacts to, in a few words.
         limit_at: for larger N (and 8 K) the law is simulated at this N: a statistic that carries the factor N has a
-            limit law, which it reaches to O(1/N). None simulates at N itself, whatever it costs.
+            limit law, which it reaches to O(1/N). None, for one that has none, also with the parameters of an
+            instance, simulates at N itself, whatever it costs.
     """
 
     name: ClassVar[str]
     sensitive_to: ClassVar[str]
-    limit_at: ClassVar[int | None] = 1024
+    limit_at: int | None = 1024
 
     def __init__(self, *, standardise: bool = False) -> None:
         super().__init__()

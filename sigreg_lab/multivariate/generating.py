@@ -23,10 +23,10 @@ class BHEP_M(MultivariateTest):
           = pi^(K/2) (1/N sum_jk beta^(-K/2) exp(|x_j + x_k|^2 / (4 beta))
             - 2 sum_j (beta - 1/2)^(-K/2) exp(|x_j|^2 / (4 beta - 2)) + N (beta - 1)^(-K/2))
 
-    T exists for beta > 1. Null: N(0, I) fully specified, or any normal law (``standardise``). Law: simulated, from
-    N = max(1024, 8 K) on at that N. The limit law needs beta > 2: with less there is none and p-values above that N are
-    too small. Gradient: it grows like exp(|x|^2 / beta), so that the farthest samples have all of it; that of log T
-    grows like |x|. Cost O(N^2 K). Shapes, dtypes, p-values and errors: ``MultivariateTest``.
+    T exists for beta > 1. Null: N(0, I) fully specified, or any normal law (``standardise``). Law: simulated; with
+    beta > 2, where it has a limit, from N = max(1024, 8 K) on at that N. Gradient: it grows like exp(|x|^2 / beta),
+    so that the farthest samples have all of it; that of log T grows like |x|. Cost O(N^2 K). Shapes, dtypes,
+    p-values and errors: ``MultivariateTest``.
 
     Args:
         dim: K, checked against the sample if given (the official package asks for it).
@@ -53,6 +53,8 @@ class BHEP_M(MultivariateTest):
         self.dim = dim
         self.beta = float(beta)
         self.log = bool(log)
+        if beta <= 2:
+            self.limit_at = None  # the variance has no limit
 
     def extra_repr(self) -> str:
         return f"beta={self.beta!r}, log={self.log}, {super().extra_repr()}"
@@ -87,10 +89,10 @@ class COMB(MultivariateTest):
              (1/N^2 sum_jk exp((|x_j|^2 - |x_k|^2) / (4 gamma)) cos(x_j'x_k / (2 gamma)) - 1)
 
     T~ has no lower bound: a sample may have a negative T~, so that as a loss it does not lead to N(0, I); as a test it
-    is two-sided. Null: N(0, I) fully specified, or any normal law (``standardise``). Law: simulated, from
-    N = max(1024, 8 K) on at that N. Gradient: it grows like exp(|x|^2 / (4 gamma)) for T~, exp(|x|^2 / gamma) for T, so
-    that the farthest samples have all of it. Cost O(N^2 K) for T~, O(N^4 K) for T. Shapes, dtypes, p-values and errors:
-    ``MultivariateTest``.
+    is two-sided. Null: N(0, I) fully specified, or any normal law (``standardise``). Law: simulated; with
+    gamma > 1, where it has a limit, from N = max(1024, 8 K) on at that N. Gradient: it grows like exp(|x|^2 / (4 gamma))
+    for T~, exp(|x|^2 / gamma) for T, so that the farthest samples have all of it. Cost O(N^2 K) for T~, O(N^4 K) for T.
+    Shapes, dtypes, p-values and errors: ``MultivariateTest``.
 
     Args:
         gamma: decay of the weight.
@@ -125,6 +127,8 @@ class COMB(MultivariateTest):
         self.gamma = float(gamma)
         self.form = form
         self.log = bool(log)
+        if gamma <= 1:
+            self.limit_at = None  # the variance has no limit
 
     def extra_repr(self) -> str:
         return f"gamma={self.gamma!r}, form={self.form!r}, log={self.log}, {super().extra_repr()}"
@@ -168,10 +172,10 @@ class HV(MultivariateTest):
           = (pi/gamma)^(K/2) 1/N sum_jk exp(|s|^2 / (4 gamma))
             (x_j'x_k - |s|^2 / (2 gamma) + K / (2 gamma) + |s|^2 / (4 gamma^2)),   s = x_j + x_k
 
-    Null: N(0, I) fully specified, or any normal law (``standardise``). Law: simulated, from N = max(1024, 8 K) on at
-    that N. The limit law needs gamma > 2: with less, so by default, there is none and p-values above that N are too
-    small. Gradient: it grows like exp(|x|^2 / gamma), so that the farthest samples have all of it; that of log T grows
-    like |x|. Cost O(N^2 K). Shapes, dtypes, p-values and errors: ``MultivariateTest``.
+    Null: N(0, I) fully specified, or any normal law (``standardise``). Law: simulated; with gamma > 2, where it has
+    a limit, from N = max(1024, 8 K) on at that N. Gradient: it grows like exp(|x|^2 / gamma), so that the farthest
+    samples have all of it; that of log T grows like |x|. Cost O(N^2 K). Shapes, dtypes, p-values and errors:
+    ``MultivariateTest``.
 
     Args:
         gamma: decay of the weight.
@@ -193,6 +197,8 @@ class HV(MultivariateTest):
             raise ValueError(f"gamma must be positive and finite, got {gamma}")
         self.gamma = float(gamma)
         self.log = bool(log)
+        if gamma <= 2:
+            self.limit_at = None  # the variance has no limit
 
     def extra_repr(self) -> str:
         return f"gamma={self.gamma!r}, log={self.log}, {super().extra_repr()}"

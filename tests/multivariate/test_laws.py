@@ -113,6 +113,16 @@ def test_large_samples_use_the_law_at_the_limit(monkeypatch, few_replicates):
     assert threshold == mv.BHEP(mv.HZ.compute_bandwidth(10**4, 2)).critical_value(0.05, 16, 2)
 
 
+@pytest.mark.parametrize(("statistic", "limit"), [(mv.HV, 2), (mv.BHEP_M, 2), (mv.COMB, 1)])
+def test_a_statistic_without_a_limit_has_the_law_of_its_own_n(statistic, limit, monkeypatch, few_replicates):
+    """HV(1) at N = 4096 with the law of N = 1024 would reject 12% at level 5% (K = 4)."""
+    monkeypatch.setattr(statistic, "limit_at", 16)
+    key = "beta" if statistic is mv.BHEP_M else "gamma"
+    with_limit, without = statistic(**{key: limit + 0.5}), statistic(**{key: float(limit)})
+    assert with_limit.critical_value(0.05, 40, 2) == with_limit.critical_value(0.05, 16, 2)
+    assert without.critical_value(0.05, 40, 2) != without.critical_value(0.05, 16, 2)
+
+
 @pytest.mark.parametrize("dim", [1, 2, 5])
 def test_case_0_limit_laws_have_the_exact_moments(dim):
     # E b = E|y|^6 / N exactly, as E (y'z)^3 = 0 for independent y, z; so is E b~; the variance of the limit of N b is
