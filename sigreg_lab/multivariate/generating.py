@@ -90,9 +90,9 @@ class COMB(MultivariateTest):
 
     T~ has no lower bound: a sample may have a negative T~, so that as a loss it does not lead to N(0, I); as a test it
     is two-sided. Null: N(0, I) fully specified, or any normal law (``standardise``). Law: simulated; with
-    gamma > 1, where it has a limit, from N = max(1024, 8 K) on at that N. Gradient: it grows like exp(|x|^2 / (4 gamma))
-    for T~, exp(|x|^2 / gamma) for T, so that the farthest samples have all of it. Cost O(N^2 K) for T~, O(N^4 K) for T.
-    Shapes, dtypes, p-values and errors: ``MultivariateTest``.
+    gamma > 1, where it has a limit, from N = max(1024, 8 K) on at that N. Gradient: it grows for T~ like
+    exp(|x|^2 / (4 gamma)), for T like exp(|x|^2 / gamma), so that the farthest samples have all of it. Cost O(N^2 K)
+    for T~, O(N^4 K) for T. Shapes, dtypes, p-values and errors: ``MultivariateTest``.
 
     Args:
         gamma: decay of the weight.
