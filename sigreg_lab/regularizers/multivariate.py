@@ -26,6 +26,7 @@ class MultivariateRegularizer(Regularizer):
         per_view: False takes it once over all V N embeddings, as for ``SIGReg``.
 
     Raises:
+        TypeError: ``statistic`` is no ``MultivariateTest``, or is the class instead of an instance.
         ValueError: in use, what ``statistic`` refuses.
 
     [1] Balestriero & LeCun (2025), arXiv:2511.08544, Definition 2.
@@ -34,6 +35,8 @@ class MultivariateRegularizer(Regularizer):
 
     def __init__(self, statistic: MultivariateTest, *, per_view: bool = True) -> None:
         super().__init__()
+        if not isinstance(statistic, MultivariateTest):
+            raise TypeError(f"statistic must be an instance of MultivariateTest, such as BHEP(), got {statistic!r}")
         self.statistic = statistic
         self.per_view = per_view
 

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from sigreg_lab.regularizers import SIGReg, make_regularizer
+from sigreg_lab.multivariate import BHEP
+from sigreg_lab.regularizers import MultivariateRegularizer, SIGReg, make_regularizer
 from sigreg_lab.slicing import seeded_generator
 from sigreg_lab.univariate import EppsPulley
 
@@ -53,6 +54,9 @@ def test_bhep_is_its_integral_over_the_plane(beta):
 
 
 def test_bad_options_are_refused_by_name():
+    for wrong in (BHEP, EppsPulley(), 3):
+        with pytest.raises(TypeError, match="statistic must be an instance of MultivariateTest"):
+            MultivariateRegularizer(wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="integration must be one of"):
         make_regularizer("sigreg-ep-infinite", integration="simpson")
     with pytest.raises(ValueError, match="beta must be positive"):
