@@ -14,6 +14,7 @@ an error flat in N. Angles are in half turns and carry the rounding error of the
 turns, and neighbouring float32 numbers lie a quarter turn apart, the result is bounded but means nothing.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -26,7 +27,6 @@ from sigreg_lab.kernels.dispatch import interpreting
 
 LARGEST_REACH = 8
 ROUNDING = tl.constexpr(12582912.0)  # 1.5 2^23: a sum with it is rounded to an integer
-PI = tl.constexpr(3.14159265358979)
 SPANS = 16, 64  # samples of a program, where they are few and where they are many
 _FEW = 2048
 
@@ -53,7 +53,7 @@ def runs(step: float, order: int) -> Iterator[Run]:
 
 def half_turns(angle: float) -> tuple[float, float]:
     """The angle over pi as a sum of two float32."""
-    exact = angle / 3.141592653589793
+    exact = angle / math.pi
     high = float(torch.tensor(exact, dtype=torch.float32))
     return high, exact - high
 
