@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def check(figures: list[dict[str, Any]]) -> None:
-    """Value and gradient against the formula in float64, odd sizes, both recurrences; structured directions."""
+    """Value and gradient against the formula in float64, odd sizes, one run of degrees and several; HD3."""
     for dtype, (value_bound, gradient_bound) in BOUNDS.items():
         for size, n_points in (
             ((1023, 37, 33), 17),

@@ -115,7 +115,7 @@ def test_large_samples_use_the_law_at_the_limit(monkeypatch, few_replicates):
 
 @pytest.mark.parametrize(("statistic", "limit"), [(mv.HV, 2), (mv.BHEP_M, 2), (mv.COMB, 1)])
 def test_a_statistic_without_a_limit_has_the_law_of_its_own_n(statistic, limit, monkeypatch, few_replicates):
-    """HV(1) at N = 4096 with the law of N = 1024 would reject 12% at level 5% (K = 4)."""
+    """The law of a smaller N would reject too often."""
     monkeypatch.setattr(statistic, "limit_at", 16)
     key = "beta" if statistic is mv.BHEP_M else "gamma"
     with_limit, without = statistic(**{key: limit + 0.5}), statistic(**{key: float(limit)})
