@@ -1,5 +1,9 @@
 """What is handed in: checks, each of which names the argument and the remedy, and its dtype and device."""
 
+import functools
+from collections.abc import Callable
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,6 +61,19 @@ def on_device(x: Tensor, device: torch.device | str) -> Tensor:
     if pinned and not x.requires_grad and not torch.compiler.is_compiling():
         return x.pin_memory().to(device, non_blocking=True)
     return x.to(device)
+
+
+def table(make: Callable[..., np.ndarray]) -> Callable[..., Tensor]:
+    """From a function of numbers and names to an array, one that takes the device first and gives a tensor there.
+
+    The array is copied to the device once and kept: a CUDA graph that is being captured may copy nothing from the host.
+    """
+
+    @functools.lru_cache(maxsize=64)
+    def on(device: torch.device, *arguments: object) -> Tensor:
+        return on_device(torch.from_numpy(make(*arguments)), device)
+
+    return on
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -50,6 +50,7 @@ class MultivariateTest(torch.nn.Module):
     Attributes:
         name: the name in registries, rows and tables.
         sensitive_to: which departures it reacts to, in a few words.
+        reads_values: whether the host waits for a value of the sample, such as the length of its longest row.
         limit_at: for larger N (and 8 K) the law is simulated at this N: a statistic that carries the factor N has a
             limit law, which it reaches to O(1/N). None, for one that has none, also with the parameters of an
             instance, simulates at N itself, whatever it costs.
@@ -57,6 +58,7 @@ class MultivariateTest(torch.nn.Module):
 
     name: ClassVar[str]
     sensitive_to: ClassVar[str]
+    reads_values: ClassVar[bool] = False
     limit_at: int | None = 1024
 
     def __init__(self, *, standardise: bool = False) -> None:

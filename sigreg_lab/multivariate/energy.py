@@ -36,6 +36,7 @@ class Energy(MultivariateTest):
 
     name = "energy"
     sensitive_to = "any departure; strongest for location and scale"
+    reads_values = True
 
     def _statistic(self, x: Tensor) -> Tensor:
         n, dim = x.shape[-2:]

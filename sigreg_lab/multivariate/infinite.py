@@ -32,6 +32,7 @@ class InfiniteSliceEppsPulley(MultivariateTest):
 
     name = "infinite_slice_epps_pulley"
     sensitive_to = "any departure of the projections, averaged over directions"
+    reads_values = True
 
     def __init__(self, statistic: EppsPulley | None = None, *, standardise: bool = False) -> None:
         super().__init__(standardise=standardise)

@@ -10,7 +10,10 @@ from sigreg_lab.pretrain.config import PretrainConfig, as_dict, from_dict
 
 FORMAT = 1
 #: What may differ between the run that wrote a checkpoint and the one that goes on from it.
-FREE = ("device", "checkpoint_minutes", "log_every", "diagnose_every", "memory_gib", "compile", "data")
+FREE = (
+    "device", "checkpoint_minutes", "log_every", "diagnose_every", "memory_gib", "compile", "graph", "data",
+    "probe_epochs", "probe_draws",
+)  # fmt: skip
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

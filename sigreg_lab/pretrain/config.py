@@ -47,6 +47,7 @@ class PretrainConfig:
     precision: str = "auto"  # bf16-mixed on a GPU, else 32-true
     device: str = "auto"  # auto, cpu, cuda
     compile: bool = False
+    graph: bool = True  # on one GPU, the whole step as one CUDA graph, where the regulariser can be captured
 
     # Views: "affine" for scans of digits, "crops" for images.
     augment: str = "affine"
@@ -64,6 +65,10 @@ class PretrainConfig:
     online_probe: bool = False
     checkpoint_minutes: float = 3.0
 
+    # Probes at the end of a run on images: passes of the linear probe, training sets of each few-shot probe.
+    probe_epochs: int = 100
+    probe_draws: int = 5
+
 
 _IMAGES: dict[str, Any] = {
     "augment": "crops",
@@ -80,12 +85,30 @@ _IMAGES: dict[str, Any] = {
     "online_probe": True,
 }
 
+#: A comparison of regularisers in minutes: a narrow network, small images, few passes. Found by measurement, see
+#: docs/pretraining.md.
+_FAST: dict[str, Any] = {
+    **_IMAGES,
+    "backbone": "small-resnet",
+    "embedding_dim": 512,
+    "projector": (1024, 64),
+    "image_size": 32,
+    "batch_size": 512,
+    "epochs": 8.0,
+    "log_every": 50,
+    "diagnose_every": 0,
+    "online_probe": False,
+    "probe_epochs": 10,
+    "probe_draws": 0,
+}
+
 #: Named settings, as changes of ``PretrainConfig``. "images" is what any data but the digits gets.
 RECIPES: dict[str, dict[str, Any]] = {
     "digits": {},
     "images": _IMAGES,
     # Table 5's in-domain run: 32 px, small stem; the number of epochs is ours, the paper does not print it.
     "cifar10-resnet18": {**_IMAGES, "data": "cifar10", "epochs": 400.0, "image_size": 32},
+    "cifar10-fast": {**_FAST, "data": "cifar10"},
     # The official minimal run: Imagenette at 128 px, 4 views, lambda 0.02, 800 epochs.
     "imagenette-vit-s8": {
         **_IMAGES,
@@ -136,7 +159,7 @@ def configure(
     if recipe not in RECIPES:
         raise ValueError(f"unknown recipe {recipe!r}; known: {', '.join(RECIPES)}")
     base = PretrainConfig(**RECIPES[recipe])
-    if data is None and recipe not in ("digits", "cifar10-resnet18"):
+    if data is None and recipe != "digits" and "data" not in RECIPES[recipe]:
         raise ValueError(f"recipe {recipe} needs --data: a data set's name, or the path of a folder or parquet file")
     config = dataclasses.replace(base, data=data or base.data, regularizer=regularizer, seed=seed)
     known: dict[str, Any] = {k: v for k, v in dataclasses.asdict(config).items() if k not in _FIXED}

@@ -2,22 +2,23 @@
 
     random resized crop -> flip -> colour jitter -> grayscale -> blur -> solarize
 
-Every sample of every view draws its own parameters, from the generator handed in. Colour operations are those of
-torchvision's ``functional`` (the tests compare them), in one random order a batch of views, as ColorJitter's order is
-random a sample. The crop is one bilinear resampling; it does not smooth, so images should be stored near the size of
-the global views, where crops are enlarged or hardly reduced. Normalisation is the encoder's (``models.Encoder``).
+Every sample of every view draws its own parameters, from the generator handed in: ``draw_crops`` draws them all at
+once, ``render_crops`` is a function of them alone. Colour operations are those of torchvision's ``functional`` (the
+tests compare them), in the order of ``COLOUR``, where ColorJitter draws the order. The crop is one bilinear
+resampling; it does not smooth, so images should be stored near the size of the global views, where crops are enlarged
+or hardly reduced. Normalisation is the encoder's (``models.Encoder``).
 
 [1] Balestriero & LeCun (2025), arXiv:2511.08544. [2] Caron et al. (2021), ICCV, arXiv:2104.14294.
 """
 
+import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, pad
-
-from sigreg_lab.slicing import seeded_generator
 
 
 class CropConfig(NamedTuple):
@@ -63,6 +64,7 @@ class CropConfig(NamedTuple):
 
 
 _GRAY = (0.299, 0.587, 0.114)  # ITU-R 601, as torchvision and PIL
+_DRAWS = 14  # uniform numbers of a view
 
 
 def make_crops(pixels: Tensor, generator: torch.Generator, config: CropConfig) -> list[Tensor]:
@@ -70,18 +72,28 @@ def make_crops(pixels: Tensor, generator: torch.Generator, config: CropConfig) -
 
     Args:
         pixels: images, shape (N, C, H, W), in 0 .. 1; colour operations need C = 3 and are left out otherwise.
-        generator: all randomness, for one call (the order of colour operations follows from its seed, not from its
-            state); on the images' device.
+        generator: all randomness; on the images' device.
         config: the recipe.
 
     Returns:
         One tensor (V_g, N, C, S, S), or two, the second (V_l, N, C, s, s); in 0 .. 1.
     """
-    size, *local = view_sizes(pixels.shape[-1], config)
-    views = [_views(pixels, config.global_views, size, config.global_scale, generator, config)]
-    for side in local:
-        views.append(_views(pixels, config.local_views, side, config.local_scale, generator, config))
+    views: list[Tensor] = []
+    for draws, side in draw_crops(pixels, generator, config):
+        views.append(render_crops(pixels, draws, side, config, local=bool(views)))
     return views
+
+
+def draw_crops(pixels: Tensor, generator: torch.Generator, config: CropConfig) -> list[tuple[Tensor, int]]:
+    """Uniform numbers in 0 .. 1 for the views of these images, shape (_DRAWS, V, N), and their side.
+
+    One pair for the global views, a second for the local views if there are any.
+    """
+    counts = (config.global_views, config.local_views)
+    return [
+        (torch.rand(_DRAWS, count, len(pixels), generator=generator, device=pixels.device, dtype=pixels.dtype), side)
+        for count, side in zip(counts, view_sizes(pixels.shape[-1], config), strict=False)
+    ]
 
 
 def view_sizes(image_size: int, config: CropConfig) -> list[int]:
@@ -90,39 +102,43 @@ def view_sizes(image_size: int, config: CropConfig) -> list[int]:
     return [size, config.local_size or max(16, round(0.4 * size / 16) * 16)] if config.local_views else [size]
 
 
-def _views(
-    pixels: Tensor, count: int, size: int, scale: tuple[float, float], generator: torch.Generator, config: CropConfig
-) -> Tensor:
-    n = pixels.shape[0]
-    total = count * n
+def render_crops(pixels: Tensor, draws: Tensor, size: int, config: CropConfig, *, local: bool = False) -> Tensor:
+    """The views that ``draws`` stand for: no randomness, no look at a value, so that it can be compiled or captured.
+
+    Args:
+        pixels: images, shape (N, C, H, W), in 0 .. 1.
+        draws: uniform numbers, see ``draw_crops``, shape (_DRAWS, V, N).
+        size: S.
+        config: the recipe.
+        local: whether the crops are of ``local_scale``.
+
+    Returns:
+        Shape (V, N, C, S, S), in 0 .. 1.
+    """
+    count, n = draws.shape[1:]
+    u = iter(draws.flatten(1).unbind())
 
     def uniform(low: float, high: float) -> Tensor:
-        return low + (high - low) * torch.rand(total, generator=generator, device=pixels.device, dtype=pixels.dtype)
+        return low + (high - low) * next(u)
 
     def chosen(probability: float) -> Tensor:
-        return (uniform(0, 1) < probability).view(-1, 1, 1, 1)
+        return (next(u) < probability).view(-1, 1, 1, 1)
 
     # A crop's sides are root(area share x ratio), at most the image's; its centre keeps it inside.
-    share, ratio = uniform(*scale), uniform(math.log(config.ratio[0]), math.log(config.ratio[1])).exp()
+    share = uniform(*(config.local_scale if local else config.global_scale))
+    ratio = uniform(math.log(config.ratio[0]), math.log(config.ratio[1])).exp()
     width, height = (share * ratio).sqrt().clamp_max(1), (share / ratio).sqrt().clamp_max(1)
     left, top = (1 - width) * uniform(-1, 1), (1 - height) * uniform(-1, 1)
     mirror = 1 - 2 * chosen(config.flip).flatten().to(pixels.dtype)
     views = crop(pixels.repeat(count, 1, 1, 1), left, top, width * mirror, height, size)
 
     if pixels.shape[1] == 3:
-        amounts = {
-            "brightness": uniform(max(0, 1 - config.brightness), 1 + config.brightness),
-            "contrast": uniform(max(0, 1 - config.contrast), 1 + config.contrast),
-            "saturation": uniform(max(0, 1 - config.saturation), 1 + config.saturation),
-            "hue": uniform(-config.hue, config.hue),
-        }
-        # Drawn on the CPU: a GPU would have to be waited for.
-        order = torch.randperm(4, generator=seeded_generator(generator.initial_seed(), size)).tolist()
         jittered = views
-        for index in order:
-            name = list(amounts)[index]
-            if getattr(config, name):
-                jittered = COLOUR[name](jittered, amounts[name].view(-1, 1, 1, 1))
+        for name, operation in COLOUR.items():
+            reach = getattr(config, name)
+            amount = uniform(-reach, reach) if name == "hue" else uniform(max(0, 1 - reach), 1 + reach)
+            if reach:
+                jittered = operation(jittered, amount.view(-1, 1, 1, 1))
         views = torch.where(chosen(config.jitter), jittered, views)
         views = torch.where(chosen(config.grayscale), gray(views).expand_as(views), views)
     if config.blur:
@@ -130,6 +146,23 @@ def _views(
     if config.solarize:
         views = torch.where(chosen(config.solarize) & (views >= 0.5), 1 - views, views)
     return views.unflatten(0, (count, n))
+
+
+@functools.cache
+def compiled_crops(
+    config: CropConfig, size: int, local: bool, dtype: torch.dtype
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """``render_crops`` of (pixels, draws) by ``torch.compile``: few kernels that read and write the pixels once.
+
+    The views come out in ``dtype``, channels last, as convolutions on a GPU want them.
+    """
+
+    def render(pixels: Tensor, draws: Tensor) -> Tensor:
+        views = render_crops(pixels, draws, size, config, local=local)
+        flat = views.flatten(0, 1).to(dtype).contiguous(memory_format=torch.channels_last)
+        return flat.unflatten(0, views.shape[:2])
+
+    return torch.compile(render, dynamic=False, fullgraph=True)
 
 
 def crop(pixels: Tensor, left: Tensor, top: Tensor, width: Tensor, height: Tensor, size: int) -> Tensor:
@@ -183,7 +216,7 @@ def _hue(pixels: Tensor, shift: Tensor) -> Tensor:
     return torch.stack(channels, 1)
 
 
-#: The colour jitter's operations: (pixels (B, 3, H, W), amounts (B, 1, 1, 1)) -> pixels.
+#: The colour jitter's operations, in their order: (pixels (B, 3, H, W), amounts (B, 1, 1, 1)) -> pixels.
 COLOUR = {"brightness": _brightness, "contrast": _contrast, "saturation": _saturation, "hue": _hue}
 
 
@@ -199,5 +232,5 @@ def blur(pixels: Tensor, sigma: Tensor, reach: int) -> Tensor:
     weights = (weights / weights.sum(1, keepdim=True)).view(-1, len(distance), 1, 1, 1)
     height, width = pixels.shape[-2:]
     padded = pad(pixels, (reach, reach, reach, reach), mode="reflect")
-    rows = sum((weights[:, i] * padded[..., i : i + height, :] for i in range(len(distance))), start=torch.zeros(()))
-    return sum((weights[:, i] * rows[..., i : i + width] for i in range(len(distance))), start=torch.zeros(()))
+    rows = functools.reduce(torch.add, (weights[:, i] * padded[..., i : i + height, :] for i in range(len(distance))))
+    return functools.reduce(torch.add, (weights[:, i] * rows[..., i : i + width] for i in range(len(distance))))

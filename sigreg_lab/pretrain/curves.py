@@ -90,19 +90,22 @@ OUTSIDE = ("data", "views", "loss")
 class Stopwatch:
     """Seconds spent in each part of the steps: GPU events on CUDA, which nothing waits for until they are read.
 
-    ``with``-less by intent: ``lap("views")`` closes the part that began at the lap before (or at ``start``).
+    ``with``-less by intent: ``lap("views")`` closes the part that began at the lap before (or at ``start``). Laps
+    captured in a CUDA graph are taken again at each replay; the last replay's count for all since the last reading.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
         self._last: Any = None
         self._pending: list[tuple[str, Any, Any]] = []
+        self._captured: list[tuple[str, Any, Any]] = []
+        self.replays = 0
         self.seconds: dict[str, float] = {}
 
     def _now(self) -> Any:
         if not self._cuda:
             return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
+        event = torch.cuda.Event(enable_timing=True, external=torch.cuda.is_current_stream_capturing())
         event.record()
         return event
 
@@ -113,7 +116,8 @@ class Stopwatch:
     def lap(self, part: str) -> None:
         """The part that began at the last lap ends."""
         now = self._now()
-        self._pending.append((part, self._last, now))
+        captured = self._cuda and torch.cuda.is_current_stream_capturing()
+        (self._captured if captured else self._pending).append((part, self._last, now))
         self._last = now
 
     def read(self) -> dict[str, float]:
@@ -121,11 +125,15 @@ class Stopwatch:
         if self._cuda:
             torch.cuda.synchronize()
         recent: dict[str, float] = {}
-        for part, begin, end in self._pending:
-            took = begin.elapsed_time(end) / 1000 if self._cuda else end - begin
+        laps = [(1, *lap) for lap in self._pending]
+        if self.replays:
+            laps += [(self.replays, *lap) for lap in self._captured]
+        for times, part, begin, end in laps:
+            took = times * (begin.elapsed_time(end) / 1000 if self._cuda else end - begin)
             recent[part] = recent.get(part, 0.0) + took
             self.seconds[part] = self.seconds.get(part, 0.0) + took
         self._pending.clear()
+        self.replays = 0
         return recent
 
 

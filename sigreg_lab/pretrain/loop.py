@@ -7,6 +7,11 @@ the projections of all parts are made first, without a graph; dL/dz is that of t
 again, with the same random numbers, and receives its rows of dL/dz (gradient caching, Gao et al. 2021,
 arXiv:2101.06983). It costs one more forward pass. Only batch normalisation sees parts instead of the whole batch.
 
+On one GPU the whole step, views to optimiser, is one CUDA graph: after a few steps that run operation by operation it
+is captured, and from then on replayed, so that the host has nothing to do. What a replay needs is put in place before
+it: the rows of the batch, the learning rate, the generators' seeds. Steps with diagnostics, and regularisers that look
+at values (``Regularizer.capturable``), run operation by operation; so does every step on a CPU. Both run the same code.
+
 Every random number depends on (seed, purpose, step) alone, so a run that goes on from a checkpoint is the run that was
 never stopped: bit for bit on a CPU; on a GPU up to the order of its atomic additions.
 """
@@ -22,7 +27,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,13 +36,14 @@ from sigreg_lab.diagnostics import effective_rank
 from sigreg_lab.distributed import mean_over_samples
 from sigreg_lab.pretrain.checkpoint import check_same_run, load_checkpoint, load_weights, save_checkpoint
 from sigreg_lab.pretrain.config import PretrainConfig, as_dict
-from sigreg_lab.pretrain.crops import make_crops
+from sigreg_lab.pretrain.crops import compiled_crops, draw_crops, render_crops
 from sigreg_lab.pretrain.curves import Curves, Stopwatch, outside_share
 from sigreg_lab.pretrain.data import Images, Splits, Stream, as_float, load_data
 from sigreg_lab.pretrain.models import BACKBONES, Encoder, Features, build_encoder
 from sigreg_lab.pretrain.views import make_views
 from sigreg_lab.regularizers import LeJEPALoss, LeJEPATerms, make_regularizer, regularizer_options
 from sigreg_lab.slicing import seeded_generator
+from sigreg_lab.validation import on_device
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -46,6 +52,7 @@ if TYPE_CHECKING:
 _WEIGHTS, _ORDER, _VIEWS, _SLICES, _DROPOUT, _PROBE = range(6)
 AUGMENTS = ("affine", "crops")
 CHECKPOINT = "checkpoint.pt"
+_EAGER_STEPS = 3  # before a step is captured: kernels are compiled and tuned, libraries take their workspaces
 _PIXELS_AT_ONCE = 2**24  # in evaluation: 341 images of 128 px
 _ONLINE_LR, _ONLINE_DECAY, _ONLINE_IMAGES = 1e-3, 1e-7, 2048  # the probe of the official minimal run
 
@@ -157,13 +164,16 @@ def _train(
     since, images_since = time.monotonic(), 0
     last = start
     try:
-        with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
+        with (
+            torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []),
+            _stream(fabric.device),
+        ):
             watch.start()
-            for step, (rows, pixels, labels) in enumerate(run.batches(start), start):
+            for step, batch in enumerate(run.batches(start), start):
                 watch.lap("data")
                 diagnose = bool(config.diagnose_every) and step % config.diagnose_every == 0
-                terms, extra = run.step(step, pixels, labels, diagnose)
-                unread.append((step, rows, terms))
+                terms, extra = run.step(step, batch, diagnose)
+                unread.append((step, batch.rows, terms))
                 last, images_since = step + 1, images_since + config.batch_size
                 due = step % config.log_every == 0 or diagnose or last == config.steps
                 if due:
@@ -195,6 +205,13 @@ def _train(
     return last >= config.steps
 
 
+class Batch(NamedTuple):
+    """Rows of the training set; pixels and labels of a stream, which are read ahead."""
+
+    rows: Tensor
+    loaded: tuple[Tensor, Tensor] | None = None
+
+
 class _Run:
     """What a run is made of: model, optimiser, loss, data; its step, and its state."""
 
@@ -212,12 +229,17 @@ class _Run:
             encoder = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
         self.encoder: Encoder = encoder
         self.average = copy.deepcopy(encoder).requires_grad_(False) if config.swa else None
+        self._gpu: dict[str, Any] = {"fused": True, "capturable": True} if on_gpu else {}
         self.optimizer = torch.optim.AdamW(
-            encoder.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True if on_gpu else None
+            encoder.parameters(), lr=self._rate(config.lr), weight_decay=config.weight_decay, **self._gpu
         )
         network: Any = torch.compile(encoder) if config.compile else encoder
         self.model, self._optimizer = fabric.setup(network, self.optimizer)
         self.views = list(_view_counts(config))
+        self.generators = {purpose: torch.Generator(fabric.device) for purpose in (_VIEWS, _SLICES)}
+        self.captures = on_gpu and may_capture(config, self.train, fabric.world_size, loss_fn)
+        self._graph: _Graph | None = None
+        self._steps = 0  # this process has made
         self.probe: nn.Module | None = None
         if config.online_probe and data.num_classes:
             with torch.random.fork_rng(devices=[]):
@@ -225,17 +247,25 @@ class _Run:
                 dim = encoder.embedding_dim
                 probe = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, data.num_classes)).to(fabric.device)
             self.probe = probe
-            self.probe_optimizer = torch.optim.AdamW(probe.parameters(), lr=_ONLINE_LR, weight_decay=_ONLINE_DECAY)
+            self.probe_optimizer = torch.optim.AdamW(
+                probe.parameters(), lr=_ONLINE_LR, weight_decay=_ONLINE_DECAY, **self._gpu
+            )
             self._probe, self._probe_optimizer = fabric.setup(probe, self.probe_optimizer)
 
-    def batches(self, start: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Rows of this rank, their pixels and labels on the device, from step ``start`` on; a stream reads ahead."""
-        order = Batches(len(self.train.pixels), self.config.batch_size, self.config.seed, start)
+    def _rate(self, lr: float) -> float | Tensor:
+        """A learning rate; on a GPU a tensor, which can be changed under a captured step."""
+        return torch.tensor(lr, device=self.fabric.device) if self._gpu else lr
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """This rank's batches from step ``start`` on; a stream reads ahead."""
+        streamed = isinstance(self.train.pixels, Stream)
         device, rank, world = self.fabric.device, self.fabric.global_rank, self.fabric.world_size
+        order = Batches(
+            len(self.train.pixels), self.config.batch_size, self.config.seed, start, "cpu" if streamed else device
+        )
         every = (next(order)[rank::world] for _ in range(start, self.config.steps))
-        if not isinstance(self.train.pixels, Stream):
-            for rows in every:
-                yield rows, *self.train.take(rows, device)
+        if not streamed:
+            yield from map(Batch, every)
             return
         ahead: deque[tuple[Tensor, Future[tuple[Tensor, Tensor]]]] = deque()
         with ThreadPoolExecutor(1) as pool:
@@ -243,22 +273,48 @@ class _Run:
                 ahead.append((rows, pool.submit(self.train.take, rows, device)))
                 if len(ahead) > 2:
                     first, future = ahead.popleft()
-                    yield first, *future.result()
+                    yield Batch(first, future.result())
             while ahead:
                 first, future = ahead.popleft()
-                yield first, *future.result()
+                yield Batch(first, future.result())
 
-    def step(self, step: int, pixels: Tensor, labels: Tensor, diagnose: bool) -> tuple[LeJEPATerms, dict[str, float]]:
+    def step(self, step: int, batch: Batch, diagnose: bool) -> tuple[LeJEPATerms, dict[str, float]]:
         """One step of the optimiser; its loss terms, and diagnostics if they are due."""
-        config, fabric = self.config, self.fabric
-        views = self.augment(pixels, step)
-        self.watch.lap("views")
+        self._prepare(step)
+        self._steps += 1
+        if diagnose or not self.captures or self._steps <= _EAGER_STEPS:
+            return self.compute(step, batch, diagnose)
+        if self._graph is None:
+            self._graph = _Graph(self, step, batch.rows)
+        return self._graph(batch.rows), {}
+
+    def _prepare(self, step: int) -> None:
+        """What the host has to do for a step: the learning rate, the seeds."""
+        rate = self.config.lr * lr_factor(step, self.config)
         for group in self.optimizer.param_groups:
-            group["lr"] = config.lr * lr_factor(step, config)
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+        rank = self.fabric.global_rank
+        self._seed_dropout(step, 0)
+        self.generators[_VIEWS].manual_seed(_stream_seed(self.config.seed, _VIEWS, step, *((rank,) if rank else ())))
+        self.generators[_SLICES].manual_seed(_stream_seed(self.config.seed, _SLICES, step))
+
+    def _seed_dropout(self, step: int, part: int) -> None:
+        torch.manual_seed(_stream_seed(self.config.seed, _DROPOUT, step, part, self.fabric.global_rank))
+
+    def compute(self, step: int, batch: Batch, diagnose: bool) -> tuple[LeJEPATerms, dict[str, float]]:
+        """A step that is prepared, operation by operation, or into the graph that is being captured."""
+        config, fabric = self.config, self.fabric
+        pixels, labels = batch.loaded or self.train.take(batch.rows, fabric.device)
+        self.watch.lap("data")
+        views = self.augment(pixels)
+        self.watch.lap("views")
         self._optimizer.zero_grad()
         parts = torch.arange(len(pixels), device=pixels.device).chunk(config.accumulate)
         if len(parts) == 1:
-            graph, embedding = self._outputs(views, step, 0)
+            graph, embedding = self._outputs(views)
             outputs = graph.detach()
         else:
             with torch.no_grad(), _kept_buffers(self.encoder):
@@ -267,7 +323,7 @@ class _Run:
         self.watch.lap("network")
 
         outputs.requires_grad_()
-        terms = self._loss(outputs, centre, step)
+        terms = self._loss(outputs, centre)
         (gradient,) = torch.autograd.grad(terms.total, outputs, retain_graph=diagnose)
         extra = self._gradient_norms(terms, outputs) if diagnose else {}
         self.watch.lap("loss")
@@ -286,7 +342,7 @@ class _Run:
             extra["gradient_norm"] = _norm(p.grad for p in self.encoder.parameters() if p.grad is not None)
         self._optimizer.step()
         if self.average is not None:
-            _update_average(self.average, self.encoder, config.swa if step else 0.0)
+            _update_average(self.average, self.encoder, config.swa if step else 0.0)  # step 0 is never captured
         self.watch.lap("network")
         if self.probe is not None:
             extra |= self._probe_step(embedding.detach()[: self.views[0]], labels, diagnose)
@@ -297,19 +353,25 @@ class _Run:
             self.watch.lap("diagnostics")
         return terms, extra
 
-    def augment(self, pixels: Tensor, step: int) -> list[Tensor]:
+    def augment(self, pixels: Tensor) -> list[Tensor]:
         """Views of a batch: groups (V, N, C, H, W), the global views first."""
-        rank = (self.fabric.global_rank,) if self.fabric.global_rank else ()
-        generator = seeded_generator(self.config.seed, _VIEWS, step, *rank, device=pixels.device)
-        if self.config.augment == "crops":
-            return make_crops(pixels, generator, self.config.crops)
-        return [make_views(pixels, self.config.num_views, generator, self.config.views)]
+        config, generator = self.config, self.generators[_VIEWS]
+        if config.augment == "affine":
+            return [make_views(pixels, config.num_views, generator, config.views)]
+        groups = enumerate(draw_crops(pixels, generator, config.crops))
+        if not self._gpu:
+            return [render_crops(pixels, draws, side, config.crops, local=i > 0) for i, (draws, side) in groups]
+        precision = resolved_precision(config, pixels.device)
+        dtype = torch.bfloat16 if precision == "bf16-mixed" else pixels.dtype
+        return [compiled_crops(config.crops, side, i > 0, dtype)(pixels, draws) for i, (draws, side) in groups]
 
-    def _outputs(self, views: list[Tensor], step: int, part: int) -> tuple[Tensor, Tensor]:
-        """Projections (V, N, K), with a predictor its predictions beside them (V, N, 2K); and embeddings (V, N, D)."""
-        torch.manual_seed(
-            seeded_generator(self.config.seed, _DROPOUT, step, part, self.fabric.global_rank).initial_seed()
-        )
+    def _outputs(self, views: list[Tensor], step: int = 0, part: int | None = None) -> tuple[Tensor, Tensor]:
+        """Projections (V, N, K), with a predictor its predictions beside them (V, N, 2K); and embeddings (V, N, D).
+
+        A part of the batch has random numbers of its own, the same each time it runs.
+        """
+        if part is not None:
+            self._seed_dropout(step, part)
         embedding, *rest = self.model(*(group.flatten(0, 1) for group in views))
         shape = (sum(len(group) for group in views), views[0].shape[1])
         return torch.cat(rest, -1).unflatten(0, shape), embedding.unflatten(0, shape)
@@ -322,8 +384,8 @@ class _Run:
             projection = self.average(views[0].flatten(0, 1))[1]
         return projection.float().unflatten(0, views[0].shape[:2]).mean(0)
 
-    def _loss(self, outputs: Tensor, centre: Tensor | None, step: int) -> LeJEPATerms:
-        config, generator = self.config, seeded_generator(self.config.seed, _SLICES, step)
+    def _loss(self, outputs: Tensor, centre: Tensor | None) -> LeJEPATerms:
+        config, generator = self.config, self.generators[_SLICES]
         try:
             if config.predictor == 0 and centre is None:
                 return self.loss_fn(outputs, generator)
@@ -397,7 +459,60 @@ class _Run:
                 load_weights(part, state[name], self.config.backbone)
             else:
                 part.load_state_dict(state[name])
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate(float(group["lr"]))
         return int(state["step"])
+
+
+def may_capture(config: PretrainConfig, train: Images, world_size: int, loss_fn: LeJEPALoss) -> bool:
+    """Whether a GPU may replay the run's steps as one graph."""
+    regularizer = loss_fn.regularizer
+    return (
+        config.graph
+        and world_size == config.accumulate == 1
+        and not isinstance(train.pixels, Stream)
+        and (regularizer is None or getattr(regularizer, "capturable", True))
+    )
+
+
+class _Graph:
+    """A step captured as one CUDA graph, and its replay on other rows."""
+
+    def __init__(self, run: _Run, step: int, rows: Tensor) -> None:
+        self._rows, self._watch = rows.clone(), run.watch
+        self._graph = torch.cuda.CUDAGraph()
+        for generator in run.generators.values():
+            self._graph.register_generator_state(generator)
+        with torch.cuda.graph(self._graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
+            run.watch.start()
+            terms, _ = run.compute(step, Batch(self._rows), diagnose=False)
+            self._terms = torch.stack([term.detach() for term in terms])
+
+    def __call__(self, rows: Tensor) -> LeJEPATerms:
+        """Loss terms of a step that is prepared."""
+        self._rows.copy_(rows)
+        self._graph.replay()
+        self._watch.replays += 1
+        self._watch.start()
+        return LeJEPATerms(*self._terms.clone())
+
+
+@contextlib.contextmanager
+def _stream(device: torch.device) -> Iterator[None]:
+    """On a GPU, a stream other than the default one, on which nothing can be captured."""
+    if device.type != "cuda":
+        yield
+        return
+    before, stream = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    stream.wait_stream(before)
+    with torch.cuda.stream(stream):
+        yield
+    before.wait_stream(stream)
+
+
+def _stream_seed(*purpose: int) -> int:
+    """The seed of a stream of random numbers; see ``seeded_generator``."""
+    return seeded_generator(*purpose).initial_seed()
 
 
 def resolved(config: PretrainConfig, num_images: int) -> PretrainConfig:
@@ -500,10 +615,15 @@ def lr_factor(step: int, config: PretrainConfig) -> float:
 
 
 class Batches:
-    """Endless batches of indices: epoch by epoch in a random order, the short last batch of each left out."""
+    """Endless batches of indices: epoch by epoch in a random order, the short last batch of each left out.
 
-    def __init__(self, size: int, batch_size: int, seed: int, start: int = 0) -> None:
-        self._size, self._batch_size, self._seed = size, batch_size, seed
+    The order of an epoch is drawn on the CPU and copied to ``device`` once.
+    """
+
+    def __init__(
+        self, size: int, batch_size: int, seed: int, start: int = 0, device: torch.device | str = "cpu"
+    ) -> None:
+        self._size, self._batch_size, self._seed, self._device = size, batch_size, seed, device
         self._position = start
         self._epoch, self._permutation = -1, torch.empty(0)
 
@@ -512,7 +632,8 @@ class Batches:
         self._position += 1
         if epoch != self._epoch:
             generator = seeded_generator(self._seed, _ORDER, epoch)
-            self._epoch, self._permutation = epoch, torch.randperm(self._size, generator=generator)
+            self._epoch = epoch
+            self._permutation = on_device(torch.randperm(self._size, generator=generator), self._device)
         return self._permutation[index * self._batch_size : (index + 1) * self._batch_size]
 
 

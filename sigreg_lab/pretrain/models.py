@@ -34,8 +34,44 @@ def small_conv(in_channels: int, embedding_dim: int) -> nn.Module:
     )
 
 
+class _Residual(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut, which a 1 x 1 convolution fits where the shape changes."""
+
+    def __init__(self, width_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.first = nn.Sequential(*_convolution(width_in, width, stride), nn.ReLU())
+        self.second = nn.Sequential(*_convolution(width, width, 1))
+        changed = stride != 1 or width_in != width
+        self.shortcut = nn.Sequential(*_convolution(width_in, width, stride, side=1)) if changed else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.second(self.first(x)) + self.shortcut(x))
+
+
+def _convolution(width_in: int, width: int, stride: int, side: int = 3) -> tuple[nn.Module, nn.Module]:
+    return nn.Conv2d(width_in, width, side, stride, side // 2, bias=False), nn.BatchNorm2d(width)
+
+
+def small_resnet(in_channels: int, embedding_dim: int) -> nn.Module:
+    """A residual network for images of 16 to 64 pixels: a stem that halves the side, three blocks, mean pooling.
+
+    Widths D/4, D/2 and D; the side is halved again before the second and the third block. At 32 pixels and D = 512 it
+    takes a third of the operations of a ResNet-18 with the stem for small images.
+    """
+    quarter, half = embedding_dim // 4, embedding_dim // 2
+    return nn.Sequential(
+        *_convolution(in_channels, quarter, 2),
+        nn.ReLU(),
+        _Residual(quarter, quarter, 1),
+        _Residual(quarter, half, 2),
+        _Residual(half, embedding_dim, 2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+
+
 #: How to build each of our own backbones, by its name: (input channels, embedding dimension) -> module.
-BACKBONES: dict[str, Callable[[int, int], nn.Module]] = {"small-conv": small_conv}
+BACKBONES: dict[str, Callable[[int, int], nn.Module]] = {"small-conv": small_conv, "small-resnet": small_resnet}
 
 
 def timm_backbone(config: PretrainConfig, channels: int, image_size: int) -> nn.Module:
@@ -149,7 +185,7 @@ class Encoder(nn.Module):
         return embedding, projection, self.predictor(projection)
 
     def _prepared(self, pixels: Tensor) -> Tensor:
-        return (pixels - self.mean) / self.std if self.normalize else pixels
+        return (pixels - self.mean.to(pixels.dtype)) / self.std.to(pixels.dtype) if self.normalize else pixels
 
     def features(self, pixels: Tensor) -> Features:
         """What probes see; call it in evaluation mode."""

@@ -220,9 +220,9 @@ def fit_linear(x: Tensor, y: Tensor, num_classes: int, *, epochs: int, lr: float
     size = min(_LINEAR_BATCH, len(x))
     steps = epochs * (len(x) // size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
-    order = Batches(len(x), size, seed)
+    order = Batches(len(x), size, seed, device=x.device)
     for _ in range(steps):
-        rows = next(order).to(x.device)
+        rows = next(order)
         optimizer.zero_grad()
         nn.functional.cross_entropy(head(x[rows]), y[rows]).backward()
         optimizer.step()

@@ -147,7 +147,7 @@ def _probes(result: PretrainResult, folder: Path) -> dict[str, float]:
     )
     if result.config.augment == "affine":
         return evaluate(result, draws=FEW_SHOT_DRAWS, seed=np.random.SeedSequence(result.config.seed))
-    rows = probe(result)
+    rows = probe(result, epochs=result.config.probe_epochs, draws=result.config.probe_draws)
     _write_csv(folder / "probes.csv", rows)
     _write_patches(result, folder)
     return summary(rows)

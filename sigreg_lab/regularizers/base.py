@@ -23,10 +23,12 @@ class Regularizer(torch.nn.Module):
     Attributes:
         min_samples: the least N, counted over all ranks; each rank hands in one sample or more.
         min_views: the least V.
+        capturable: whether a CUDA graph may hold it: False if the host looks at a value or computes something.
     """
 
     min_samples: ClassVar[int] = 2
     min_views: ClassVar[int] = 1
+    capturable: bool = True
 
     def forward(self, z: Tensor, generator: torch.Generator) -> Tensor:
         """The regulariser's value.

@@ -39,6 +39,7 @@ class MultivariateRegularizer(Regularizer):
             raise TypeError(f"statistic must be an instance of MultivariateTest, such as BHEP(), got {statistic!r}")
         self.statistic = statistic
         self.per_view = per_view
+        self.capturable = not statistic.reads_values
 
     def extra_repr(self) -> str:
         return f"per_view={self.per_view}"

@@ -49,6 +49,7 @@ class SIGReg(Regularizer):
         self.num_slices = num_slices
         self.per_view = per_view
         self.directions = directions
+        self.capturable = directions != "sobol"  # whose points the host computes
 
     def extra_repr(self) -> str:
         return f"num_slices={self.num_slices}, per_view={self.per_view}, directions={self.directions!r}"

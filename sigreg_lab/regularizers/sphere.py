@@ -3,7 +3,6 @@
 |z| is held at 1e-6 or more. They see directions alone: no pull on the length |z|.
 """
 
-import functools
 import math
 
 import numpy as np
@@ -19,7 +18,7 @@ from sigreg_lab.regularizers.sigreg import check_slices, draw_directions
 from sigreg_lab.regularizers.sums import characteristic_sums, reduced_statistic
 from sigreg_lab.slicing import project
 from sigreg_lab.slicing.infinite import sphere_cosine
-from sigreg_lab.validation import on_device
+from sigreg_lab.validation import table
 
 LEAST_LENGTH = 1e-6
 KOLEO_EPS = 1e-8
@@ -122,6 +121,7 @@ class SphereSlicing(Regularizer):
         check_grid(t_max, n_points)
         self.num_slices = num_slices
         self.directions = directions
+        self.capturable = directions != "sobol"
         self.t_max, self.n_points = t_max, n_points
 
     def extra_repr(self) -> str:
@@ -139,10 +139,10 @@ class SphereSlicing(Regularizer):
 
     def _grid(self, dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
         _, weight = gaussian_grid(self.t_max, self.n_points, math.sqrt(2), device)
-        return on_device(torch.tensor(_target(self.t_max, self.n_points, dim), dtype=weight.dtype), device), weight
+        return _target(device, self.t_max, self.n_points, dim), weight
 
 
-@functools.lru_cache(maxsize=64)
-def _target(t_max: float, n_points: int, dim: int) -> tuple[float, ...]:
+@table
+def _target(t_max: float, n_points: int, dim: int) -> np.ndarray:
     """0F1(; K/2; -K t^2/4) at the nodes t > 0."""
-    return tuple(sphere_cosine(math.sqrt(dim) * np.linspace(0, t_max, n_points)[1:], dim).tolist())
+    return sphere_cosine(math.sqrt(dim) * np.linspace(0, t_max, n_points)[1:], dim)

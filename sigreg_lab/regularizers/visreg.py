@@ -56,6 +56,7 @@ class VISReg(Regularizer):
             raise ValueError(f"center, scale and shape must be 0 or more, got {center}, {scale}, {shape}")
         self.num_slices = num_slices
         self.directions = directions
+        self.capturable = directions != "sobol"
         self.center, self.scale, self.shape = center, scale, shape
         self.statistic = Wasserstein(quantiles)
 

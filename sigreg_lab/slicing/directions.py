@@ -19,6 +19,7 @@ float64 is asked for: the same generator state gives the same directions on ever
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import torch
@@ -202,8 +203,13 @@ def fixed_directions(
 
     Arguments, result and errors as for ``iid_directions``.
     """
-    own = seeded_generator(FIXED_SEED)
-    return iid_directions(dim, num_slices, generator=own, dtype=dtype, device=device or generator.device)
+    return _fixed(dim, num_slices, dtype, torch.device(device or generator.device))
+
+
+@functools.lru_cache(maxsize=16)
+def _fixed(dim: int, num_slices: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Made once: nothing is copied to the device at later calls."""
+    return iid_directions(dim, num_slices, generator=seeded_generator(FIXED_SEED), dtype=dtype, device=device)
 
 
 #: Every kind of directions, by its name.

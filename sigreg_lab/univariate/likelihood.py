@@ -4,7 +4,6 @@ The logarithms of Phi stay exact in the tails; the arithmetic is in float64.
 """
 
 import math
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from sigreg_lab.nulls.law import Array
 from sigreg_lab.univariate.base import UnivariateTest
-from sigreg_lab.validation import on_device
+from sigreg_lab.validation import table
 
 
 class NLL(UnivariateTest):
@@ -71,12 +70,12 @@ class NLL(UnivariateTest):
         above = (n - rank) * torch.special.log_ndtr(-s)
         loss = -(log_count + below + above + log_density)
         if self.alpha < 0.5:
-            low, high = on_device(torch.from_numpy(_quantiles(n, self.alpha)), s.device)
+            low, high = _quantiles(s.device, n, self.alpha)
             loss = torch.where((s > low[:, None]) & (s < high[:, None]), 0.0, loss)
         return (loss.mean(-2) if self.k is None else loss[..., self.k - 1, :]).to(x.dtype)
 
 
-@lru_cache(maxsize=64)
+@table
 def _quantiles(n: int, alpha: float) -> Array:
     """Quantiles alpha and 1 - alpha of each order statistic: Phi of the k-th is Beta(k, n + 1 - k). Shape (2, n)."""
     from scipy.special import betaincinv, ndtri

@@ -3,11 +3,13 @@
 import itertools
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from sigreg_lab.nulls.law import Array
 from sigreg_lab.univariate.base import UnivariateTest
-from sigreg_lab.validation import on_device
+from sigreg_lab.validation import table
 
 
 class Moments(UnivariateTest):
@@ -49,8 +51,13 @@ class Moments(UnivariateTest):
         return torch.stack([power.mean(-2) for power in powers], dim=-2)
 
     def _from_moments(self, moments: Tensor) -> Tensor:
-        orders = range(1, self.k_max + 1)
-        target = [0.0 if k % 2 else float(math.prod(range(k - 1, 0, -2))) for k in orders]
-        weight = [1.0 if k == 1 else math.exp(-k) for k in orders]
-        target_, weight_ = on_device(torch.tensor([target, weight], dtype=moments.dtype), moments.device)
-        return weight_ @ (moments - target_[:, None]).abs()
+        target, weight = _targets_and_weights(moments.device, self.k_max).to(moments.dtype)
+        return weight @ (moments - target[:, None]).abs()
+
+
+@table
+def _targets_and_weights(k_max: int) -> Array:
+    """Moments of N(0, 1) of order 1 .. k_max, and the weights of their errors, shape (2, k_max)."""
+    orders = range(1, k_max + 1)
+    target = [0.0 if k % 2 else float(math.prod(range(k - 1, 0, -2))) for k in orders]
+    return np.array([target, [1.0 if k == 1 else math.exp(-k) for k in orders]])

@@ -6,17 +6,15 @@ float64.
 """
 
 import math
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from sigreg_lab.nulls import LogNormal
 from sigreg_lab.nulls.law import Array
 from sigreg_lab.univariate.base import UnivariateTest
-from sigreg_lab.validation import on_device
+from sigreg_lab.validation import table
 
 EXPECTATIONS = ("elfving", "blom", "rahman")
 COVARIANCES = ("royston", "rahman", "shapiro_francia")
@@ -96,9 +94,7 @@ class ShapiroWilk(UnivariateTest):
 
     def _statistic(self, x: Tensor) -> Tensor:
         y = x.double()
-        weights = on_device(
-            torch.from_numpy(_weights(y.shape[-2], self.expectation_mode, self.covariance_mode)), y.device
-        )
+        weights = _weights(y.device, y.shape[-2], self.expectation_mode, self.covariance_mode)
         centred = y - y.mean(-2, keepdim=True)
         squares = (centred**2).sum(-2).clamp_min(y.shape[-2] * _LEAST_SQUARES)
         return (1 - (weights @ centred) ** 2 / squares).to(x.dtype)
@@ -137,7 +133,7 @@ class ShapiroFrancia(ShapiroWilk):
         super().__init__(expectation_mode, "shapiro_francia")
 
 
-@lru_cache(maxsize=64)
+@table
 def _weights(n: int, expectation_mode: str, covariance_mode: str) -> Array:
     """The weights a, ascending, of unit length."""
     from scipy.special import ndtri

@@ -4,12 +4,11 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from sigreg_lab.nulls.law import Array
 from sigreg_lab.univariate.base import UnivariateTest
-from sigreg_lab.validation import on_device
+from sigreg_lab.validation import table
 
 QUANTILES = ("midpoint", "mean", "exact")
 
@@ -51,8 +50,9 @@ class Wasserstein(UnivariateTest):
 
     def _statistic(self, x: Tensor) -> Tensor:
         s = x.double()
-        scores, constant = _scores(s.shape[-2], self.quantiles)
-        value = ((s - on_device(torch.from_numpy(scores)[:, None], s.device)) ** 2).mean(-2) + constant
+        n = s.shape[-2]
+        _, constant = _scores(n, self.quantiles)
+        value = ((s - _column(s.device, n, self.quantiles)) ** 2).mean(-2) + constant
         return value.to(x.dtype)
 
 
@@ -72,3 +72,6 @@ def _scores(n: int, quantiles: str) -> tuple[Array, float]:
     density = np.exp(-(ndtri(np.arange(n + 1) / n) ** 2) / 2) / np.sqrt(2 * np.pi)
     means = -n * np.diff(density)
     return means, float(1 - (means**2).mean())
+
+
+_column = table(lambda n, quantiles: _scores(n, quantiles)[0][:, None])

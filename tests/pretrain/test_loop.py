@@ -63,7 +63,7 @@ def test_batches_cover_an_epoch_without_repeats_and_orders_change():
     [
         ({"data": "numbers"}, "unknown data 'numbers'; known: digits"),
         ({"regularizer": "sigreg-xy"}, "unknown regularizer 'sigreg-xy'; known: sigreg-ep"),
-        ({"backbone": "resnet"}, "unknown backbone 'resnet'; known: small-conv and timm"),
+        ({"backbone": "resnet"}, "unknown backbone 'resnet'; known: small-conv, small-resnet and timm"),
         ({"batch_size": 5000}, "batch_size must lie in 2 .. 997, got 5000"),
         ({"lam": 1.5}, "lam must be 0 .. 1 in the convex form, got 1.5"),
         ({"directions": "uniform"}, "directions must be one of iid, orthogonal, sobol, hd3, fixed, got 'uniform'"),
@@ -136,6 +136,40 @@ def test_every_regulariser_trains_on_digits(regularizer):
     assert all(torch.isfinite(torch.tensor(row["total"])) for row in history)
 
 
+class _ReplayedOnTheCPU:
+    """What a CUDA graph does: the step that was captured runs again, with its own numbers but for what is prepared."""
+
+    def __init__(self, run, step, rows):
+        self._run, self._step, self._rows = run, step, rows.clone()
+
+    def __call__(self, rows):
+        self._rows.copy_(rows)
+        return self._run.compute(self._step, loop_module.Batch(self._rows), diagnose=False)[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"augment": "crops", "regularizer": "sigreg-ad"}, {"swa": 0.9, "predictor": 8, "online_probe": True}],
+)
+def test_a_captured_step_is_the_step(monkeypatch, change):
+    config = dataclasses.replace(TINY, steps=8, diagnose_every=5, **change)
+    expected = _weights(config)
+    monkeypatch.setattr(loop_module, "_Graph", _ReplayedOnTheCPU)
+    monkeypatch.setattr(loop_module._Run, "captures", property(lambda _: True, lambda *_: None), raising=False)
+    assert torch.equal(_weights(config), expected)
+
+
+def test_what_looks_at_values_or_reads_ahead_is_not_captured(image_folder):
+    data = load_data("digits").train
+    assert loop_module.may_capture(TINY, data, 1, loop_module.make_loss(TINY))
+    for change in ({"regularizer": "sigreg-ep-infinite"}, {"directions": "sobol"}, {"accumulate": 2}, {"graph": False}):
+        config = dataclasses.replace(TINY, **change)
+        assert not loop_module.may_capture(config, data, 1, loop_module.make_loss(config)), change
+    streamed = load_data(str(image_folder), memory_gib=1e-9).train
+    assert not loop_module.may_capture(TINY, streamed, 1, loop_module.make_loss(TINY))
+    assert not loop_module.may_capture(TINY, data, 2, loop_module.make_loss(TINY))
+
+
 def test_a_predictor_and_an_averaged_encoder_change_the_run():
     plain = _weights(TINY)
     assert not torch.equal(_weights(dataclasses.replace(TINY, swa=0.9))[: len(plain)], plain)
@@ -162,8 +196,8 @@ def test_a_loss_that_is_not_finite_names_step_batch_and_last_checkpoint(monkeypa
     config = dataclasses.replace(TINY, checkpoint_minutes=0.0, steps=6)
     augment = loop_module._Run.augment
 
-    def broken(self, pixels, step):
-        return [views * (float("inf") if step == 3 else 1) for views in augment(self, pixels, step)]
+    def broken(self, pixels):
+        return [views * (float("inf") if self._steps == 4 else 1) for views in augment(self, pixels)]
 
     monkeypatch.setattr(loop_module._Run, "augment", broken)
     rows = Batches(997, 32, seed=0, start=3).__next__()[:2].tolist()

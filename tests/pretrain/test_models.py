@@ -75,7 +75,9 @@ def test_patch_components_tell_halves_of_an_image_apart():
 
 
 def test_an_unknown_backbone_lists_near_ones():
-    with pytest.raises(ValueError, match=r"unknown backbone 'resnet1'; known: small-conv and timm's models, such as"):
+    with pytest.raises(
+        ValueError, match=r"unknown backbone 'resnet1'; known: small-conv, small-resnet and timm's models, such as"
+    ):
         build_encoder(dataclasses.replace(IMAGES, backbone="resnet1"), torch.rand(1, 3, 32, 32))
 
 

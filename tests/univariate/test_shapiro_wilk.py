@@ -10,6 +10,7 @@ from sigreg_lab.univariate import ShapiroFrancia, ShapiroWilk
 from sigreg_lab.univariate.shapiro_wilk import _weights
 from tests.univariate.cases import SAMPLES
 
+CPU = torch.device("cpu")
 every = pytest.mark.parametrize("x", SAMPLES.values(), ids=SAMPLES.keys())
 
 
@@ -55,7 +56,9 @@ def test_royston_weights_by_mpmath():
         last, second = mpmath.polyval(last, u), mpmath.polyval(second, u)
         phi = (square - 2 * m[-1] ** 2 - 2 * m[-2] ** 2) / (1 - 2 * last**2 - 2 * second**2)
         expected = [-last, -second, *(v / mpmath.sqrt(phi) for v in m[2:-2]), second, last]
-    np.testing.assert_allclose(_weights(n, "blom", "royston"), np.array(expected, dtype=float), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(
+        _weights(torch.device("cpu"), n, "blom", "royston"), np.array(expected, dtype=float), rtol=1e-12, atol=1e-15
+    )
 
 
 def test_tridiagonal_weights_invert_the_large_sample_covariance():
@@ -66,7 +69,9 @@ def test_tridiagonal_weights_invert_the_large_sample_covariance():
     low, high = np.minimum.outer(p, p), np.maximum.outer(p, p)
     covariance = low * (1 - high) / np.outer(stats.norm.pdf(m), stats.norm.pdf(m))
     weights = np.linalg.solve(covariance, m)
-    np.testing.assert_allclose(_weights(n, "rahman", "rahman"), weights / np.linalg.norm(weights), rtol=1e-10)
+    np.testing.assert_allclose(
+        _weights(torch.device("cpu"), n, "rahman", "rahman"), weights / np.linalg.norm(weights), rtol=1e-10
+    )
 
 
 @pytest.mark.parametrize("n", [12, 50, 2000])
