@@ -27,7 +27,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,8 @@ from sigreg_lab.validation import on_device
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+T = TypeVar("T")
 
 # What a stream of random numbers is for; part of its seed. Weights are drawn in models.build_encoder.
 _WEIGHTS, _ORDER, _VIEWS, _SLICES, _DROPOUT, _PROBE = range(6)
@@ -480,21 +482,35 @@ class _Graph:
 
     def __init__(self, run: _Run, step: int, rows: Tensor) -> None:
         self._rows, self._watch = rows.clone(), run.watch
-        self._graph = torch.cuda.CUDAGraph()
-        for generator in run.generators.values():
-            self._graph.register_generator_state(generator)
-        with torch.cuda.graph(self._graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
+
+        def compute() -> Tensor:
             run.watch.start()
             terms, _ = run.compute(step, Batch(self._rows), diagnose=False)
-            self._terms = torch.stack([term.detach() for term in terms])
+            return torch.stack([term.detach() for term in terms])
+
+        self._replay, self._terms = captured(compute, *run.generators.values())
 
     def __call__(self, rows: Tensor) -> LeJEPATerms:
         """Loss terms of a step that is prepared."""
         self._rows.copy_(rows)
-        self._graph.replay()
+        self._replay()
         self._watch.replays += 1
         self._watch.start()
         return LeJEPATerms(*self._terms.clone())
+
+
+def captured(call: Callable[[], T], *generators: torch.Generator) -> tuple[Callable[[], None], T]:
+    """A CUDA graph of a call that has run before on this stream, not the default one: its replay, and its outputs.
+
+    A replay reads what lies where the call read it, draws from ``generators`` (and torch's own) as they are seeded
+    then, and writes the same outputs anew.
+    """
+    graph = torch.cuda.CUDAGraph()
+    for generator in generators:
+        graph.register_generator_state(generator)
+    with torch.cuda.graph(graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
+        outputs = call()
+    return graph.replay, outputs
 
 
 @contextlib.contextmanager
