@@ -89,7 +89,13 @@ def check(figures: list[dict[str, Any]]) -> None:
             (gradient,) = torch.autograd.grad(value, x)
             difference = float((gradient.double() - expected_gradient).norm() / expected_gradient.norm())
             what = f"{dtype}, N{size[0]} K{size[1]} M{size[2]}, {n_points} points".removeprefix("torch.")
-            figure(figures, f"value's error, {what}", abs(float(value / expected) - 1), value_bound, at_most=True)
+            figure(
+                figures,
+                f"value's error, {what}",
+                abs(float((value / expected).detach()) - 1),
+                value_bound,
+                at_most=True,
+            )
             figure(figures, f"gradient's error, {what}", difference, gradient_bound, at_most=True)
     for dim in (32, 2048, 16384):
         x, signs = structured(100, dim, 2 * dim)
