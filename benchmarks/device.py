@@ -160,12 +160,14 @@ def check(sheet: Sheet, arguments: argparse.Namespace, deadline: float) -> None:
         sheet.attempt(f"{name}, {kind}, graph", lambda n=name, k=kind: graph(sheet, n, k))
         sheet.attempt(f"{name}, {kind}, steps", lambda n=name, k=kind: steps(sheet, n, k))
         if time.monotonic() > deadline:
+            print("no time for the other checks", flush=True)
             break
+    else:
+        sheet.save(ended=True)
     failed = [row for row in sheet.figures if row["met"] == "no"]
     print(f"{len(sheet.figures)} checks, {len(failed)} failed", flush=True)
     for row in failed:
         print(row, flush=True)
-    sheet.save(ended=True)
 
 
 def short(dtype: torch.dtype) -> str:
@@ -300,8 +302,9 @@ def kernels(sheet: Sheet, arguments: argparse.Namespace, deadline: float) -> Non
         if time.monotonic() > deadline:
             break
         sheet.attempt(what, run)
+    else:
+        sheet.save(ended=True)
     show(sheet.rows, sheet.figures)
-    sheet.save(ended=True)
 
 
 # --- step
