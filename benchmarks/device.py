@@ -6,6 +6,8 @@
               graphs against calls; going on with the rest where one fails
     kernels   times of the kernels, see ``benchmarks.gpu``
     step      images a second of a step of the recipe, the share outside the network, against PIL in worker processes
+    recipes   the recipe's settings, one after the other: which learns most in a given time
+    record    the recipe over seeds: seconds and accuracy of a run, probes included
     runs      the comparison: every regulariser's lambda tuned by short runs, then whole runs, seed after seed
 
 ``--data`` is CIFAR-10, as a folder of parquet files or of images. Each part is a process of its own with a time limit,
@@ -17,6 +19,7 @@ import argparse
 import contextlib
 import csv
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -36,11 +39,12 @@ from benchmarks import gpu
 from benchmarks.cases import synchronize
 from benchmarks.pipeline import pil
 from benchmarks.table import figure, show, write
+from sigreg_lab.experiment import mean_interval
 from sigreg_lab.experiment.provenance import now, provenance
 from sigreg_lab.pretrain.config import PretrainConfig, configure
 from sigreg_lab.pretrain.curves import outside_share
-from sigreg_lab.pretrain.data import Splits, load_data
-from sigreg_lab.pretrain.loop import _Run, _stream, captured, make_fabric, make_loss, pretrain, resolved
+from sigreg_lab.pretrain.data import Images, Splits, load_data
+from sigreg_lab.pretrain.loop import _Run, captured, make_fabric, make_loss, pretrain, resolved, side_stream
 from sigreg_lab.pretrain.probes import probe
 from sigreg_lab.pretrain.run import summary
 from sigreg_lab.pretrain.sources import read_path
@@ -51,7 +55,7 @@ from sigreg_lab.slicing import DIRECTIONS, seeded_generator
 RECIPE = "cifar10-fast"
 DEVICE = "cuda"
 #: Share of the time, seconds at most, that a part may take; the last part has what is left.
-LIMITS = {"check": 150, "kernels": 150, "step": 90, "runs": math.inf}
+LIMITS = {"check": 150, "kernels": 150, "step": 90, "recipes": 75, "record": 60, "runs": math.inf}
 #: Relative errors of value and gradient: float32 against float64; of bfloat16 embeddings the gradient is rounded.
 BOUNDS = {torch.float32: (1e-4, 1e-3), torch.bfloat16: (1e-4, 5e-3)}
 SAME = 1e-5  # a graph against the calls it was captured from, up to the order of additions
@@ -60,6 +64,16 @@ SHAPE = (4, 256, 64)
 DRAWS_IN_DTYPE = ("visreg", "sphere-slicing")
 LAMBDAS = (0.02, 0.08, 0.005, 0.3)
 TUNING_SEED = 1000
+#: Settings of the recipe that are tried one after the other, the best so far kept; training takes as long for each.
+CANDIDATES = (
+    ("embedding_dim=512", "embedding_dim=384", "embedding_dim=256"),
+    ("batch_size=128",),
+    ("lr=4e-3",),
+    ("lam=0.01",),
+    ("lr=1e-3",),
+    ("crops.blur=0.5",),
+)
+TRAINING_SECONDS = 8.0
 
 
 @dataclasses.dataclass
@@ -118,7 +132,7 @@ def main() -> None:
         if ended(arguments.out / part):
             print(f"{part}: done before", flush=True)
             continue
-        left = min(LIMITS[part], deadline - time.monotonic())
+        left = min(LIMITS.get(part, math.inf), deadline - time.monotonic())
         if left < 5:
             print(f"{part}: no time left", flush=True)
             continue
@@ -217,7 +231,7 @@ def graph(sheet: Sheet, name: str, kind: str) -> None:
         value = module(z, generator)
         return value.detach(), torch.autograd.grad(value, z)[0]
 
-    with _stream(z.device):
+    with side_stream(z.device):
         generator.manual_seed(3)
         for _ in range(3):
             call()
@@ -251,11 +265,9 @@ def steps(sheet: Sheet, name: str, kind: str) -> None:
 
 def recipe_step(sheet: Sheet, arguments: argparse.Namespace) -> None:
     """Thirty steps of the recipe in bfloat16, replayed against call by call, on images of noise."""
-    from sigreg_lab.pretrain.data import Images
-
     noise = torch.randint(256, (2048, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    images = Images(noise, torch.arange(2048) % 10)
-    data = Splits("noise", images, images, images, 10)
+    same = Images(noise, torch.arange(2048) % 10)
+    data = Splits("noise", same, same, same, 10)
     config = recipe(arguments, "sigreg-ep", epochs=0.0, steps=30, log_every=1)
     losses = [
         [row["total"] for row in pretrain(dataclasses.replace(config, graph=g), data).history] for g in (True, False)
@@ -324,7 +336,7 @@ class NetworkAlone(_Run):
 
 
 def step(sheet: Sheet, arguments: argparse.Namespace, deadline: float) -> None:
-    data = load_data(arguments.data, 32)
+    data = images(arguments.data)
     config = resolved(recipe(arguments, "sigreg-ep", steps=10_000, epochs=0.0), len(data.train.pixels))
     size, views = config.batch_size, config.crops.global_views
     seconds: dict[str, list[float]] = {}
@@ -338,7 +350,7 @@ def step(sheet: Sheet, arguments: argparse.Namespace, deadline: float) -> None:
     for what, (kind, as_graph) in contestants.items():
         own = dataclasses.replace(config, graph=as_graph)
         runs[what] = kind(own, data, make_fabric(own), make_loss(own))
-    with _stream(torch.device(DEVICE)):
+    with side_stream(torch.device(DEVICE)):
         feeds = {what: enumerate(run.batches(0)) for what, run in runs.items()}
         for turn in range(7):
             for what, run in runs.items():
@@ -392,7 +404,99 @@ def timed(run: _Run, feed: Iterator[tuple[int, Any]], count: int) -> float:
     return (time.perf_counter() - start) / count
 
 
-# --- runs
+# --- recipes, record, runs
+
+
+def images(path: str) -> Splits:
+    """The images at 32 pixels, decoded once: other processes find them in the temporary folder."""
+    files = sorted(file for file in Path(path).rglob("*") if file.is_file())
+    state = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    held = Path(tempfile.gettempdir(), f"sigreg-lab-{hashlib.sha256(repr(state).encode()).hexdigest()[:16]}.pt")
+    if held.is_file():
+        saved = torch.load(held, weights_only=True)
+        return Splits(saved["name"], *(Images(*part) for part in saved["parts"]), saved["classes"], saved["facts"])
+    data = load_data(path, 32)
+    parts = [tuple(part) for part in (data.train, data.validation, data.test)]
+    partial = held.with_suffix(f".{os.getpid()}")
+    torch.save({"name": data.name, "parts": parts, "classes": data.num_classes, "facts": data.facts}, partial)
+    partial.replace(held)
+    return data
+
+
+def prepared(arguments: argparse.Namespace) -> tuple[Splits, dict[str, Any]]:
+    """The images, after some steps that compile and tune what later runs use; facts for the manifest."""
+    start = time.perf_counter()
+    data = images(arguments.data)
+    decoded = time.perf_counter() - start
+    probe(pretrain(recipe(arguments, "sigreg-ep", epochs=0.0, steps=8), data), epochs=1, draws=0)
+    warm = time.perf_counter() - start - decoded
+    return data, {"reading_seconds": round(decoded, 1), "warm_up_seconds": round(warm, 1), "data": data.facts}
+
+
+def warm(sheet: Sheet, arguments: argparse.Namespace, deadline: float) -> None:
+    """Nothing but what later parts would wait for: decoded images, compiled views."""
+    for size in ("256", "128", "512"):
+        own = argparse.Namespace(**{**vars(arguments), "overrides": [*arguments.overrides, f"batch_size={size}"]})
+        prepared(own)
+
+
+def recipes(sheet: Sheet, arguments: argparse.Namespace, deadline: float) -> None:
+    data, facts = prepared(arguments)
+    best: tuple[float, list[str]] = (-1.0, [])
+    for group in CANDIDATES:
+        kept = list(best[1])
+        for candidate in group:
+            if time.monotonic() + 1.5 * TRAINING_SECONDS > deadline:
+                print(f"no time for {candidate}", flush=True)
+                continue
+            words = [*kept, candidate]
+            own = argparse.Namespace(**{**vars(arguments), "overrides": [*arguments.overrides, *words]})
+            config = recipe(own, "sigreg-ep", epochs=0.0, steps=60, log_every=20)
+            history = pretrain(config, data).history
+            speed = statistics.median(row["images_per_second"] for row in history[1:])
+            epochs = round(TRAINING_SECONDS * speed / len(data.train.pixels), 2)
+            row = one_run({"stage": "recipe", "regularizer": "sigreg-ep", "seed": TUNING_SEED, "lam": config.lam},
+                          data, own, epochs=epochs)  # fmt: skip
+            row = {"settings": " ".join(words), "measured_images_per_second": round(speed), **row}
+            sheet.rows.append(row)
+            sheet.save(**facts)
+            told(row)
+            if row.get("validation", -1) > best[0]:
+                best = row["validation"], words
+                (sheet.folder / "best.txt").write_text(" ".join([*words, f"epochs={epochs}"]) + "\n")
+    sheet.save(ended=True, **facts)
+
+
+def record(sheet: Sheet, arguments: argparse.Namespace, deadline: float) -> None:
+    data, facts = prepared(arguments)
+    slowest = 0.0
+    for seed in range(20):
+        if time.monotonic() + 1.2 * slowest > deadline or seed == 5:
+            break
+        begin = time.monotonic()
+        config = recipe(arguments, "sigreg-ep")
+        sheet.rows.append(
+            one_run({"stage": "record", "regularizer": "sigreg-ep", "lam": config.lam, "seed": seed}, data, arguments)
+        )
+        slowest = max(slowest, time.monotonic() - begin)
+        told(sheet.rows[-1])
+        sheet.figures = []
+        if len(sheet.rows) > 1:
+            for what in ("linear", "knn", "seconds", "train_seconds"):
+                values = [float(row[what]) for row in sheet.rows if row.get(what) not in ("", None)]
+                low, high = mean_interval(values)
+                for kind, value in (("mean", statistics.mean(values)), ("low", low), ("high", high)):
+                    figure(sheet.figures, f"{what}, {kind}, {len(values)} seeds", value)
+        sheet.save(**facts)
+    sheet.save(ended=True, **facts)
+    show([{k: row.get(k, "") for k in TOLD} for row in sheet.rows], sheet.figures or [{"what": ""}])
+
+
+TOLD = ("stage", "settings", "regularizer", "lam", "seed", "epochs", "linear", "knn", "train_seconds", "seconds")
+
+
+def told(row: dict[str, Any]) -> None:
+    print({key: row[key] for key in TOLD if key in row}, flush=True)
 
 
 def recipe(arguments: argparse.Namespace, name: str, **changes: Any) -> PretrainConfig:
@@ -405,12 +509,7 @@ def runs(sheet: Sheet, arguments: argparse.Namespace, deadline: float) -> None:
     if path.is_file():
         with path.open(newline="") as file:
             sheet.rows = [row for row in csv.DictReader(file) if row.get("stage")]
-    start = time.perf_counter()
-    data = load_data(arguments.data, 32)
-    facts = {"decoding_seconds": round(time.perf_counter() - start, 1), "data": data.facts}
-    warm = recipe(arguments, "sigreg-ep", epochs=0.0, steps=8)
-    pretrain(warm, data)  # compiles, tunes
-    facts["warm_up_seconds"] = round(time.perf_counter() - start, 1)
+    data, facts = prepared(arguments)
     names = arguments.regularizers.split(",")
     slowest = 0.0
     for job in jobs(names, sheet.rows):
@@ -421,8 +520,7 @@ def runs(sheet: Sheet, arguments: argparse.Namespace, deadline: float) -> None:
         row = one_run(job, data, arguments)
         slowest = max(slowest, time.monotonic() - begin) if row["stage"] == "report" else slowest
         sheet.rows.append(row)
-        print({key: row.get(key) for key in ("stage", "regularizer", "lam", "seed", "linear", "knn", "seconds")},
-              flush=True)  # fmt: skip
+        told(row)
         sheet.figures = standing(sheet.rows)
         sheet.save(**facts)
     else:
@@ -463,10 +561,10 @@ def best_lambda(name: str, rows: list[dict[str, Any]]) -> float:
     return max(found)[1] if found else LAMBDAS[0]
 
 
-def one_run(job: dict[str, Any], data: Splits, arguments: argparse.Namespace) -> dict[str, Any]:
+def one_run(job: dict[str, Any], data: Splits, arguments: argparse.Namespace, **changes: Any) -> dict[str, Any]:
     """One run and its probes; a run that broke has the reason in its row."""
     name, short_run = job["regularizer"], job["stage"] == "tune"
-    config = recipe(arguments, "none" if name == "untrained" else name, seed=job["seed"], lam=job["lam"])
+    config = recipe(arguments, "none" if name == "untrained" else name, seed=job["seed"], lam=job["lam"], **changes)
     if short_run:
         config = dataclasses.replace(config, epochs=config.epochs / 4)
     if name == "untrained":
@@ -511,7 +609,7 @@ def standing(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 PARTS: dict[str, Callable[[Sheet, argparse.Namespace, float], None]] = {
-    "check": check, "kernels": kernels, "step": step, "runs": runs,
+    "check": check, "kernels": kernels, "step": step, "recipes": recipes, "record": record, "runs": runs, "warm": warm,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ T = TypeVar("T")
 _WEIGHTS, _ORDER, _VIEWS, _SLICES, _DROPOUT, _PROBE = range(6)
 AUGMENTS = ("affine", "crops")
 CHECKPOINT = "checkpoint.pt"
-_EAGER_STEPS = 3  # before a step is captured: kernels are compiled and tuned, libraries take their workspaces
+EAGER_STEPS = 3  # before a step is captured: kernels are compiled and tuned, libraries take their workspaces
 _PIXELS_AT_ONCE = 2**24  # in evaluation: 341 images of 128 px
 _ONLINE_LR, _ONLINE_DECAY, _ONLINE_IMAGES = 1e-3, 1e-7, 2048  # the probe of the official minimal run
 
@@ -168,7 +168,7 @@ def _train(
     try:
         with (
             torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []),
-            _stream(fabric.device),
+            side_stream(fabric.device),
         ):
             watch.start()
             for step, batch in enumerate(run.batches(start), start):
@@ -284,7 +284,7 @@ class _Run:
         """One step of the optimiser; its loss terms, and diagnostics if they are due."""
         self._prepare(step)
         self._steps += 1
-        if diagnose or not self.captures or self._steps <= _EAGER_STEPS:
+        if diagnose or not self.captures or self._steps <= EAGER_STEPS:
             return self.compute(step, batch, diagnose)
         if self._graph is None:
             self._graph = _Graph(self, step, batch.rows)
@@ -292,12 +292,7 @@ class _Run:
 
     def _prepare(self, step: int) -> None:
         """What the host has to do for a step: the learning rate, the seeds."""
-        rate = self.config.lr * lr_factor(step, self.config)
-        for group in self.optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
+        set_rate(self.optimizer, self.config.lr * lr_factor(step, self.config))
         rank = self.fabric.global_rank
         self._seed_dropout(step, 0)
         self.generators[_VIEWS].manual_seed(_stream_seed(self.config.seed, _VIEWS, step, *((rank,) if rank else ())))
@@ -514,16 +509,25 @@ def captured(call: Callable[[], T], *generators: torch.Generator) -> tuple[Calla
 
 
 @contextlib.contextmanager
-def _stream(device: torch.device) -> Iterator[None]:
-    """On a GPU, a stream other than the default one, on which nothing can be captured."""
+def side_stream(device: torch.device) -> Iterator[None]:
+    """On a GPU, a stream other than the default one, on which nothing can be captured; convolutions chosen by trial."""
     if device.type != "cuda":
         yield
         return
     before, stream = torch.cuda.current_stream(device), torch.cuda.Stream(device)
     stream.wait_stream(before)
-    with torch.cuda.stream(stream):
+    with torch.cuda.stream(stream), torch.backends.cudnn.flags(enabled=True, benchmark=True):
         yield
     before.wait_stream(stream)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate, in place where it is a tensor."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def _stream_seed(*purpose: int) -> int:

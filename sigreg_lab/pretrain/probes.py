@@ -15,6 +15,8 @@ there is no class token, otherwise the embedding; "projector" is what the loss s
 """
 
 import copy
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,7 @@ from torch import Tensor, nn
 from sigreg_lab.diagnostics import effective_rank
 from sigreg_lab.pretrain.crops import CropConfig, make_crops
 from sigreg_lab.pretrain.data import Images, Splits, Stream
-from sigreg_lab.pretrain.loop import Batches, PretrainResult
+from sigreg_lab.pretrain.loop import EAGER_STEPS, Batches, PretrainResult, captured, set_rate, side_stream
 from sigreg_lab.slicing import seeded_generator
 
 #: Label budgets of the probes, as they are named in rows: labels per class.
@@ -216,17 +218,27 @@ def fit_linear(x: Tensor, y: Tensor, num_classes: int, *, epochs: int, lr: float
         seed: orders the batches. The weights begin at zero.
     """
     head = _head(x.shape[1], num_classes).to(x.device)
-    optimizer = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=_LINEAR_DECAY)
+    gpu: dict[str, Any] = {"fused": True, "capturable": True} if x.is_cuda else {}
+    rate = torch.tensor(lr, device=x.device) if gpu else lr
+    optimizer = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=_LINEAR_DECAY, **gpu)
     size = min(_LINEAR_BATCH, len(x))
     steps = epochs * (len(x) // size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
     order = Batches(len(x), size, seed, device=x.device)
-    for _ in range(steps):
-        rows = next(order)
+    rows = torch.empty(size, dtype=torch.int64, device=x.device)
+
+    def step() -> None:
         optimizer.zero_grad()
         nn.functional.cross_entropy(head(x[rows]), y[rows]).backward()
         optimizer.step()
-        schedule.step()
+
+    run: Callable[[], None] = step
+    with side_stream(x.device):
+        for number in range(steps):
+            rows.copy_(next(order))
+            set_rate(optimizer, lr * (1 + math.cos(math.pi * number / steps)) / 2)
+            if gpu and number == EAGER_STEPS:
+                run, _ = captured(step)
+            run()
     return head.eval()
 
 
