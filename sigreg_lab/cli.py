@@ -167,24 +167,21 @@ def pretrain_command(
     wandb: Annotated[str, typer.Option(help="Report to this project of W&B too.")] = "",
 ) -> None:
     """Pretrain one encoder, then fit probes on its frozen embeddings. Under torchrun, on many devices."""
+    import torch
     from rich.console import Console
-    from rich.progress import Progress
 
+    from sigreg_lab.pretrain.config import default_recipe
+    from sigreg_lab.pretrain.progress import RunProgress
     from sigreg_lab.pretrain.run import configure, outside_line, run
 
+    console = Console(stderr=True)
+    if recipe is None:
+        recipe = default_recipe(data, gpu=torch.cuda.is_available())
+        if recipe == "images-small":
+            console.print("No GPU: taking --recipe images-small, a few minutes; --recipe images is the full one")
     config = configure(data, regularizer, seed, settings or (), recipe)
-    progress = Progress(console=Console(stderr=True))
-    task = progress.add_task(f"{Path(config.data).name} {regularizer}", total=None)
-
-    def on_step(step: int, values: dict[str, float]) -> None:
-        progress.start()  # not before the config has proved good; idempotent
-        progress.update(task, completed=step + 1, total=int(values["steps"]))
-
-    try:
-        folder, row = run(config, out, on_step, resume=resume, max_minutes=max_minutes, wandb=wandb)
-    finally:
-        if progress.live.is_started:
-            progress.stop()
+    with RunProgress(f"{Path(config.data).name} {regularizer}", console) as progress:
+        folder, row = run(config, out, progress, resume=resume, max_minutes=max_minutes, wandb=wandb)
     if not row:
         return  # another process of torchrun reports
     print(outside_line(row))

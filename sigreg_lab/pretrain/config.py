@@ -6,6 +6,7 @@ from typing import Any
 
 from sigreg_lab.experiment.study import parse_like
 from sigreg_lab.pretrain.crops import CropConfig
+from sigreg_lab.pretrain.signals import SignalConfig
 from sigreg_lab.pretrain.views import ViewConfig
 
 
@@ -49,14 +50,16 @@ class PretrainConfig:
     compile: bool = False
     graph: bool = True  # on one GPU, the whole step as one CUDA graph, where the regulariser can be captured
 
-    # Views: "affine" for scans of digits, "crops" for images.
+    # Views: "affine" for scans of digits, "crops" for images, "signals".
     augment: str = "affine"
     views: ViewConfig = dataclasses.field(default_factory=ViewConfig)
     crops: CropConfig = dataclasses.field(default_factory=CropConfig)
+    signals: SignalConfig = dataclasses.field(default_factory=SignalConfig)
 
     # Images from files: the side of the square they are stored as (0: 32 if most are that small, else 128), and how
     # much memory the decoded set may take before it is decoded batch by batch instead.
     image_size: int = 0
+    images_per_class: int = 0  # of the training set, at most; 0: all
     memory_gib: float = 8.0
 
     # Reports: losses every ``log_every`` steps, diagnostics and the online probe every ``diagnose_every`` (0: never).
@@ -94,8 +97,8 @@ _FAST: dict[str, Any] = {
     "projector": (1024, 64),
     "image_size": 32,
     "lam": 0.02,
-    "batch_size": 256,
-    "epochs": 8.0,
+    "batch_size": 128,
+    "epochs": 7.0,
     "crops": CropConfig(blur=0.0),
     "log_every": 50,
     "diagnose_every": 0,
@@ -104,10 +107,35 @@ _FAST: dict[str, Any] = {
     "probe_draws": 0,
 }
 
-#: Named settings, as changes of ``PretrainConfig``. "images" is what any data but the digits gets.
+#: Images on processors: minutes instead of days.
+_SMALL: dict[str, Any] = {
+    **_FAST,
+    "embedding_dim": 128,
+    "projector": (256, 32),
+    "num_slices": 256,
+    "batch_size": 128,
+    "epochs": 0.0,
+    "steps": 200,
+    "log_every": 5,
+    "probe_epochs": 20,
+    "probe_draws": 2,
+}
+
+#: Named settings, as changes of ``PretrainConfig``.
 RECIPES: dict[str, dict[str, Any]] = {
     "digits": {},
+    "mnist1d": {
+        "data": "mnist1d",
+        "augment": "signals",
+        "backbone": "signal-conv",
+        "projector": (128, 32),
+        "lam": 0.02,
+        "num_slices": 64,
+        "log_every": 20,
+    },
     "images": _IMAGES,
+    "images-small": _SMALL,
+    "cifar10-small": {**_SMALL, "data": "cifar10", "image_size": 16, "images_per_class": 500, "batch_size": 256},
     # Table 5's in-domain run: 32 px, small stem; the number of epochs is ours, the paper does not print it.
     "cifar10-resnet18": {**_IMAGES, "data": "cifar10", "epochs": 400.0, "image_size": 32},
     "cifar10-fast": {**_FAST, "data": "cifar10"},
@@ -139,7 +167,14 @@ RECIPES: dict[str, dict[str, Any]] = {
         "crops": CropConfig(global_views=2, local_views=6, global_scale=(0.3, 1.0), local_size=96),
     },
 }
-_FIXED = ("data", "regularizer", "seed", "views", "crops")
+#: Settings that have settings of their own.
+PARTS: dict[str, Any] = {"views": ViewConfig, "crops": CropConfig, "signals": SignalConfig}
+_FIXED = ("data", "regularizer", "seed", *PARTS)
+
+
+def default_recipe(data: str | None, gpu: bool = True) -> str:
+    """The recipe of data that comes with none: its own, or that of images, the small one without a GPU."""
+    return (data or "digits") if data in (None, "digits", "mnist1d") else "images" if gpu else "images-small"
 
 
 def configure(
@@ -152,12 +187,12 @@ def configure(
         regularizer: a regulariser's name.
         seed: of everything random.
         overrides: changes to the recipe.
-        recipe: a name in ``RECIPES``; by default "digits" for the digits and "images" for all else.
+        recipe: a name in ``RECIPES``; ``default_recipe``'s if not given.
 
     Raises:
         ValueError: an unknown recipe or key, or a value of another type than the default's.
     """
-    recipe = recipe or ("digits" if data in (None, "digits") else "images")
+    recipe = recipe or default_recipe(data)
     if recipe not in RECIPES:
         raise ValueError(f"unknown recipe {recipe!r}; known: {', '.join(RECIPES)}")
     base = PretrainConfig(**RECIPES[recipe])
@@ -165,9 +200,7 @@ def configure(
         raise ValueError(f"recipe {recipe} needs --data: a data set's name, or the path of a folder or parquet file")
     config = dataclasses.replace(base, data=data or base.data, regularizer=regularizer, seed=seed)
     known: dict[str, Any] = {k: v for k, v in dataclasses.asdict(config).items() if k not in _FIXED}
-    known |= {
-        f"{part}.{key}": value for part in ("views", "crops") for key, value in getattr(config, part)._asdict().items()
-    }
+    known |= {f"{part}.{key}": value for part in PARTS for key, value in getattr(config, part)._asdict().items()}
     changed: dict[str, Any] = {}
     for override in overrides:
         key, given, text = override.partition("=")
@@ -178,7 +211,7 @@ def configure(
         value = parse_like(known[key], text, f"--set {override}")
         changed[key] = tuple(value) if isinstance(value, list) else value
     parts = {}
-    for part in ("views", "crops"):
+    for part in PARTS:
         prefix = f"{part}."
         own = {key.removeprefix(prefix): changed.pop(key) for key in list(changed) if key.startswith(prefix)}
         parts[part] = getattr(config, part)._replace(**own)
@@ -187,7 +220,7 @@ def configure(
 
 def as_dict(config: PretrainConfig) -> dict[str, Any]:
     """The config as numbers, texts, lists and dicts: what JSON and a checkpoint can hold."""
-    saved = {**dataclasses.asdict(config), "views": config.views._asdict(), "crops": config.crops._asdict()}
+    saved = {**dataclasses.asdict(config), **{part: getattr(config, part)._asdict() for part in PARTS}}
     return {
         key: {k: list(v) if isinstance(v, tuple) else v for k, v in value.items()}
         if isinstance(value, dict)
@@ -204,5 +237,5 @@ def from_dict(saved: dict[str, Any]) -> PretrainConfig:
     def tuples(values: dict[str, Any]) -> dict[str, Any]:
         return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
-    parts = {"views": ViewConfig(**tuples(saved["views"])), "crops": CropConfig(**tuples(saved["crops"]))}
+    parts = {part: kind(**tuples(saved.get(part, {}))) for part, kind in PARTS.items()}
     return PretrainConfig(**{**tuples(saved), **parts})

@@ -36,11 +36,11 @@ from sigreg_lab.diagnostics import effective_rank
 from sigreg_lab.distributed import mean_over_samples
 from sigreg_lab.pretrain.checkpoint import check_same_run, load_checkpoint, load_weights, save_checkpoint
 from sigreg_lab.pretrain.config import PretrainConfig, as_dict
-from sigreg_lab.pretrain.crops import compiled_crops, draw_crops, render_crops
+from sigreg_lab.pretrain.crops import compiled_crops, draw_crops
 from sigreg_lab.pretrain.curves import Curves, Stopwatch, outside_share
 from sigreg_lab.pretrain.data import Images, Splits, Stream, as_float, load_data
 from sigreg_lab.pretrain.models import BACKBONES, Encoder, Features, build_encoder
-from sigreg_lab.pretrain.views import make_views
+from sigreg_lab.pretrain.views import VIEWS
 from sigreg_lab.regularizers import LeJEPALoss, LeJEPATerms, make_regularizer, regularizer_options
 from sigreg_lab.slicing import seeded_generator
 from sigreg_lab.validation import on_device
@@ -52,7 +52,6 @@ T = TypeVar("T")
 
 # What a stream of random numbers is for; part of its seed. Weights are drawn in models.build_encoder.
 _WEIGHTS, _ORDER, _VIEWS, _SLICES, _DROPOUT, _PROBE = range(6)
-AUGMENTS = ("affine", "crops")
 CHECKPOINT = "checkpoint.pt"
 EAGER_STEPS = 3  # before a step is captured: kernels are compiled and tuned, libraries take their workspaces
 _PIXELS_AT_ONCE = 2**24  # in evaluation: 341 images of 128 px
@@ -353,13 +352,11 @@ class _Run:
     def augment(self, pixels: Tensor) -> list[Tensor]:
         """Views of a batch: groups (V, N, C, H, W), the global views first."""
         config, generator = self.config, self.generators[_VIEWS]
-        if config.augment == "affine":
-            return [make_views(pixels, config.num_views, generator, config.views)]
-        groups = enumerate(draw_crops(pixels, generator, config.crops))
-        if not self._gpu:
-            return [render_crops(pixels, draws, side, config.crops, local=i > 0) for i, (draws, side) in groups]
+        if config.augment != "crops" or not self._gpu:
+            return VIEWS[config.augment](pixels, generator, config)
         precision = resolved_precision(config, pixels.device)
         dtype = torch.bfloat16 if precision == "bf16-mixed" else pixels.dtype
+        groups = enumerate(draw_crops(pixels, generator, config.crops))
         return [compiled_crops(config.crops, side, i > 0, dtype)(pixels, draws) for i, (draws, side) in groups]
 
     def _outputs(self, views: list[Tensor], step: int = 0, part: int | None = None) -> tuple[Tensor, Tensor]:
@@ -543,8 +540,8 @@ def resolved(config: PretrainConfig, num_images: int) -> PretrainConfig:
     """
     if not 2 <= config.batch_size <= num_images:
         raise ValueError(f"batch_size must lie in 2 .. {num_images}, got {config.batch_size}")
-    if config.augment not in AUGMENTS:
-        raise ValueError(f"augment must be one of {', '.join(AUGMENTS)}, got {config.augment!r}")
+    if config.augment not in VIEWS:
+        raise ValueError(f"augment must be one of {', '.join(VIEWS)}, got {config.augment!r}")
     if not 1 <= config.accumulate <= config.batch_size // 2:
         raise ValueError(
             f"accumulate must lie in 1 .. {config.batch_size // 2} (half the batch), got {config.accumulate}"

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sigreg_lab.pretrain.config import PretrainConfig
 from sigreg_lab.pretrain.crops import view_sizes
+from sigreg_lab.pretrain.signals import signal_conv
 from sigreg_lab.slicing import seeded_generator
 
 #: Mean and standard deviation of ImageNet's channels, which timm's models expect.
@@ -71,7 +72,11 @@ def small_resnet(in_channels: int, embedding_dim: int) -> nn.Module:
 
 
 #: How to build each of our own backbones, by its name: (input channels, embedding dimension) -> module.
-BACKBONES: dict[str, Callable[[int, int], nn.Module]] = {"small-conv": small_conv, "small-resnet": small_resnet}
+BACKBONES: dict[str, Callable[[int, int], nn.Module]] = {
+    "small-conv": small_conv,
+    "small-resnet": small_resnet,
+    "signal-conv": signal_conv,
+}
 
 
 def timm_backbone(config: PretrainConfig, channels: int, image_size: int) -> nn.Module:
@@ -223,12 +228,12 @@ def build_encoder(config: PretrainConfig, pixels: Tensor) -> Encoder:
 
     Args:
         config: the run.
-        pixels: some images at the size of the global views, for the number of channels and lazy layers.
+        pixels: some samples, for the number of channels and lazy layers.
 
     Raises:
         ValueError: an unknown backbone, or options it does not have.
     """
-    channels, size = pixels.shape[1], _sides(config, pixels)[0]
+    channels, shapes = pixels.shape[1], _shapes(config, pixels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeded_generator(config.seed, _WEIGHTS).initial_seed())
         if config.backbone in BACKBONES:
@@ -237,22 +242,23 @@ def build_encoder(config: PretrainConfig, pixels: Tensor) -> Encoder:
                 config.embedding_dim or 128,
             )
         else:
-            backbone = timm_backbone(config, channels, size)
-            dim = config.embedding_dim or _width(backbone, torch.zeros(1, channels, size, size))
+            if pixels.ndim != 4:
+                raise ValueError(
+                    f"backbone {config.backbone} takes images, but the samples have shape {tuple(pixels.shape[1:])}; "
+                    f"choose one of {', '.join(BACKBONES)}"
+                )
+            backbone = timm_backbone(config, channels, shapes[0][-1])
+            dim = config.embedding_dim or _width(backbone, torch.zeros(1, *shapes[0]))
         normalize = config.augment == "crops" and channels == 3
         encoder = Encoder(backbone, dim, config.projector, normalize=normalize, predictor=config.predictor)
         encoder.eval()
         with torch.no_grad():
             try:
-                encoder(
-                    *(torch.zeros(1, channels, side, side) for side in _sides(config, pixels))
-                )  # shapes lazy layers
+                encoder(*(torch.zeros(1, *shape) for shape in shapes))  # shapes lazy layers
             except (AssertionError, RuntimeError) as error:
-                sides = " and ".join(f"{side}" for side in _sides(config, pixels))
+                views = " and ".join("x".join(map(str, shape)) for shape in shapes)
                 reason = str(error).splitlines()[0]
-                raise ValueError(
-                    f"backbone {config.backbone} does not take views of {sides} pixels: {reason}"
-                ) from error
+                raise ValueError(f"backbone {config.backbone} does not take views of {views}: {reason}") from error
     return encoder.train().to(pixels.device)
 
 
@@ -262,6 +268,8 @@ def _width(backbone: nn.Module, pixels: Tensor) -> int:
     return backbone.eval()(pixels).shape[1]
 
 
-def _sides(config: PretrainConfig, pixels: Tensor) -> list[int]:
-    """Sides of the views: of the global ones, and of the local ones if there are any."""
-    return view_sizes(pixels.shape[-1], config.crops) if config.augment == "crops" else [pixels.shape[-1]]
+def _shapes(config: PretrainConfig, pixels: Tensor) -> list[tuple[int, ...]]:
+    """Shapes of a view: of the global ones, and of the local ones if there are any."""
+    if config.augment != "crops" or pixels.ndim != 4:
+        return [tuple(pixels.shape[1:])]
+    return [(pixels.shape[1], side, side) for side in view_sizes(pixels.shape[-1], config.crops)]

@@ -1,11 +1,15 @@
-"""Random views of images, made in one batch on the images' device."""
+"""Random views of samples, made in one batch on the samples' device: affine maps here, and every kind by its name."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
+
+from sigreg_lab.pretrain.crops import make_crops
+from sigreg_lab.pretrain.signals import make_signal_views
 
 
 class ViewConfig(NamedTuple):
@@ -60,3 +64,13 @@ def make_views(pixels: Tensor, num_views: int, generator: torch.Generator, confi
     contrast = 1 + config.contrast * uniform(count, 1, 1, 1)
     noise = torch.randn(moved.shape, generator=generator, device=pixels.device, dtype=pixels.dtype)
     return (moved * contrast + config.noise * noise).reshape(num_views, n, *pixels.shape[1:])
+
+
+#: How to make views, by the name that ``PretrainConfig.augment`` gives: (samples (N, ...), generator on their device,
+#: config) -> groups of one size, (V, N, ...), the global views first. All randomness comes from the generator, and no
+#: value is looked at, so that a GPU can replay it.
+VIEWS: dict[str, Callable[[Tensor, torch.Generator, Any], list[Tensor]]] = {
+    "affine": lambda x, generator, config: [make_views(x, config.num_views, generator, config.views)],
+    "crops": lambda x, generator, config: make_crops(x, generator, config.crops),
+    "signals": lambda x, generator, config: [make_signal_views(x, config.num_views, generator, config.signals)],
+}

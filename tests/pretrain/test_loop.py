@@ -212,7 +212,7 @@ def test_out_of_memory_is_one_line_with_the_remedy(monkeypatch):
     def full(*arguments):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB\nmore lines")
 
-    monkeypatch.setattr(loop_module, "make_views", full)
+    monkeypatch.setitem(loop_module.VIEWS, "affine", full)
     with pytest.raises(MemoryError, match="out of memory on cpu at batch_size=32, accumulate=1; raise accumulate"):
         pretrain(TINY)
 
