@@ -162,9 +162,9 @@ def test_a_full_disk_leaves_the_earlier_file_and_no_other(path):
 
 def test_an_error_while_writing_leaves_the_earlier_file(path):
     before = path.read_bytes()
-    with pytest.raises(RuntimeError, match="invalid for input"), contextlib.ExitStack() as stack:
-        stack.enter_context(replacing(path)).write_text("half")
-        stack.callback(torch.zeros(2).reshape, 3)
+    with contextlib.suppress(KeyError), replacing(path) as partial:
+        partial.write_text("half")
+        raise KeyError
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == ["checkpoint.pt"]
 
