@@ -38,11 +38,9 @@ def locked(folder: Path, name: str = ".lock") -> Iterator[None]:
         ValueError: another process holds it, or it cannot be written to.
     """
     with contextlib.ExitStack() as stack:
-        try:
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context((folder / name).open("w"))
-        except OSError as error:
-            raise ValueError(_unwritten(folder, error)) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -55,6 +53,20 @@ def locked(folder: Path, name: str = ".lock") -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the system has against writing to ``path`` (full, read-only, no folder) becomes a ``ValueError``."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        cause = error if isinstance(error, OSError) else error.__context__  # torch.save lays its own over the file's
+        if not isinstance(cause, OSError):
+            raise
+        raise ValueError(
+            f"cannot write {path}: {cause.strerror or cause}; make room there, or choose another folder"
+        ) from error
+
+
+@contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Where to write what ``path`` is to become, at the end and whole; a failure leaves the old file alone.
 
@@ -63,21 +75,13 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     partial = path.with_name(f"{path.name}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:
-        cause = error if isinstance(error, OSError) else error.__context__  # torch.save lays its own over the file's
-        if not isinstance(cause, OSError):
-            raise
-        raise ValueError(_unwritten(path, cause)) from error
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            partial.replace(path)
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
-
-
-def _unwritten(path: Path, error: OSError) -> str:
-    return f"cannot write {path}: {error.strerror or error}; make room there, or choose another folder"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -175,8 +179,8 @@ def read_config(saved: dict[str, Any]) -> PretrainConfig:
     return from_dict({**saved, **parts})
 
 
-def check_same_run(saved: dict[str, Any], config: PretrainConfig) -> None:
-    """Refuse to go on from another run.
+def check_same_run(saved: dict[str, Any], config: PretrainConfig, what: str = "the checkpoint") -> None:
+    """Refuse to go on from another run, or to replace it.
 
     Raises:
         ValueError: a setting that matters differs; the message names them.
@@ -187,13 +191,13 @@ def check_same_run(saved: dict[str, Any], config: PretrainConfig) -> None:
         f"{key}={theirs[key]!r} (now {mine[key]!r})" for key in mine if key not in FREE and theirs[key] != mine[key]
     ]
     if different:
-        raise ValueError(
-            f"the checkpoint is of another run: it has {', '.join(different)}; change --out or the settings"
-        )
+        raise ValueError(f"{what} is of another run: it has {', '.join(different)}; change --out or the settings")
 
 
 def check_same_data(state: dict[str, Any], identity: dict[str, Any]) -> None:
-    """Refuse to go on with other data; a checkpoint of an earlier version says nothing of its data.
+    """Refuse to go on with other data, or to replace a run on them.
+
+    A checkpoint of an earlier version says nothing of its data, and is believed.
 
     Raises:
         ValueError: classes or labels differ from those that the checkpoint was trained with.
