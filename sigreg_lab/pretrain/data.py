@@ -1,7 +1,9 @@
 """Images to pretrain on, with labels for the probes alone: decoded in memory, or decoded batch by batch."""
 
 import dataclasses
+import hashlib
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,12 +11,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sigreg_lab.pretrain.sources import TORCHVISION, Source, decode, read_path, read_torchvision, typical_side
+from sigreg_lab.pretrain.sources import (
+    LARGEST_MEGAPIXELS,
+    MAX_MEGAPIXELS,
+    TORCHVISION,
+    Source,
+    decode,
+    printable,
+    read_path,
+    read_torchvision,
+    typical_side,
+)
 from sigreg_lab.validation import on_device
 
 #: Shares held out by class when a source has no such split.
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
 _SPLIT_SEED = 0
+_TRIES = 100  # images that a stream looks at to replace one
 
 
 class Stream:
@@ -24,8 +37,8 @@ class Stream:
     ``corrupt``.
     """
 
-    def __init__(self, source: Source, size: int) -> None:
-        self._source, self._size = source, size
+    def __init__(self, source: Source, size: int, max_megapixels: float = MAX_MEGAPIXELS) -> None:
+        self._source, self._size, self._max_megapixels = source, size, max_megapixels
         self.shape = (len(source.labels), 3, size, size)
         self.device = torch.device("cpu")
         self.corrupt: set[str] = set()
@@ -37,18 +50,15 @@ class Stream:
     def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Pixels of these rows, and the rows they really come from."""
         wanted = rows.clone()
-        decoded = decode(self._source, self._size, wanted.tolist())
-        tries = 0
-        while decoded.corrupt:
+        for _ in range(_TRIES):
+            decoded = decode(self._source, self._size, wanted.tolist(), max_megapixels=self._max_megapixels)
+            if not decoded.corrupt:
+                return decoded.pixels, wanted
             with self._lock:
                 self.corrupt.update(decoded.corrupt)
             missing = ~torch.isin(wanted, torch.from_numpy(decoded.rows))
             wanted[missing] = (wanted[missing] + 1) % len(self)
-            decoded = decode(self._source, self._size, wanted.tolist())
-            tries += 1
-            if tries > 100:
-                raise ValueError(f"100 images in a row cannot be decoded, near {decoded.corrupt[0]}")
-        return decoded.pixels, wanted
+        raise ValueError(f"{_TRIES} images in a row cannot be decoded, near {decoded.corrupt[0]}")
 
 
 class Images(NamedTuple):
@@ -87,7 +97,8 @@ def as_float(pixels: Tensor) -> Tensor:
 class Splits:
     """A data set: pretraining sees the pixels of ``train``; choices are made on ``validation``; ``test`` reports.
 
-    ``facts`` says how it came about: sizes, derived splits, conversions, corrupt images; it goes into the manifest.
+    ``classes`` are the names of labels 0, 1, ..., in all splits. ``facts`` says how it came about: sizes, derived
+    splits, conversions, corrupt images; it goes into the manifest.
     """
 
     name: str
@@ -96,58 +107,111 @@ class Splits:
     test: Images
     num_classes: int
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+
+    def identity(self) -> dict[str, Any]:
+        """What tells these data from others of the same name: classes, and a digest of all labels, row by row."""
+        digest = hashlib.sha256()
+        for images in (self.train, self.validation, self.test):
+            digest.update(f"{len(images.labels)}:".encode() + images.labels.cpu().numpy().tobytes())
+        return {"classes": list(self.classes), "labels": digest.hexdigest()}
+
+    def relabeled(self, classes: Sequence[str]) -> "Splits":
+        """The same images, their labels by another order of the same classes."""
+        place = torch.tensor([classes.index(name) for name in self.classes])
+        train, validation, test = (
+            images._replace(labels=place[images.labels]) for images in (self.train, self.validation, self.test)
+        )
+        return dataclasses.replace(self, train=train, validation=validation, test=test, classes=tuple(classes))
 
 
-def load_data(name: str, image_size: int = 0, memory_gib: float = 8.0) -> Splits:
+def load_data(
+    name: str, image_size: int = 0, memory_gib: float = 8.0, max_megapixels: float = MAX_MEGAPIXELS
+) -> Splits:
     """A data set by its name, or by the path of an image folder, a parquet file, or a folder of parquet files.
 
     Args:
         name: "digits", one of ``TORCHVISION``, or a path.
         image_size: side of the square that images become; 0 chooses 32 if most are that small, else 128.
         memory_gib: a set that takes more is decoded batch by batch.
+        max_megapixels: larger images are skipped and counted, as those that cannot be decoded; at most 178.
 
     Raises:
         ValueError: an unknown name or wrong path, or data that is not as it should be; the message says what to do.
     """
+    if not name.strip():
+        raise ValueError(f"data is empty; give digits, {', '.join(TORCHVISION)}, or the path of images")
+    if not 0 < max_megapixels <= LARGEST_MEGAPIXELS:
+        raise ValueError(
+            f"max_megapixels must lie in 0 .. {LARGEST_MEGAPIXELS:g} (0 excluded; Pillow decodes no more), "
+            f"got {max_megapixels:g}"
+        )
+    if not 0 <= image_size <= 1000 * max_megapixels**0.5:
+        raise ValueError(
+            f"image_size must lie in 0 .. {1000 * max_megapixels**0.5:.0f} (max_megapixels={max_megapixels:g}), "
+            f"got {image_size}"
+        )
     if name == "digits":
         return _digits()
     if name in TORCHVISION:
-        return splits_from(name, read_torchvision(name), image_size, memory_gib)
-    path = Path(name).expanduser()
-    if not path.exists() and path.name == name:
-        raise ValueError(f"unknown data {name!r}; known: digits, {', '.join(TORCHVISION)}; or the path of images")
-    return splits_from(path.resolve().stem, read_path(path), image_size, memory_gib)
+        return splits_from(name, read_torchvision(name), image_size, memory_gib, max_megapixels)
+    try:
+        path = Path(name).expanduser()
+        if not path.exists() and path.name == name:
+            raise ValueError(
+                f"unknown data {printable(name)!r}; known: digits, {', '.join(TORCHVISION)}; or the path of images"
+            )
+        whole = path.resolve()
+    except (OSError, RuntimeError) as error:  # a name of 300 letters, a user without a home, a loop of links
+        raise ValueError(f"data {printable(name)[:80]} cannot be looked up: {error}"[:200]) from error
+    sources = read_path(path)
+    return splits_from(whole.stem if path.is_file() else whole.name, sources, image_size, memory_gib, max_megapixels)
 
 
-def splits_from(name: str, sources: dict[str, Source], image_size: int, memory_gib: float) -> Splits:
+def splits_from(
+    name: str,
+    sources: dict[str, Source],
+    image_size: int,
+    memory_gib: float,
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> Splits:
     """Decode sources; splits they lack are held out from train, by class, always the same.
 
     Raises:
-        ValueError: fewer than two classes, a class too small to be split, or nothing that can be decoded.
+        ValueError: fewer than two classes, a class too small to be split, labels that are none of the classes, or
+            nothing that can be decoded in a split or in a class of train.
     """
     sources, derived = dict(sources), []
     if "test" not in sources and "validation" in sources:
         sources["test"] = sources.pop("validation")  # a set with train and val alone reports on val, as ImageNet does
         derived.append("test is the source's validation split")
-    num_classes = len(sources["train"].classes)
-    if num_classes < 2:
-        raise ValueError(f"{name} has one class, {sources['train'].classes[0]!r}; probes need two or more")
+    classes = sources["train"].classes
+    for split, source in sources.items():
+        if not len(source.labels):
+            raise ValueError(f"{name}: split {split} holds no images")
+        outside = source.labels[(source.labels < 0) | (source.labels >= len(classes))]
+        if len(outside):
+            raise ValueError(f"{name}: split {split} holds label {outside[0]}, which is none of {len(classes)} classes")
+    if len(classes) < 2:
+        raise ValueError(f"{name} has one class, {classes[0]!r}; probes need two or more")
     for split, share in (("test", TEST_SHARE), ("validation", VALIDATION_SHARE)):
         if split not in sources:
-            rest, held_out = hold_out(sources["train"].labels, share)
             train = sources["train"]
+            rest, held_out = hold_out(train.labels, share)
+            if not len(held_out):
+                raise ValueError(
+                    f"{name} has too few images to hold out {split} from them: a class needs 3 images or more; add "
+                    f"images, or splits named train, validation and test"
+                )
             sources |= {"train": train.take(rest), split: train.take(held_out)}
             derived.append(f"{split} is {share:.0%} of each class of train")
-    missing = set(range(num_classes)) - set(sources["train"].labels.tolist())
-    if missing:
-        classes = ", ".join(sources["train"].classes[label] for label in sorted(missing)[:5])
-        raise ValueError(f"{name}: no training image is left for class {classes}; a class needs 3 images or more")
+    _refuse_missing(name, sources["train"].labels, classes, "no training image is left for")
     side = image_size or (32 if typical_side(sources["train"]) <= 48 else 128)
     total = sum(len(source.labels) for source in sources.values())
     streamed = total * 3 * side * side > memory_gib * 2**30
     facts: dict[str, Any] = {
         "image_size": side,
-        "classes": num_classes,
+        "classes": len(classes),
         "streamed": streamed,
         "derived_splits": derived,
     }
@@ -157,9 +221,9 @@ def splits_from(name: str, sources: dict[str, Source], image_size: int, memory_g
         corrupt: list[str] = []
         converted: dict[str, int] = {}
         if streamed:
-            images[split] = Images(Stream(source, side), labels)
+            images[split] = Images(Stream(source, side, max_megapixels), labels)
         else:
-            pixels, rows, corrupt, converted = decode(source, side)
+            pixels, rows, corrupt, converted = decode(source, side, max_megapixels=max_megapixels)
             images[split] = Images(pixels, labels[torch.from_numpy(rows)])
         if not len(images[split].pixels):
             raise ValueError(f"{name}: no image of split {split} can be decoded, for example {corrupt[0]}")
@@ -169,7 +233,17 @@ def splits_from(name: str, sources: dict[str, Source], image_size: int, memory_g
             "corrupt_names": corrupt[:20],
             "converted_to_rgb": converted,
         }
-    return Splits(name, images["train"], images["validation"], images["test"], num_classes, facts)
+    _refuse_missing(name, images["train"].labels.numpy(), classes, "no training image can be decoded of")
+    return Splits(
+        name, images["train"], images["validation"], images["test"], len(classes), facts, classes=tuple(classes)
+    )
+
+
+def _refuse_missing(name: str, labels: np.ndarray, classes: Sequence[str], what: str) -> None:
+    missing = sorted(set(range(len(classes))) - set(labels.tolist()))
+    if missing:
+        some = ", ".join(classes[label] for label in missing[:5])
+        raise ValueError(f"{name}: {what} class {some}; a class needs 3 images or more")
 
 
 def hold_out(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -198,4 +272,4 @@ def _digits() -> Splits:
         pixels = torch.from_numpy(scans.images[rows]).float().unsqueeze(1) / 16
         return Images(pixels, torch.from_numpy(scans.target[rows]).long())
 
-    return Splits("digits", take(train), take(validation), take(test), num_classes=10)
+    return Splits("digits", take(train), take(validation), take(test), num_classes=10, classes=tuple("0123456789"))

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sigreg_lab.pretrain.checkpoint import replacing
 from sigreg_lab.pretrain.config import PretrainConfig
 from sigreg_lab.pretrain.crops import make_crops
 from sigreg_lab.pretrain.data import Images, as_float
@@ -54,7 +55,8 @@ def patch_components(encoder: Encoder, pixels: Tensor) -> Tensor | None:
 
     Returns:
         Shape (N, 3, h, w) in 0 .. 1, one pixel a patch, on the CPU; each component scaled to its 1% .. 99% range over
-        all images. None if the backbone is no vision transformer of timm.
+        all images, 0 where there are fewer patches than components. None if the backbone is no vision transformer of
+        timm.
     """
     if not is_vision_transformer(encoder.backbone):
         return None
@@ -63,6 +65,7 @@ def patch_components(encoder: Encoder, pixels: Tensor) -> Tensor | None:
     centred = tokens - tokens.mean(0)
     _, _, axes = torch.linalg.svd(centred, full_matrices=False)
     axes = axes[:3] * axes[:3].sum(1, keepdim=True).sign()  # an axis has no sign of its own
+    axes = torch.nn.functional.pad(axes, (0, 0, 0, 3 - len(axes)))
     colours = centred @ axes.T
     low, high = colours.quantile(0.01, dim=0), colours.quantile(0.99, dim=0)
     colours = ((colours - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
@@ -82,8 +85,13 @@ def patch_sheet(encoder: Encoder, images: Images) -> Tensor | None:
 
 
 def save_picture(path: Path, picture: Tensor) -> None:
-    """Write a picture (3, H, W) in 0 .. 1 as PNG."""
+    """Write a picture (3, H, W) in 0 .. 1 as PNG, whole or not at all.
+
+    Raises:
+        ValueError: it cannot be written.
+    """
     from PIL import Image
 
     array = (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-    Image.fromarray(array).save(path)
+    with replacing(path) as partial:
+        Image.fromarray(array).save(partial, format="PNG")

@@ -1,8 +1,10 @@
 """A pretraining run from the command line: config, run, probes, rows with their manifest."""
 
+import contextlib
 import csv
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +15,20 @@ import torch
 
 from sigreg_lab.distributed import rank
 from sigreg_lab.experiment.provenance import now, provenance
-from sigreg_lab.pretrain.checkpoint import load_checkpoint, load_weights
-from sigreg_lab.pretrain.config import PretrainConfig, as_dict, configure, from_dict
+from sigreg_lab.pretrain.checkpoint import (
+    check_same_data,
+    check_same_run,
+    load_checkpoint,
+    load_weights,
+    locked,
+    read_config,
+    replacing,
+    writing,
+)
+from sigreg_lab.pretrain.config import PretrainConfig, as_dict, configure
 from sigreg_lab.pretrain.curves import OUTSIDE, outside_share
 from sigreg_lab.pretrain.data import Splits, Stream, load_data
-from sigreg_lab.pretrain.loop import CHECKPOINT, PretrainResult, make_fabric, pretrain
+from sigreg_lab.pretrain.loop import CHECKPOINT, PretrainResult, make_fabric, pretrain, resolved
 from sigreg_lab.pretrain.models import build_encoder
 from sigreg_lab.pretrain.pictures import contact_sheet, patch_sheet, save_picture
 from sigreg_lab.pretrain.probes import covariance_spectrum, evaluate, probe
@@ -35,6 +46,7 @@ def run(
     resume: bool = False,
     max_minutes: float = 0.0,
     wandb: str = "",
+    on_note: Callable[[str], None] | None = None,
 ) -> tuple[Path, dict[str, float]]:
     """Pretrain, probe, and write what came of it.
 
@@ -44,44 +56,60 @@ def run(
 
     Args:
         config: the run.
-        out: a folder is made in it, named after data, regulariser and seed; an earlier run there is replaced.
+        out: a folder is made in it, named after data, regulariser and seed; an earlier run of the same settings there
+            is replaced.
         on_step: called after each logged step.
         resume: go on from the folder's checkpoint if there is one.
         max_minutes: stop after that time, to go on later; 0: never.
         wandb: project in W&B; empty: none.
+        on_note: called with each sentence that the user should read: images that were skipped, a changed setting.
 
     Returns:
-        The folder, and the row; without ``finished`` in it the run is to go on.
+        The folder, and the row; with ``share_of_step_time_outside_network`` alone in it the run is to go on.
+
+    Raises:
+        ValueError: as ``load_data`` and ``pretrain`` do; the folder holds a run of other settings or data, another
+            process writes to it, or it cannot be written.
     """
     start, started = time.perf_counter(), now()
     data = load_data(config.data, config.image_size, config.memory_gib)
     config, notes = _fitted(config, data)
+    notes += _skipped(data)
     folder = out / f"{data.name}-{config.regularizer}-{config.seed}"
-    result = pretrain(config, data, on_step, folder=folder, resume=resume, max_minutes=max_minutes, wandb=wandb)
-    if rank():
-        return folder, {}
-    save_picture(folder / "views.png", contact_sheet(data.train, config))
-    row = {"share_of_step_time_outside_network": outside_share(result.seconds)}
-    if result.finished:
-        row |= _probes(result, folder)
-        _write_csv(folder / "row.csv", [row])
-    saved = as_dict(result.config)
-    (folder / "config.json").write_text(json.dumps({**saved, "data": data.name}, indent=2) + "\n")
-    total = sum(result.seconds.values())
-    parts = {f"share_{part}": round(seconds / total, 4) for part, seconds in result.seconds.items()} if total else {}
-    corrupt = sorted(data.train.pixels.corrupt) if isinstance(data.train.pixels, Stream) else []
-    manifest = {
-        "started": started,
-        "wall_seconds": round(time.perf_counter() - start, 1),
-        "finished": result.finished,
-        "resumed": resume,
-        **provenance(),
-        "data": {**data.facts, "corrupt_replaced": corrupt},
-        "notes": notes,
-        "step_time": parts,
-        "config": {**saved, "data": data.name},
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    settled = resolved(config, len(data.train.pixels))
+    first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes, which are not connected yet
+    tell = on_note if on_note and first else _silent
+    with locked(folder) if first else contextlib.nullcontext():
+        _refuse_another_run(folder, settled, data)
+        for note in notes:
+            tell(note)
+        with writing(folder):
+            result = pretrain(config, data, on_step, folder=folder, resume=resume, max_minutes=max_minutes, wandb=wandb)
+        if rank():
+            return folder, {}
+        save_picture(folder / "views.png", contact_sheet(data.train, config))
+        row = {"share_of_step_time_outside_network": outside_share(result.seconds)}
+        if result.finished:
+            row |= _probes(result, folder)
+            _write_csv(folder / "row.csv", [row])
+        for note in (later := [note for note in _skipped(data) if note not in notes]):
+            tell(note)
+        saved = {**as_dict(result.config), "data": data.name}
+        _write_json(folder / "config.json", saved)
+        total = sum(result.seconds.values())
+        parts = {part: round(seconds / total, 4) for part, seconds in result.seconds.items()} if total else {}
+        manifest = {
+            "started": started,
+            "wall_seconds": round(time.perf_counter() - start, 1),
+            "finished": result.finished,
+            "resumed": resume,
+            **provenance(),
+            "data": _facts(data),
+            "notes": notes + later,
+            "step_time": {f"share_{part}": share for part, share in parts.items()},
+            "config": saved,
+        }
+        _write_json(folder / "manifest.json", manifest)
     return folder, row
 
 
@@ -93,39 +121,96 @@ def run_probes(
     draws: int = 5,
     finetune_epochs: int = 0,
     device: str = "auto",
+    on_note: Callable[[str], None] | None = None,
 ) -> tuple[Path, list[dict[str, Any]]]:
     """Probe a checkpoint; writes ``probes.csv`` and ``probes.json`` (its manifest) beside it, ``patches.png`` too.
 
     Args:
         checkpoint: ``checkpoint.pt`` of a run, or the run's folder.
-        data: a data set to probe on; the one it was trained on if None.
+        data: a data set to probe on; the one it was trained on if None. The checkpoint's classes keep their labels.
         epochs: of the linear probe.
         draws: training sets of each few-shot probe.
         finetune_epochs: of full fine-tuning; 0 leaves it out.
         device: auto, cpu or cuda.
+        on_note: called with each sentence that the user should read: images that were skipped.
 
     Raises:
-        ValueError: no checkpoint there, or one of another architecture.
+        ValueError: no checkpoint there, a damaged one, or one of another architecture; the data that it was trained
+            on are not what they were; another process probes it, or its folder cannot be written.
     """
-    path = checkpoint / CHECKPOINT if checkpoint.is_dir() else checkpoint
+    tell = on_note or _silent
+    path = checkpoint / CHECKPOINT if os.path.isdir(checkpoint) else checkpoint
     state = load_checkpoint(path)
-    config = dataclasses.replace(from_dict(state["config"]), device=device)
-    splits = load_data(data or config.data, config.image_size, config.memory_gib)
+    config = dataclasses.replace(read_config(state["config"]), device=device)
+    splits = load_data(config.data if data is None else data, config.image_size, config.memory_gib)
+    known = state.get("classes", [])
+    if sorted(known) == sorted(splits.classes):
+        splits = splits.relabeled(known)
+    if data is None:
+        check_same_data(state, splits.identity())
     shape = tuple(state["image_shape"])
     if splits.train.pixels.shape[1:] != shape:
         found = tuple(splits.train.pixels.shape[1:])
         raise ValueError(f"the checkpoint was trained on images of shape {shape}, {splits.name} has {found}")
     encoder = build_encoder(config, torch.zeros(1, *shape))
     load_weights(encoder, state["encoder"], config.backbone)
-    encoder = encoder.to(make_fabric(config).device).eval()
-    result = PretrainResult(encoder, splits, [], config)
-    rows = probe(result, splits, epochs=epochs, draws=draws, finetune_epochs=finetune_epochs)
     folder = path.parent
-    _write_csv(folder / "probes.csv", rows)
-    _write_patches(result, folder)
-    manifest = {"steps": state["step"], "probed": splits.name, "data": splits.facts, "linear_epochs": epochs}
-    (folder / "probes.json").write_text(json.dumps({**manifest, **provenance()}, indent=2) + "\n")
+    with locked(folder, ".lock-probe"):
+        encoder = encoder.to(make_fabric(config).device).eval()
+        result = PretrainResult(encoder, splits, [], config)
+        rows = probe(result, splits, epochs=epochs, draws=draws, finetune_epochs=finetune_epochs)
+        for note in _skipped(splits):
+            tell(note)
+        _write_csv(folder / "probes.csv", rows)
+        _write_patches(result, folder)
+        manifest = {"steps": state["step"], "probed": splits.name, "data": _facts(splits), "linear_epochs": epochs}
+        _write_json(folder / "probes.json", {**manifest, **provenance()})
     return folder, rows
+
+
+def _silent(note: str) -> None:
+    """Tell nobody."""
+
+
+def _refuse_another_run(folder: Path, config: PretrainConfig, data: Splits) -> None:
+    """Refuse a folder with a run of other settings or data, which would be lost."""
+    path, settings = folder / CHECKPOINT, folder / "config.json"
+    if path.is_file():
+        state = load_checkpoint(path)
+        check_same_run(state["config"], config)
+        check_same_data(state, data.identity())
+    elif settings.is_file():
+        try:
+            saved = json.loads(settings.read_text())
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{settings} is damaged; delete it, or choose another --out") from error
+        check_same_run(saved, config, str(settings))
+
+
+def _skipped(data: Splits) -> list[str]:
+    """A sentence for each split with images that could not be read, as far as they have been looked at."""
+    notes = []
+    for split in ("train", "validation", "test"):
+        pixels, facts = getattr(data, split).pixels, data.facts.get(split, {})
+        if isinstance(pixels, Stream):
+            names, count, what = sorted(pixels.corrupt), len(pixels.corrupt), "replaced by the next"
+        else:
+            names, what = facts.get("corrupt_names", []), "left out"
+            count = facts.get("corrupt_skipped", 0)
+        if count:
+            total = len(pixels) + (0 if isinstance(pixels, Stream) else count)
+            notes.append(f"{count} of {total} images of {split} could not be read and were {what}: {_first(names)}")
+    return notes
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _facts(data: Splits) -> dict[str, Any]:
+    streams = (images.pixels for images in (data.train, data.validation, data.test))
+    replaced = sorted(name for stream in streams if isinstance(stream, Stream) for name in stream.corrupt)
+    return {**data.facts, "class_names": list(data.classes), "corrupt_replaced": replaced}
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
@@ -174,8 +259,13 @@ def outside_line(row: dict[str, float]) -> str:
     return f"{share:.1%} of the step time went to {', '.join(OUTSIDE)}; the rest to the network"
 
 
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n")
+
+
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    with path.open("w", newline="") as file:
+    with replacing(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["step"])
         writer.writeheader()
         writer.writerows(rows)

@@ -1,7 +1,12 @@
 """Runs and probes from the command line: files, resumption, errors of one line."""
 
 import csv
+import dataclasses
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +14,10 @@ import torch
 from PIL import Image
 
 from sigreg_lab import cli
-from sigreg_lab.pretrain import configure
+from sigreg_lab.pretrain import configure, load_data
+from sigreg_lab.pretrain.checkpoint import load_checkpoint, save_checkpoint
+from sigreg_lab.pretrain.config import as_dict
+from sigreg_lab.pretrain.run import run, run_probes
 
 TINY = ["backbone=test_vit", "epochs=0", "steps=3", "batch_size=6", "num_slices=8", "projector=16,8", "log_every=1"]
 
@@ -112,3 +120,154 @@ def test_recipes_follow_the_data_and_overrides_reach_crops():
     assert config.crops.local_scale == (0.1, 0.2)
     assert config.crops.blur == 0.0
     assert configure("here", "sigreg-ep", 0, recipe="imagenette-vit-s8").crops.global_scale == (0.08, 1.0)
+
+
+DIGITS = configure(None, "sigreg-ep", 0, ["steps=2", "batch_size=32", "num_slices=8", "projector=16,8"])
+
+
+def _images(data, *settings):
+    return configure(str(data), "sigreg-ep", 0, [*TINY, *settings])
+
+
+def _kept(folder):
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+
+
+def test_a_run_of_other_settings_is_not_replaced(tmp_path):
+    folder, row = run(DIGITS, tmp_path)
+    before = _kept(folder)
+    other = dataclasses.replace(DIGITS, lam=0.02)
+    for resume in (False, True):
+        with pytest.raises(
+            ValueError, match=r"of another run: it has lam=0\.05 \(now 0\.02\); change --out or the set"
+        ):
+            run(other, tmp_path, resume=resume)
+    assert _kept(folder) == before
+    (folder / "checkpoint.pt").unlink()
+    with pytest.raises(ValueError, match=r"config\.json is of another run: it has lam=0\.05"):
+        run(other, tmp_path)
+    (folder / "config.json").write_text('{"lam": 0.0')
+    with pytest.raises(ValueError, match=r"config\.json is damaged; delete it"):
+        run(other, tmp_path)
+    (folder / "config.json").unlink()
+    again, repeated = run(DIGITS, tmp_path)
+    assert again == folder
+    assert {k: v for k, v in row.items() if "share" not in k} == {k: v for k, v in repeated.items() if "share" not in k}
+
+
+@pytest.mark.usefixtures("short_probes")
+def test_a_run_on_other_data_of_the_same_name_is_not_replaced(image_folder, tmp_path):
+    for place in ("one", "two"):
+        shutil.copytree(image_folder, tmp_path / place / "set")
+    (tmp_path / "two" / "set" / "ant").rename(tmp_path / "two" / "set" / "dog")
+    folder, _ = run(_images(tmp_path / "one" / "set"), tmp_path / "out")
+    path = folder / "checkpoint.pt"
+    save_checkpoint(path, load_checkpoint(path) | load_data(str(tmp_path / "one" / "set")).identity())
+    for resume in (False, True):
+        with pytest.raises(ValueError, match="of other data of the same name: its classes differ"):
+            run(_images(tmp_path / "two" / "set"), tmp_path / "out", resume=resume)
+    run(_images(tmp_path / "one" / "set"), tmp_path / "out")
+
+
+def test_a_second_run_in_a_folder_is_refused_while_the_first_goes_on(tmp_path):
+    command = [sys.executable, "-c", "from tests.pretrain.test_run import *; from pathlib import Path\n"
+               "run(DIGITS, Path(sys.argv[1]), lambda *_: (print('step', flush=True), sys.stdin.read()))"]  # fmt: skip
+    pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*command, str(tmp_path)], env={**os.environ, "PYTHONPATH": os.getcwd()}, **pipe) as first:
+        assert first.stdout.readline() == "step\n"
+        with pytest.raises(ValueError, match=r"another process writes to .*digits-sigreg-ep-0 now; wait until it"):
+            run(DIGITS, tmp_path)
+        first.communicate()
+    assert first.returncode == 0
+    assert (tmp_path / "digits-sigreg-ep-0" / "row.csv").is_file()
+
+
+def test_results_that_cannot_be_written_are_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "runs", tmp_path / ("x" * 300)):
+        with pytest.raises(ValueError, match=r"cannot write .*(exists|Not a directory|too long); make room there"):
+            run(DIGITS, out)
+    folder, _ = run(DIGITS, tmp_path)
+    before = _kept(folder)
+    for name in ("manifest.json", "row.csv", "views.png", "checkpoint.pt"):
+        (folder / f"{name}.partial").mkdir()
+        with pytest.raises(ValueError, match=rf"cannot write .*{name}: Is a directory"):
+            run(DIGITS, tmp_path)
+        (folder / f"{name}.partial").rmdir()
+        assert (folder / name).is_file()
+    assert _kept(folder)["manifest.json"] == before["manifest.json"]
+
+
+@pytest.mark.usefixtures("short_probes")
+@pytest.mark.parametrize("memory", [8.0, 1e-9])
+def test_images_that_were_skipped_are_said_and_written(image_folder, tmp_path, memory):
+    for split in ("train", "val", "test"):
+        shutil.copytree(image_folder, tmp_path / "set" / split)
+    (tmp_path / "set" / "train" / "ant" / "3.png").write_bytes(b"no image")
+    for index in range(5):
+        (tmp_path / "set" / "test" / "bee" / f"{index}.png").write_bytes(b"no image")
+    told = []
+    folder, _ = run(_images(tmp_path / "set", f"memory_gib={memory}"), tmp_path / "out", on_note=told.append)
+    what = "left out" if memory > 1 else "replaced by the next"
+    some = "test/bee/0.png, test/bee/1.png, test/bee/2.png, ..."
+    expected = [
+        f"1 of 30 images of train could not be read and were {what}: train/ant/3.png",
+        f"5 of 30 images of test could not be read and were {what}: {some}",
+    ]
+    assert told == expected
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["notes"] == expected
+    assert len(manifest["data"]["corrupt_replaced"]) == (0 if memory > 1 else 6)
+    assert manifest["data"]["class_names"] == ["ant", "bee", "cat"]
+    told.clear()
+    run_probes(folder, on_note=told.append)
+    assert told == expected
+
+
+@pytest.mark.usefixtures("short_probes")
+def test_probes_keep_the_labels_of_the_checkpoints_classes(image_folder, tmp_path, monkeypatch):
+    folder, _ = run(_images(image_folder), tmp_path)
+    state = load_checkpoint(folder / "checkpoint.pt")
+    data = load_data(str(image_folder)).relabeled(["cat", "ant", "bee"])
+    save_checkpoint(folder / "checkpoint.pt", state | data.identity())
+    seen = []
+    module = sys.modules["sigreg_lab.pretrain.run"]
+    probe = module.probe
+    monkeypatch.setattr(module, "probe", lambda result, splits, **k: seen.append(splits) or probe(result, splits, **k))
+    for given in (None, str(image_folder)):
+        run_probes(folder, given)
+        assert seen[-1].classes == ("cat", "ant", "bee")
+        assert torch.equal(seen[-1].test.labels, data.test.labels)
+    other = tmp_path / "other"
+    shutil.copytree(image_folder, other)
+    (other / "ant").rename(other / "dog")
+    run_probes(folder, str(other))
+    assert seen[-1].classes == ("bee", "cat", "dog"), "other classes have labels of their own"
+    save_checkpoint(folder / "checkpoint.pt", state | data.identity() | {"labels": "of other rows"})
+    with pytest.raises(ValueError, match="other data of the same name: its labels differ"):
+        run_probes(folder)
+    with pytest.raises(ValueError, match="data is empty"):
+        run_probes(folder, "")
+
+
+def test_a_checkpoint_of_a_newer_version_is_one_line(tmp_path, monkeypatch, capsys):
+    state = {"step": 1, "config": {**as_dict(DIGITS), "momentum": 0.9}, "image_shape": [1, 8, 8], "encoder": {}}
+    save_checkpoint(tmp_path / "checkpoint.pt", state)
+    code, _, err = _call(monkeypatch, capsys, "probe", tmp_path)
+    assert code == 2
+    assert "a newer version of sigreg-lab, with the setting(s) momentum; update" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("short_probes")
+def test_three_images_a_class_are_enough(tmp_path):
+    """Two tokens in all are fewer than the components of patches.png."""
+    rng = np.random.default_rng(0)
+    for name in ("ant", "bee"):
+        (tmp_path / "few" / name).mkdir(parents=True)
+        for index in range(3):
+            pixels = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "few" / name / f"{index}.png")
+    folder, row = run(_images(tmp_path / "few", "batch_size=2", "image_size=16"), tmp_path / "out")
+    assert "backbone_linear_all" in row
+    assert (folder / "patches.png").is_file()
