@@ -174,13 +174,12 @@ def pretrain_command(
     from sigreg_lab.pretrain.progress import RunProgress
     from sigreg_lab.pretrain.run import configure, outside_line, run
 
-    console = Console(stderr=True)
-    if recipe is None:
-        recipe = default_recipe(data, gpu=torch.cuda.is_available())
-        if recipe == "images-small":
-            console.print("No GPU: taking --recipe images-small, a few minutes; --recipe images is the full one")
-    config = configure(data, regularizer, seed, settings or (), recipe)
-    with RunProgress(f"{Path(config.data).name} {regularizer}", console) as progress:
+    chosen = recipe or default_recipe(data, gpu=torch.cuda.is_available())
+    note = "no GPU: --recipe images-small, minutes; --recipe images is the full one" if chosen == "images-small" else ""
+    config = configure(data, regularizer, seed, settings or (), chosen)
+    with RunProgress(
+        f"{Path(config.data).name} {regularizer}", Console(stderr=True), "" if recipe else note
+    ) as progress:
         folder, row = run(config, out, progress, resume=resume, max_minutes=max_minutes, wandb=wandb)
     if not row:
         return  # another process of torchrun reports

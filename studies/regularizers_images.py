@@ -24,7 +24,7 @@ from sigreg_lab.figures.tables import markdown_table, span
 from sigreg_lab.figures.theme import label, new_figure, palette, themed
 from sigreg_lab.pretrain import PretrainResult, pretrain, probe
 from sigreg_lab.pretrain.config import configure
-from sigreg_lab.pretrain.data import load_data
+from sigreg_lab.pretrain.loop import load
 from sigreg_lab.pretrain.probes import knn_answers
 
 RECIPES = {"cifar10-resnet18": "CIFAR-10, ResNet-18", "imagenette-vit-s8": "Imagenette, ViT-S/8"}
@@ -63,7 +63,7 @@ def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[
         runs = Path(settings["runs"] or scratch)
         folder = runs / f"{recipe}-{name}-{cell['seed']}-{_digest([cell, settings, fingerprint(Path(__file__))])}"
         folder.mkdir(parents=True, exist_ok=True)
-        data = load_data(config.data, config.image_size, config.memory_gib)
+        data = load(config)
         result = pretrain(config, data, folder=folder, resume=True)
         return [*_curve(result), *_probes(result, settings["draws"]), *_null(result, np.random.default_rng(null_seed))]
 

@@ -7,6 +7,7 @@ from typing import Any
 from sigreg_lab.experiment.study import parse_like
 from sigreg_lab.pretrain.crops import CropConfig
 from sigreg_lab.pretrain.signals import SignalConfig
+from sigreg_lab.pretrain.sources import MAX_MEGAPIXELS
 from sigreg_lab.pretrain.views import ViewConfig
 
 
@@ -61,6 +62,7 @@ class PretrainConfig:
     image_size: int = 0
     images_per_class: int = 0  # of the training set, at most; 0: all
     memory_gib: float = 8.0
+    max_megapixels: float = MAX_MEGAPIXELS  # larger images are skipped and counted
 
     # Reports: losses every ``log_every`` steps, diagnostics and the online probe every ``diagnose_every`` (0: never).
     log_every: int = 1

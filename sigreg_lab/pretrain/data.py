@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -116,6 +116,14 @@ class Splits:
             digest.update(f"{len(images.labels)}:".encode() + images.labels.cpu().numpy().tobytes())
         return {"classes": list(self.classes), "labels": digest.hexdigest()}
 
+    def at_most(self, per_class: int) -> "Splits":
+        """The same with the first ``per_class`` training samples of each class, which are in memory; 0: all."""
+        if not per_class:
+            return self
+        assert isinstance(self.train.pixels, Tensor)
+        rows = torch.from_numpy(first_of_each(self.train.labels.numpy(), per_class))
+        return dataclasses.replace(self, train=Images(self.train.pixels[rows], self.train.labels[rows]))
+
     def relabeled(self, classes: Sequence[str]) -> "Splits":
         """The same images, their labels by another order of the same classes."""
         place = torch.tensor([classes.index(name) for name in self.classes])
@@ -126,21 +134,26 @@ class Splits:
 
 
 def load_data(
-    name: str, image_size: int = 0, memory_gib: float = 8.0, max_megapixels: float = MAX_MEGAPIXELS
+    name: str,
+    image_size: int = 0,
+    memory_gib: float = 8.0,
+    max_megapixels: float = MAX_MEGAPIXELS,
+    images_per_class: int = 0,
 ) -> Splits:
     """A data set by its name, or by the path of an image folder, a parquet file, or a folder of parquet files.
 
     Args:
-        name: "digits", one of ``TORCHVISION``, or a path.
+        name: one of ``MADE_HERE`` or ``TORCHVISION``, or a path.
         image_size: side of the square that images become; 0 chooses 32 if most are that small, else 128.
         memory_gib: a set that takes more is decoded batch by batch.
         max_megapixels: larger images are skipped and counted, as those that cannot be decoded; at most 178.
+        images_per_class: training images of each class, the first ones; 0: all.
 
     Raises:
         ValueError: an unknown name or wrong path, or data that is not as it should be; the message says what to do.
     """
     if not name.strip():
-        raise ValueError(f"data is empty; give digits, {', '.join(TORCHVISION)}, or the path of images")
+        raise ValueError(f"data is empty; give {', '.join([*MADE_HERE, *TORCHVISION])}, or the path of images")
     if not 0 < max_megapixels <= LARGEST_MEGAPIXELS:
         raise ValueError(
             f"max_megapixels must lie in 0 .. {LARGEST_MEGAPIXELS:g} (0 excluded; Pillow decodes no more), "
@@ -151,21 +164,25 @@ def load_data(
             f"image_size must lie in 0 .. {1000 * max_megapixels**0.5:.0f} (max_megapixels={max_megapixels:g}), "
             f"got {image_size}"
         )
-    if name == "digits":
-        return _digits()
+    if images_per_class < 0:
+        raise ValueError(f"images_per_class must be 0 (all) or more, got {images_per_class}")
+    limits = (image_size, memory_gib, max_megapixels, images_per_class)
+    if name in MADE_HERE:
+        return MADE_HERE[name]().at_most(images_per_class)
     if name in TORCHVISION:
-        return splits_from(name, read_torchvision(name), image_size, memory_gib, max_megapixels)
+        return splits_from(name, read_torchvision(name), *limits)
     try:
         path = Path(name).expanduser()
         if not path.exists() and path.name == name:
             raise ValueError(
-                f"unknown data {printable(name)!r}; known: digits, {', '.join(TORCHVISION)}; or the path of images"
+                f"unknown data {printable(name)!r}; known: {', '.join([*MADE_HERE, *TORCHVISION])}; or the path of "
+                "images"
             )
         whole = path.resolve()
     except (OSError, RuntimeError) as error:  # a name of 300 letters, a user without a home, a loop of links
         raise ValueError(f"data {printable(name)[:80]} cannot be looked up: {error}"[:200]) from error
     sources = read_path(path)
-    return splits_from(whole.stem if path.is_file() else whole.name, sources, image_size, memory_gib, max_megapixels)
+    return splits_from(whole.stem if path.is_file() else whole.name, sources, *limits)
 
 
 def splits_from(
@@ -174,6 +191,7 @@ def splits_from(
     image_size: int,
     memory_gib: float,
     max_megapixels: float = MAX_MEGAPIXELS,
+    images_per_class: int = 0,
 ) -> Splits:
     """Decode sources; splits they lack are held out from train, by class, always the same.
 
@@ -206,6 +224,9 @@ def splits_from(
             sources |= {"train": train.take(rest), split: train.take(held_out)}
             derived.append(f"{split} is {share:.0%} of each class of train")
     _refuse_missing(name, sources["train"].labels, classes, "no training image is left for")
+    if images_per_class:
+        sources["train"] = sources["train"].take(first_of_each(sources["train"].labels, images_per_class))
+        derived.append(f"train is the first {images_per_class} images of each class")
     side = image_size or (32 if typical_side(sources["train"]) <= 48 else 128)
     total = sum(len(source.labels) for source in sources.values())
     streamed = total * 3 * side * side > memory_gib * 2**30
@@ -246,6 +267,11 @@ def _refuse_missing(name: str, labels: np.ndarray, classes: Sequence[str], what:
         raise ValueError(f"{name}: {what} class {some}; a class needs 3 images or more")
 
 
+def first_of_each(labels: np.ndarray, count: int) -> np.ndarray:
+    """Rows of the first samples of each class, ascending."""
+    return np.sort(np.concatenate([np.flatnonzero(labels == label)[:count] for label in np.unique(labels)]))
+
+
 def hold_out(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
     """Rows kept and rows held out: of each class the share, rounded, at least one while two or more are there."""
     rng = np.random.default_rng(_SPLIT_SEED)
@@ -273,3 +299,13 @@ def _digits() -> Splits:
         return Images(pixels, torch.from_numpy(scans.target[rows]).long())
 
     return Splits("digits", take(train), take(validation), take(test), num_classes=10, classes=tuple("0123456789"))
+
+
+def _mnist1d() -> Splits:
+    from sigreg_lab.pretrain.signals import mnist1d
+
+    return mnist1d()
+
+
+#: Data sets that need no files, by name: a function that makes the splits. One's own goes in here.
+MADE_HERE: dict[str, Callable[[], Splits]] = {"digits": _digits, "mnist1d": _mnist1d}

@@ -127,7 +127,8 @@ def pretrain(
         FloatingPointError: the loss is not finite; the message names the step, the batch and the last good checkpoint.
         MemoryError: the device's memory is too small.
     """
-    data = data if data is not None else load_data(config.data, config.image_size, config.memory_gib)
+    data = data if data is not None else load(config)
+    _check_views(config, data)
     config = resolved(config, len(data.train.pixels))
     loss_fn = make_loss(config)
     fabric = make_fabric(config)
@@ -530,6 +531,29 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def _stream_seed(*purpose: int) -> int:
     """The seed of a stream of random numbers; see ``seeded_generator``."""
     return seeded_generator(*purpose).initial_seed()
+
+
+def _check_views(config: PretrainConfig, data: Splits) -> None:
+    """Raise ``ValueError`` where the views asked for are of another kind than the data."""
+    shape = tuple(data.train.pixels.shape[1:])
+    kinds = {"affine": ("images", 3), "crops": ("images", 3), "signals": ("signals", 2)}  # of one's own: unknown
+    what, dimensions = kinds.get(config.augment, ("", len(shape)))
+    if len(shape) != dimensions:
+        raise ValueError(
+            f"augment={config.augment!r} makes views of {what}, but {data.name} holds samples of shape {shape}; "
+            f"set augment to one of {', '.join(VIEWS)}"
+        )
+
+
+def load(config: PretrainConfig, name: str | None = None) -> Splits:
+    """The run's data, or other data as the run takes it."""
+    return load_data(
+        config.data if name is None else name,
+        config.image_size,
+        config.memory_gib,
+        config.max_megapixels,
+        config.images_per_class,
+    )
 
 
 def resolved(config: PretrainConfig, num_images: int) -> PretrainConfig:

@@ -255,7 +255,7 @@ def build_encoder(config: PretrainConfig, pixels: Tensor) -> Encoder:
         with torch.no_grad():
             try:
                 encoder(*(torch.zeros(1, *shape) for shape in shapes))  # shapes lazy layers
-            except (AssertionError, RuntimeError) as error:
+            except (AssertionError, RuntimeError, ValueError) as error:
                 views = " and ".join("x".join(map(str, shape)) for shape in shapes)
                 reason = str(error).splitlines()[0]
                 raise ValueError(f"backbone {config.backbone} does not take views of {views}: {reason}") from error

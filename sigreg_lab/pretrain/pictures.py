@@ -7,24 +7,25 @@ from torch import Tensor
 
 from sigreg_lab.pretrain.checkpoint import replacing
 from sigreg_lab.pretrain.config import PretrainConfig
-from sigreg_lab.pretrain.crops import make_crops
 from sigreg_lab.pretrain.data import Images, as_float
 from sigreg_lab.pretrain.models import Encoder, is_vision_transformer
-from sigreg_lab.pretrain.views import make_views
+from sigreg_lab.pretrain.views import VIEWS
 from sigreg_lab.slicing import seeded_generator
 
 _IMAGES = 8
 _LEAST_SIDE = 48  # smaller tiles are enlarged
 
 
+def is_pictures(images: Images) -> bool:
+    """Whether samples can be shown as they are: of one channel, or of three."""
+    return len(images.pixels.shape) == 4 and images.pixels.shape[1] in (1, 3)
+
+
 def contact_sheet(images: Images, config: PretrainConfig) -> Tensor:
     """Views of the first training images: one row an image, the image itself first; shape (3, H, W) in 0 .. 1."""
     pixels, _ = images.take(torch.arange(min(_IMAGES, len(images.pixels))))
     generator = seeded_generator(config.seed)
-    if config.augment == "crops":
-        groups = make_crops(pixels, generator, config.crops)
-    else:
-        groups = [make_views(pixels, config.num_views, generator, config.views)]
+    groups = VIEWS[config.augment](pixels, generator, config)
     return tile([[pixels[n], *(view[n] for group in groups for view in group)] for n in range(len(pixels))])
 
 

@@ -17,11 +17,14 @@ class RunProgress:
     Args:
         name: of the run.
         console: where to.
+        note: said when the first step is made; empty: nothing.
         clock: seconds.
     """
 
-    def __init__(self, name: str, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        self._name, self._console, self._clock = name, console, clock
+    def __init__(
+        self, name: str, console: Console, note: str = "", clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._name, self._console, self._note, self._clock = name, console, note, clock
         self._bar = Progress(console=console) if console.is_terminal else None
         self._task = self._bar.add_task(name, total=None) if self._bar else None
         self._began: tuple[int, float] | None = None
@@ -29,6 +32,9 @@ class RunProgress:
 
     def __call__(self, step: int, values: dict[str, float]) -> None:
         steps, now = int(values["steps"]), self._clock()
+        if self._note:
+            self._console.print(self._note, markup=False)
+            self._note = ""
         if self._bar is not None and self._task is not None:
             self._bar.start()  # not before the config has proved good; idempotent
             self._bar.update(self._task, completed=step + 1, total=steps)

@@ -27,10 +27,10 @@ from sigreg_lab.pretrain.checkpoint import (
 )
 from sigreg_lab.pretrain.config import PretrainConfig, as_dict, configure
 from sigreg_lab.pretrain.curves import OUTSIDE, outside_share
-from sigreg_lab.pretrain.data import Splits, Stream, load_data
-from sigreg_lab.pretrain.loop import CHECKPOINT, PretrainResult, make_fabric, pretrain, resolved
+from sigreg_lab.pretrain.data import Splits, Stream
+from sigreg_lab.pretrain.loop import CHECKPOINT, PretrainResult, load, make_fabric, pretrain, resolved
 from sigreg_lab.pretrain.models import build_encoder
-from sigreg_lab.pretrain.pictures import contact_sheet, patch_sheet, save_picture
+from sigreg_lab.pretrain.pictures import contact_sheet, is_pictures, patch_sheet, save_picture
 from sigreg_lab.pretrain.probes import covariance_spectrum, evaluate, probe
 
 __all__ = ["configure", "run", "run_probes"]
@@ -72,7 +72,7 @@ def run(
             process writes to it, or it cannot be written.
     """
     start, started = time.perf_counter(), now()
-    data = load_data(config.data, config.image_size, config.memory_gib)
+    data = load(config)
     config, notes = _fitted(config, data)
     notes += _skipped(data)
     folder = out / f"{data.name}-{config.regularizer}-{config.seed}"
@@ -87,7 +87,8 @@ def run(
             result = pretrain(config, data, on_step, folder=folder, resume=resume, max_minutes=max_minutes, wandb=wandb)
         if rank():
             return folder, {}
-        save_picture(folder / "views.png", contact_sheet(data.train, config))
+        if is_pictures(data.train):
+            save_picture(folder / "views.png", contact_sheet(data.train, config))
         row = {"share_of_step_time_outside_network": outside_share(result.seconds)}
         if result.finished:
             row |= _probes(result, folder)
@@ -142,7 +143,7 @@ def run_probes(
     path = checkpoint / CHECKPOINT if os.path.isdir(checkpoint) else checkpoint
     state = load_checkpoint(path)
     config = dataclasses.replace(read_config(state["config"]), device=device)
-    splits = load_data(config.data if data is None else data, config.image_size, config.memory_gib)
+    splits = load(config, data)
     known = state.get("classes", [])
     if sorted(known) == sorted(splits.classes):
         splits = splits.relabeled(known)
@@ -230,7 +231,7 @@ def _probes(result: PretrainResult, folder: Path) -> dict[str, float]:
         folder / "spectrum.csv",
         [{"index": i, **{name: v[i] if i < len(v) else "" for name, v in spectra.items()}} for i in range(longest)],
     )
-    if result.config.augment == "affine":
+    if result.config.augment != "crops":
         return evaluate(result, draws=FEW_SHOT_DRAWS, seed=np.random.SeedSequence(result.config.seed))
     rows = probe(result, epochs=result.config.probe_epochs, draws=result.config.probe_draws)
     _write_csv(folder / "probes.csv", rows)

@@ -76,7 +76,8 @@ def test_patch_components_tell_halves_of_an_image_apart():
 
 def test_an_unknown_backbone_lists_near_ones():
     with pytest.raises(
-        ValueError, match=r"unknown backbone 'resnet1'; known: small-conv, small-resnet and timm's models, such as"
+        ValueError,
+        match=r"unknown backbone 'resnet1'; known: small-conv, small-resnet, signal-conv and timm's models, such as",
     ):
         build_encoder(dataclasses.replace(IMAGES, backbone="resnet1"), torch.rand(1, 3, 32, 32))
 
@@ -90,7 +91,7 @@ def test_the_embedding_is_as_wide_as_the_backbone_makes_it(backbone):
 
 
 def test_views_that_a_backbone_cannot_take_are_refused():
-    with pytest.raises(ValueError, match="backbone test_vit does not take views of 64 and 30 pixels"):
+    with pytest.raises(ValueError, match="backbone test_vit does not take views of 3x64x64 and 3x30x30"):
         build_encoder(
             dataclasses.replace(VIT, crops=CropConfig(local_views=1, local_size=30)), torch.rand(1, 3, 64, 64)
         )

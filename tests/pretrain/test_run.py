@@ -98,7 +98,7 @@ def test_an_unseen_folder_pieces_of_time_probes_and_pictures(monkeypatch, capsys
     ("arguments", "message"),
     [
         (("pretrain", "--data", "no/such/folder"), "no such file or folder: folder"),
-        (("pretrain", "--recipe", "vit"), "unknown recipe 'vit'; known: digits, images"),
+        (("pretrain", "--recipe", "vit"), "unknown recipe 'vit'; known: digits, mnist1d, images"),
         (("pretrain", "--recipe", "imagenette-vit-s8"), "recipe imagenette-vit-s8 needs --data"),
         (("pretrain", "--set", "steps=1", "--wandb", "mine"), "--wandb: wandb is not installed"),
         (("probe", "nowhere.pt"), "no checkpoint nowhere.pt there"),

@@ -277,7 +277,7 @@ def test_images_beside_the_folders_are_not_lost_in_silence(image_folder, encoded
 @pytest.mark.parametrize("data", ["", "  "])
 def test_no_data_is_not_the_folder_one_stands_in(image_folder, monkeypatch, data):
     monkeypatch.chdir(image_folder)
-    with pytest.raises(ValueError, match="data is empty; give digits, cifar10"):
+    with pytest.raises(ValueError, match="data is empty; give digits, mnist1d, cifar10"):
         load_data(data)
 
 
