@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from sigreg_lab import univariate as u
 from sigreg_lab.nulls import MonteCarlo
@@ -47,11 +48,51 @@ def test_statistic_and_pvalue_are_batched(statistic):
     single = statistic.test(x[1, :, 2])
     assert single.pvalue.shape == ()
     torch.testing.assert_close(single.pvalue, result.pvalue[1, 2], rtol=1e-10, atol=1e-12)
-    # p-values fall as the statistic rises, and meet alpha at the threshold.
+    # p-values fall as the statistic rises, and meet alpha at the threshold: a simulated law steps over it there.
     order = result.statistic.flatten().argsort()
     assert (result.pvalue.flatten()[order].diff() <= 1e-12).all()
-    threshold = torch.tensor(statistic.critical_value(0.05, 12), dtype=torch.float64)
-    assert float(statistic.null_law(12).pvalue(threshold)) == pytest.approx(0.05, rel=1e-6)
+    law, threshold = statistic.null_law(12), statistic.critical_value(0.05, 12)
+    at, above = law.pvalue(torch.tensor([1.0, 1 + 1e-9], dtype=torch.float64) * threshold).tolist()
+    if isinstance(law, MonteCarlo):
+        assert above <= 0.05 < at
+        assert at - above <= 0.1 * law.standard_error(0.05) + 1 / CALIBRATION
+    else:
+        assert at == pytest.approx(0.05, rel=1e-6)
+
+
+@pytest.mark.usefixtures("_fewer_replicates")
+def test_no_level_is_exceeded_where_the_statistic_has_an_atom():
+    statistic = u.NLL(alpha=0.02, k=1)  # 0 unless the least value lies in the tails of its own law: in 96% of samples
+    x = torch.randn(20, FRESH, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    value, pvalue = statistic.test(x)
+    assert (value == 0).double().mean() == pytest.approx(0.96, abs=4 * math.sqrt(0.04 * 0.96 / FRESH))
+    assert (pvalue[value == 0] == 1).all()
+    for alpha in (0.01, 0.03, 0.05, 0.5):
+        size = min(alpha, 0.04)  # nothing lies between the atom's p-value, 1, and the next
+        error = math.sqrt(size * (1 - size) * (1 / FRESH + 1 / CALIBRATION))
+        assert abs((pvalue <= alpha).double().mean() - size) < 4 * error
+        assert torch.equal(value > statistic.critical_value(alpha, 20), pvalue <= alpha)
+
+
+class _Count(u.UnivariateTest):
+    """How many values lie beyond 2."""
+
+    name, sensitive_to = "count", "tails"
+
+    def _statistic(self, x):
+        return (x.abs() > 2).to(x.dtype).mean(-2)
+
+
+@pytest.mark.usefixtures("_fewer_replicates")
+def test_a_statistic_that_counts_keeps_its_level():
+    x = torch.randn(20, FRESH, generator=torch.Generator().manual_seed(4))
+    tail = stats.binom(20, 2 * stats.norm.sf(2))
+    value, pvalue = _Count().test(x)
+    exact = torch.from_numpy(tail.sf(np.rint(20 * value.numpy()) - 1))
+    torch.testing.assert_close(pvalue, exact, rtol=0, atol=4 * 0.5 / math.sqrt(CALIBRATION))
+    size = float(tail.sf(tail.isf(0.05)))  # 0.0116: the level is between two atoms
+    error = math.sqrt(size * (1 - size) / FRESH)
+    assert abs((pvalue <= 0.05).double().mean() - size) < 4 * error
 
 
 @registered
