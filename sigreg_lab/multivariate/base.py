@@ -205,7 +205,8 @@ def fingerprint(*modules: torch.nn.Module) -> str:
     for module in modules:
         if isinstance(module, UnivariateTest | MultivariateTest):
             parameters += str(parameters_of(module))
-        for cls in (c for c in type(module).__mro__ if c.__module__.split(".")[0] not in ("torch", "builtins")):
+        classes = dict.fromkeys(cls for part in module.modules() for cls in type(part).__mro__)
+        for cls in (c for c in classes if c.__module__.split(".")[0] not in ("torch", "builtins")):
             try:
                 file = Path(inspect.getfile(cls))
             except (OSError, TypeError):

@@ -176,7 +176,7 @@ class UnivariateTest(torch.nn.Module):
     def _simulated_law(self, n: int) -> MonteCarlo:
         name = f"{type(self).__module__}.{self}|{parameters_of(self)}|n={n}"
         if (type(self), name) not in _LAWS:
-            code = _fingerprint(type(self))
+            code = _fingerprint(self)
             replicates = min(MOST_REPLICATES, max(LEAST_REPLICATES, SIMULATED_VALUES // n))
             _LAWS[type(self), name] = MonteCarlo(
                 lambda rng, count: self.simulate(rng, count, n),
@@ -189,17 +189,39 @@ class UnivariateTest(torch.nn.Module):
 
 
 def parameters_of(statistic: torch.nn.Module) -> list[tuple[str, object]]:
-    """What tells instances of a class apart: attributes and buffers, whether or not ``extra_repr`` shows them."""
+    """What tells instances of a class apart, whether or not ``extra_repr`` shows it: attributes, parameters and
+    buffers, those of the modules that it is made of too."""
     of_all = vars(UnivariateTest())
-    own = {key: value for key, value in vars(statistic).items() if key not in of_all}
-    return sorted((own | statistic.state_dict()).items())
+    own = {
+        f"{name}.{key}": value
+        for name, module in statistic.named_modules()
+        for key, value in vars(module).items()
+        if key not in of_all
+    }
+    return sorted((key, _content(value)) for key, value in (own | statistic.state_dict()).items())
 
 
-def _fingerprint(cls: type) -> str:
-    """A digest of the files that define ``cls`` and its bases among the statistics; empty if one was typed in."""
+def _content(value: object) -> object:
+    """``value``, or where its text might not show all of it a digest: that of an array leaves out digits and values."""
+    if isinstance(value, list | tuple):
+        return [_content(item) for item in value]
+    if isinstance(value, dict):
+        return [(key, _content(item)) for key, item in value.items()]
+    if isinstance(value, Tensor):
+        data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    elif isinstance(value, np.ndarray):
+        data = value
+    else:
+        return value
+    return str(value.dtype), tuple(value.shape), hashlib.sha256(data.tobytes()).hexdigest()
+
+
+def _fingerprint(statistic: UnivariateTest) -> str:
+    """A digest of the files that define a statistic and what it is made of; empty if one of them was typed in."""
     digest = hashlib.sha256()
-    for base in cls.__mro__:
-        if issubclass(base, UnivariateTest):
+    classes = dict.fromkeys(base for module in statistic.modules() for base in type(module).__mro__)
+    for base in classes:
+        if base.__module__.split(".")[0] not in ("torch", "builtins", "typing"):
             try:
                 digest.update(Path(inspect.getfile(base)).read_bytes())
             except (OSError, TypeError):  # a class of a notebook or a prompt: no file tells when it changes

@@ -147,6 +147,42 @@ def test_parameters_that_no_text_shows_have_laws_of_their_own():
     assert first == pytest.approx(1.96 / math.sqrt(10), rel=0.02)
 
 
+class _Weighted(u.UnivariateTest):
+    """A weighted sum of the order statistics' sizes, and of another statistic."""
+
+    name, sensitive_to, uses_order = "weighted", "location", True
+
+    def __init__(self, weight, other=None):
+        super().__init__()
+        self.weight = weight
+        self.other = other
+
+    def _statistic(self, x):
+        own = torch.as_tensor(self.weight, dtype=x.dtype) @ x.abs()
+        return own if self.other is None else own + self.other(x)
+
+
+@pytest.mark.usefixtures("_fewer_replicates")
+@pytest.mark.parametrize("kind", [torch.tensor, np.array], ids=["tensor", "array"])
+def test_arrays_that_their_text_does_not_tell_apart_have_laws_of_their_own(kind):
+    n = 2000  # of which a text shows the first and the last three
+    weight = np.zeros(n)
+    weight[0] = 1
+    moved = weight.copy()
+    moved[n // 2] = 100
+    assert repr(kind(weight)) == repr(kind(moved))
+    # |x_(1)| alone, about 3.4, against that and 100 times the median's size, about 100 sqrt(pi/2) 1.96/sqrt(2000).
+    first, second = (_Weighted(kind(w)).critical_value(0.05, n) for w in (weight, moved))
+    assert second > first + 3
+
+
+@pytest.mark.usefixtures("_fewer_replicates")
+def test_statistics_made_of_others_have_laws_of_their_own():
+    none = np.zeros(10)
+    first, second = (_Weighted(none, _Power(power)).critical_value(0.05, 10) for power in (1.0, 2.0))
+    assert second == pytest.approx(first**2, rel=1e-3)
+
+
 @pytest.mark.usefixtures("_fewer_replicates")
 def test_a_class_that_no_file_holds_has_a_law_and_typed_in_again_another():
     thresholds = []
