@@ -5,8 +5,10 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
+from sigreg_lab.distributed import world_size
 from sigreg_lab.multivariate.base import fingerprint, simulated_law
 from sigreg_lab.nulls import MonteCarlo, NullLaw
 from sigreg_lab.nulls.law import Array
@@ -28,8 +30,11 @@ class SlicingUnivariateTest(torch.nn.Module):
 
         T_m = T({a_m'x_n}),   m = 1 .. M,   a_m unit vectors; the value is their mean, sum or maximum    [1, Def. 2]
 
-    The directions of call number i are seeded by i (buffer ``global_step``), so that ranks that have made the same
-    number of calls project on the same directions, and a checkpoint restores the sequence.
+    The directions of a call are seeded by the buffer ``global_step`` and by nothing else: whoever writes to it, a
+    checkpoint, ``DistributedDataParallel`` or the copy of an average model, sets the sequence. In an initialised process
+    group ``forward`` takes the largest step of all ranks, as the official code does, so that all project on the same
+    directions; all ranks call together. It then counts on from there. Reading the step waits for the device that the
+    buffer lies on; ``regularizers.SIGReg``, to which the caller hands a generator, waits for nothing.
 
     Null: N(0, I). Law: of each slice that of T; of the reduced value simulated, on directions of the same number and
     kind. Gradient: that of T on each slice ("max": on one slice), 0 for clipped slices. Cost O(N K M) and M times that
@@ -82,7 +87,6 @@ class SlicingUnivariateTest(torch.nn.Module):
         self.sampler = sampler if isinstance(sampler, str) else "injected"
         self.clip_value = clip_value
         self.register_buffer("global_step", torch.zeros((), dtype=torch.long))
-        self._known = (self._stamp(), 0)
         self.register_buffer("injected", sampler if isinstance(sampler, Tensor) else None, persistent=False)
 
     def extra_repr(self) -> str:
@@ -101,10 +105,7 @@ class SlicingUnivariateTest(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The reduced statistic of ``x``, shape (..., N, K): a scalar, or (..., M) for ``reduction=None``."""
         check_sample(x, "x", ndim=2, min_samples=self.univariate_test.min_samples)
-        step = self._step()
-        value = self._reduced(x, self.directions(x.shape[-1], seeded_generator(step)))
-        self.global_step.add_(1)
-        self._known = (self._stamp(), step + 1)
+        value = self._reduced(x, self._next_directions(x))
         if self.reduction is None:
             return value
         return value.sum() if self.reduction == "sum" else value.mean()
@@ -112,7 +113,7 @@ class SlicingUnivariateTest(torch.nn.Module):
     def test(self, x: Tensor, *, replicates: int | None = None) -> TestResult:
         """Statistic and p-value of each sample, for independent rows of N(0, I).
 
-        The directions are those of the coming call of ``forward``; the step does not move. With ``reduction=None``
+        The directions are those of this rank's ``global_step``, which does not move; nothing is sent. With ``reduction=None``
         each slice is tested by itself, by the univariate statistic's law: M p-values, not corrected for their number.
         Otherwise the reduced value is ranked among those of simulated samples of N(0, I) on directions of the same
         number and kind, drawn anew (for directions handed in, on those): the maximum is calibrated as a maximum.
@@ -133,10 +134,11 @@ class SlicingUnivariateTest(torch.nn.Module):
         check_sample(x, "x", ndim=2, min_samples=self.univariate_test.min_samples)
         n, dim = x.shape[-2:]
         with torch.no_grad():
-            statistic = self._reduced(x.double(), self.directions(dim, seeded_generator(self._step())))
+            statistic = self._reduced(x.double(), self.directions(dim, seeded_generator(int(self.global_step))))
         if self.reduction is None:
             return TestResult(statistic, self.univariate_test.null_law(n).pvalue(statistic))
-        return TestResult(statistic, self.null_law(n, dim, replicates=replicates).pvalue(statistic))
+        # The law is simulated in float32, which is as near as its atoms come to those of the statistic.
+        return TestResult(statistic, self.null_law(n, dim, replicates=replicates).pvalue(statistic.float()))
 
     def critical_value(self, alpha: float, n: int, dim: int, *, replicates: int | None = None) -> float:
         """The threshold that the reduced statistic of ``n`` samples exceeds with probability ``alpha`` under N(0, I).
@@ -168,15 +170,16 @@ class SlicingUnivariateTest(torch.nn.Module):
         law: MonteCarlo = simulated_law(lambda rng, count: self._simulate(rng, count, n, dim), key, replicates, 8)
         return law
 
-    def _step(self) -> int:
-        """``global_step``, read from its device only after something else than ``forward`` has written to it."""
-        stamp, step = self._known
-        return step if stamp and stamp == self._stamp() else int(self.global_step)
-
-    def _stamp(self) -> tuple[int, int] | None:
-        """Which tensor ``global_step`` is, and how often it was written to; None if that is not counted."""
+    @torch.compiler.disable  # it reads a tensor and draws from a generator, neither of which can be traced
+    def _next_directions(self, x: Tensor) -> Tensor:
+        """Directions for ``x`` at the largest step of all ranks; all of them count on from it."""
         step = self.global_step
-        return None if step.is_inference() else (id(step), step._version)
+        if world_size() > 1:
+            step = step.to(x.device, copy=True)
+            dist.all_reduce(step, op=dist.ReduceOp.MAX)
+        directions = self.directions(x.shape[-1], seeded_generator(int(step)))
+        self.global_step.copy_(step + 1)
+        return directions
 
     def _reduced(self, x: Tensor, directions: Tensor) -> Tensor:
         reduction = "none" if self.reduction is None else self.reduction
