@@ -30,6 +30,8 @@ from sigreg_lab.validation import at_least_float32, check_sample, may_read
 SIMULATED_OPERATIONS = 1.1e12
 MOST_REPLICATES = 100_000
 LEAST_REPLICATES = 2_000
+#: A sample size for which the least number of replicates costs more than this, about ten minutes, is refused.
+MOST_OPERATIONS = 2e13
 #: Whitening is refused where a diagonal entry of the Cholesky factor is below this times the largest.
 _SINGULAR = 1e-7
 _LAWS: dict[str, MonteCarlo] = {}
@@ -86,9 +88,12 @@ class MultivariateTest(torch.nn.Module):
         """
         return self._value(x).to(at_least_float32(x).dtype)
 
-    def _value(self, x: Tensor) -> Tensor:
+    def _check(self, x: Tensor) -> None:
         check_sample(x, "x", ndim=2, min_samples=2)
         check_sample(x, "x", ndim=2, min_samples=self.min_samples(x.shape[-1]))
+
+    def _value(self, x: Tensor) -> Tensor:
+        self._check(x)
         with torch.autocast(device_type=x.device.type, enabled=False):
             y = x.double().reshape(-1, *x.shape[-2:])
             if self.standardise:
@@ -111,12 +116,14 @@ class MultivariateTest(torch.nn.Module):
             ``TestResult(statistic, pvalue)``, both float64 and of the shape of ``forward``'s result.
 
         Raises:
-            ValueError: as ``forward``; an unknown ``method``; "asymptotic" where no limit law is known.
+            ValueError: as ``forward``; an unknown ``method``; "asymptotic" where no limit law is known; a sample too
+                large to simulate its law.
         """
+        self._check(x)
+        law = self.null_law(*x.shape[-2:], method)
         with torch.no_grad():
             statistic = self._value(x)
-        n, dim = x.shape[-2:]
-        return TestResult(statistic, self.null_law(n, dim, method).pvalue(self._extremeness(statistic)))
+        return TestResult(statistic, law.pvalue(self._extremeness(statistic)))
 
     def critical_value(self, alpha: float, n: int, dim: int, method: Method = "auto") -> float:
         """The threshold that the statistic of ``n`` samples in ``dim`` dimensions exceeds with probability ``alpha``.
@@ -130,7 +137,8 @@ class MultivariateTest(torch.nn.Module):
         """Law of the statistic of ``n`` samples in ``dim`` dimensions under its null hypothesis.
 
         Raises:
-            ValueError: too small an ``n`` or ``dim``; an unknown ``method``; "asymptotic" where no limit law is known.
+            ValueError: too small an ``n`` or ``dim``; an unknown ``method``; "asymptotic" where no limit law is known;
+                an ``n`` too large to simulate.
         """
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
@@ -166,11 +174,24 @@ class MultivariateTest(torch.nn.Module):
 
     def _simulated_law(self, n: int, dim: int) -> NullLaw:
         size = n if self.limit_at is None else min(n, max(self.limit_at, 8 * dim))
+        if LEAST_REPLICATES * self._operations(size, dim) > MOST_OPERATIONS:
+            raise ValueError(self._too_large(n, dim))
         replicates = int(SIMULATED_OPERATIONS / self._operations(size, dim))
         replicates = min(MOST_REPLICATES, max(LEAST_REPLICATES, replicates))
         key = f"{type(self).__module__}.{self}|n={size}|dim={dim}|{fingerprint(self)}"
         return simulated_law(
             lambda rng, count: self.simulate(rng, count, size, dim), key, replicates, max(1, 200_000 // (size * dim))
+        )
+
+    def _too_large(self, n: int, dim: int) -> str:
+        most = n
+        while LEAST_REPLICATES * self._operations(most, dim) > MOST_OPERATIONS:
+            most = int(0.99 * most)
+        subsample = f"test a random subsample of {most} rows" if most >= self.min_samples(dim) else "use fewer columns"
+        other = "" if self.asymptotic_law(n, dim) is None else ", or use method='asymptotic'"
+        return (
+            f"n={n} rows in dim={dim} are too many to simulate the law of {self.name} in some ten minutes "
+            f"(multivariate.base.MOST_OPERATIONS={MOST_OPERATIONS:g}): {subsample}{other}"
         )
 
     def _operations(self, n: int, dim: int) -> float:

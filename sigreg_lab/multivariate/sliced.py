@@ -23,6 +23,9 @@ SAMPLERS = ("gaussian", *DIRECTIONS)
 SIMULATED_OPERATIONS = 3.4e11
 MOST_REPLICATES = 100_000
 LEAST_REPLICATES = 2_000
+#: A law that costs more, about ten minutes, is simulated only if the number of replicates is handed in.
+MOST_OPERATIONS = 6.8e12
+_LARGEST_CHUNK = 2**24  # numbers, in the samples and projections that are held at once
 
 
 class SlicingUnivariateTest(torch.nn.Module):
@@ -133,12 +136,11 @@ class SlicingUnivariateTest(torch.nn.Module):
             raise ValueError("clip_value must be None to test each slice; choose a reduction, or do not clip")
         check_sample(x, "x", ndim=2, min_samples=self.univariate_test.min_samples)
         n, dim = x.shape[-2:]
+        law = self.null_law(n, dim, replicates=replicates)
         with torch.no_grad():
             statistic = self._reduced(x.double(), self.directions(dim, seeded_generator(int(self.global_step))))
-        if self.reduction is None:
-            return TestResult(statistic, self.univariate_test.null_law(n).pvalue(statistic))
-        # The law is simulated in float32, which is as near as its atoms come to those of the statistic.
-        return TestResult(statistic, self.null_law(n, dim, replicates=replicates).pvalue(statistic.float()))
+        # A reduced value's law is simulated in float32, which is as near as its atoms come to those of the statistic.
+        return TestResult(statistic, law.pvalue(statistic if self.reduction is None else statistic.float()))
 
     def critical_value(self, alpha: float, n: int, dim: int, *, replicates: int | None = None) -> float:
         """The threshold that the reduced statistic of ``n`` samples exceeds with probability ``alpha`` under N(0, I).
@@ -152,7 +154,7 @@ class SlicingUnivariateTest(torch.nn.Module):
         """Law of the reduced statistic of ``n`` samples of N(0, I) in ``dim`` dimensions; see ``test``.
 
         Raises:
-            ValueError: ``n`` or ``dim`` too small; fewer than 100 ``replicates``.
+            ValueError: ``n`` or ``dim`` too small, or too large to simulate unasked; fewer than 100 ``replicates``.
         """
         if dim < 1 or n < self.univariate_test.min_samples:
             least = self.univariate_test.min_samples
@@ -161,13 +163,20 @@ class SlicingUnivariateTest(torch.nn.Module):
             return self.univariate_test.null_law(n)
         if replicates is None:
             cost = n * self.num_slices * (0.5 * dim + 50.0)
+            if LEAST_REPLICATES * cost > MOST_OPERATIONS:
+                raise ValueError(
+                    f"n={n} rows in dim={dim} are too many to simulate the law over {self.num_slices} slices in some ten "
+                    f"minutes (multivariate.sliced.MOST_OPERATIONS={MOST_OPERATIONS:g}): hand in replicates, at least "
+                    f"100, use fewer slices, or test a random subsample"
+                )
             replicates = int(min(MOST_REPLICATES, max(LEAST_REPLICATES, SIMULATED_OPERATIONS / cost)))
         key = f"{type(self).__module__}.{self}|n={n}|dim={dim}|replicates={replicates}"
         key += f"|{fingerprint(self, self.univariate_test)}"
         if self.injected is not None:
             content = self.injected.detach().double().cpu().contiguous().numpy().tobytes()
             key += f"|directions={hashlib.sha256(content).hexdigest()}"
-        law: MonteCarlo = simulated_law(lambda rng, count: self._simulate(rng, count, n, dim), key, replicates, 8)
+        chunk = min(8, max(1, _LARGEST_CHUNK // (n * (dim + self.num_slices))))
+        law: MonteCarlo = simulated_law(lambda rng, count: self._simulate(rng, count, n, dim), key, replicates, chunk)
         return law
 
     @torch.compiler.disable  # it reads a tensor and draws from a generator, neither of which can be traced

@@ -22,10 +22,11 @@ from sigreg_lab.validation import at_least_float32, check_sample
 METHODS = ("auto", "asymptotic", "monte-carlo")
 Method = Literal["auto", "asymptotic", "monte-carlo"]
 
-#: Replicates of a Monte-Carlo law: as many as fit this number of simulated values, between the two bounds.
+#: Replicates of a Monte-Carlo law: as many as fit this number of simulated values, at most half a minute on one core.
+#: A sample size for which not even the least number of replicates fits is refused.
 SIMULATED_VALUES = 400_000_000
 MOST_REPLICATES = 1_000_000
-LEAST_REPLICATES = 20_000
+LEAST_REPLICATES = 1_000
 SEED = 20_251_111
 VALUES_PER_CHUNK = 100_000  # what stays in the processor's cache
 
@@ -115,20 +116,21 @@ class UnivariateTest(torch.nn.Module):
         Args:
             x: as for ``forward``; lifted to float64.
             method: "asymptotic", the limit law; "monte-carlo", the simulated law at this N; "auto", the first where it
-                has been measured to keep its level, else the second. A simulated law is computed once (seconds to a
-                minute) and then read from the cache; its p-values are no smaller than 1/(replicates + 1).
+                has been measured to keep its level, else the second. A simulated law is computed once (seconds to half
+                a minute) and then read from the cache; its p-values are no smaller than 1/(replicates + 1).
 
         Returns:
             ``TestResult(statistic, pvalue)``, both of the shape of ``forward``'s result.
 
         Raises:
-            ValueError: as ``forward``; an unknown ``method``; "asymptotic" where no limit law is known.
+            ValueError: as ``forward``; an unknown ``method``; "asymptotic" where no limit law is known; a sample too
+                large to simulate its law.
         """
         self._check(x)
+        law = self.null_law(x.shape[-1] if x.ndim == 1 else x.shape[-2], method)
         with torch.no_grad():
             statistic = self.unchecked(x.double())
-        n = x.shape[-1] if x.ndim == 1 else x.shape[-2]
-        return TestResult(statistic, self.null_law(n, method).pvalue(statistic))
+        return TestResult(statistic, law.pvalue(statistic))
 
     def critical_value(self, alpha: float, n: int, method: Method = "auto") -> float:
         """The threshold that the statistic of ``n`` samples exceeds with probability ``alpha`` under the null.
@@ -142,7 +144,8 @@ class UnivariateTest(torch.nn.Module):
         """Law of the statistic of ``n`` samples under its null hypothesis.
 
         Raises:
-            ValueError: ``n`` below ``min_samples``; an unknown ``method``; "asymptotic" where no limit law is known.
+            ValueError: ``n`` below ``min_samples``; an unknown ``method``; "asymptotic" where no limit law is known;
+                an ``n`` too large to simulate.
         """
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
@@ -174,6 +177,13 @@ class UnivariateTest(torch.nn.Module):
         return np.concatenate(values)
 
     def _simulated_law(self, n: int) -> MonteCarlo:
+        if LEAST_REPLICATES * n > SIMULATED_VALUES:
+            most = SIMULATED_VALUES // LEAST_REPLICATES
+            other = "" if self.asymptotic_law(n) is None else ", or use method='asymptotic'"
+            raise ValueError(
+                f"n={n} samples are too many to simulate the law of {self.name}, possible up to n={most} "
+                f"(univariate.base.SIMULATED_VALUES={SIMULATED_VALUES}): test a random subsample{other}"
+            )
         name = f"{type(self).__module__}.{self}|{parameters_of(self)}|n={n}"
         if (type(self), name) not in _LAWS:
             code = _fingerprint(self)

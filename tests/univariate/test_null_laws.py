@@ -208,6 +208,33 @@ def test_a_changed_formula_reads_no_law_of_the_old_one(tmp_path, monkeypatch):
     assert len(keys) == 2
 
 
+@pytest.mark.parametrize("n", [500, 20_000, 200_000, 400_000])
+def test_a_law_is_simulated_from_as_many_numbers_as_half_a_minute_takes(n, monkeypatch):
+    monkeypatch.setattr(base, "_LAWS", {})
+    drawn = []
+    monkeypatch.setattr(base, "MonteCarlo", lambda simulate, key, replicates, **rest: drawn.append(replicates * n))
+    statistics = [s for s in DEFAULTS.values() if s.asymptotic_from is None or n < s.asymptotic_from]
+    for statistic in statistics:
+        statistic.null_law(n)
+    assert len(drawn) == len(statistics) >= 6
+    assert set(drawn) == {base.SIMULATED_VALUES}
+
+
+def test_samples_too_large_to_simulate_are_refused_before_any_work(monkeypatch):
+    def never(*arguments):
+        raise AssertionError("work began")
+
+    x = torch.zeros(400_001)
+    for statistic in DEFAULTS.values():
+        if statistic.asymptotic_from is None:
+            monkeypatch.setattr(type(statistic), "simulate", never)
+            monkeypatch.setattr(type(statistic), "_statistic", never)
+            with pytest.raises(ValueError, match=r"n=400001 .* up to n=400000 .*: test a random subsample$"):
+                statistic.test(x)
+    with pytest.raises(ValueError, match="random subsample, or use method='asymptotic'$"):
+        u.VCReg().null_law(400_001, "monte-carlo")
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
