@@ -76,7 +76,7 @@ class MultivariateTest(torch.nn.Module):
         """The statistic of each sample.
 
         Args:
-            x: samples, shape (..., N, K), floating point.
+            x: samples, shape (..., N, K), floating point. A gradient beyond 65504 is infinite in float16.
 
         Returns:
             Shape (...). The arithmetic is in float64 under any autocast; the result has the dtype of ``x``, float32
@@ -105,6 +105,9 @@ class MultivariateTest(torch.nn.Module):
 
     def test(self, x: Tensor, method: Method = "auto") -> TestResult:
         """Statistic and p-value of each sample, for independent rows under the null hypothesis.
+
+        Rows that depend in groups, such as views of one picture, are tested one view at a time: V samples of shape
+        (V, N, K) get V p-values. See ``nulls.split_groups`` and ``nulls.combine_pvalues``.
 
         Args:
             x: as for ``forward``; lifted to float64.

@@ -116,6 +116,9 @@ class SlicingUnivariateTest(torch.nn.Module):
     def test(self, x: Tensor, *, replicates: int | None = None) -> TestResult:
         """Statistic and p-value of each sample, for independent rows of N(0, I).
 
+        Rows that depend in groups, such as views of one picture, are tested one view at a time: V samples of shape
+        (V, N, K) get V p-values. See ``nulls.split_groups`` and ``nulls.combine_pvalues``.
+
         The directions are those of this rank's ``global_step``, which does not move; nothing is sent. With ``reduction=None``
         each slice is tested by itself, by the univariate statistic's law: M p-values, not corrected for their number.
         Otherwise the reduced value is ranked among those of simulated samples of N(0, I) on directions of the same

@@ -76,7 +76,7 @@ class UnivariateTest(torch.nn.Module):
 
         Args:
             x: samples, shape (..., N, M) or (N,), floating point. bfloat16 and float16 are lifted to float32;
-                autocast is switched off inside; float64 stays float64.
+                autocast is switched off inside; float64 stays float64. A gradient beyond 65504 is infinite in float16.
 
         Returns:
             Shape (..., M), or a scalar for (N,); float32, or float64 for float64 input.
@@ -112,6 +112,9 @@ class UnivariateTest(torch.nn.Module):
 
     def test(self, x: Tensor, method: Method = "auto") -> TestResult:
         """Statistic and p-value of each column, for independent samples under the null hypothesis.
+
+        Samples that depend in groups, such as views of one picture, are tested one view at a time, a p-value each:
+        ``nulls.split_groups`` and ``nulls.combine_pvalues``.
 
         Args:
             x: as for ``forward``; lifted to float64.
