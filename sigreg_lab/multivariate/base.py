@@ -123,7 +123,7 @@ class MultivariateTest(torch.nn.Module):
                 large to simulate its law.
         """
         self._check(x)
-        law = self.null_law(*x.shape[-2:], method)
+        law = self.null_law(x.shape[-2], x.shape[-1], method)
         with torch.no_grad():
             statistic = self._value(x)
         return TestResult(statistic, law.pvalue(self._extremeness(statistic)))

@@ -34,10 +34,10 @@ class SlicingUnivariateTest(torch.nn.Module):
         T_m = T({a_m'x_n}),   m = 1 .. M,   a_m unit vectors; the value is their mean, sum or maximum    [1, Def. 2]
 
     The directions of a call are seeded by the buffer ``global_step`` and by nothing else: whoever writes to it, a
-    checkpoint, ``DistributedDataParallel`` or the copy of an average model, sets the sequence. In an initialised process
-    group ``forward`` takes the largest step of all ranks, as the official code does, so that all project on the same
-    directions; all ranks call together. It then counts on from there. Reading the step waits for the device that the
-    buffer lies on; ``regularizers.SIGReg``, to which the caller hands a generator, waits for nothing.
+    checkpoint, ``DistributedDataParallel`` or the copy of an average model, sets the sequence. In an initialised
+    process group ``forward`` takes the largest step of all ranks, as the official code does, so that all project on the
+    same directions; all ranks call together. It then counts on from there. Reading the step waits for the device that
+    the buffer lies on; ``regularizers.SIGReg``, to which the caller hands a generator, waits for nothing.
 
     Null: N(0, I). Law: of each slice that of T; of the reduced value simulated, on directions of the same number and
     kind. Gradient: that of T on each slice ("max": on one slice), 0 for clipped slices. Cost O(N K M) and M times that
@@ -119,10 +119,11 @@ class SlicingUnivariateTest(torch.nn.Module):
         Rows that depend in groups, such as views of one picture, are tested one view at a time: V samples of shape
         (V, N, K) get V p-values. See ``nulls.split_groups`` and ``nulls.combine_pvalues``.
 
-        The directions are those of this rank's ``global_step``, which does not move; nothing is sent. With ``reduction=None``
-        each slice is tested by itself, by the univariate statistic's law: M p-values, not corrected for their number.
-        Otherwise the reduced value is ranked among those of simulated samples of N(0, I) on directions of the same
-        number and kind, drawn anew (for directions handed in, on those): the maximum is calibrated as a maximum.
+        The directions are those of this rank's ``global_step``, which does not move; nothing is sent. With
+        ``reduction=None`` each slice is tested by itself, by the univariate statistic's law: M p-values, not corrected
+        for their number. Otherwise the reduced value is ranked among those of simulated samples of N(0, I) on
+        directions of the same number and kind, drawn anew (for directions handed in, on those): the maximum is
+        calibrated as a maximum.
 
         Args:
             x: samples, shape (..., N, K).
@@ -168,8 +169,8 @@ class SlicingUnivariateTest(torch.nn.Module):
             cost = n * self.num_slices * (0.5 * dim + 50.0)
             if LEAST_REPLICATES * cost > MOST_OPERATIONS:
                 raise ValueError(
-                    f"n={n} rows in dim={dim} are too many to simulate the law over {self.num_slices} slices in some ten "
-                    f"minutes (multivariate.sliced.MOST_OPERATIONS={MOST_OPERATIONS:g}): hand in replicates, at least "
+                    f"n={n} rows in dim={dim} are too many to simulate the law over {self.num_slices} slices in some "
+                    f"ten minutes (multivariate.sliced.MOST_OPERATIONS={MOST_OPERATIONS:g}): hand in replicates, at least "
                     f"100, use fewer slices, or test a random subsample"
                 )
             replicates = int(min(MOST_REPLICATES, max(LEAST_REPLICATES, SIMULATED_OPERATIONS / cost)))

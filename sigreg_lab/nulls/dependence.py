@@ -1,9 +1,9 @@
 """P-values where rows depend on each other in groups: views of one picture, frames of one film, pixels of one map.
 
 A test of independent rows rejects too often then, and no permutation helps: the statistics do not look at the order of
-rows, so that exchanging rows or blocks of rows changes nothing, and the null hypothesis, the law of one row, leaves open
-how the rows of a group depend, so that there is nothing to simulate. What is sound is to take one row of each group at
-a time, whose rows are independent, and to combine the p-values whatever their dependence.
+rows, so that exchanging rows or blocks of rows changes nothing, and the null hypothesis, the law of one row, leaves
+open how the rows of a group depend, so that there is nothing to simulate. What is sound is to take one row of each
+group at a time, whose rows are independent, and to combine the p-values whatever their dependence.
 """
 
 from collections.abc import Sequence

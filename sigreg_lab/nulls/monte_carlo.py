@@ -28,7 +28,7 @@ Simulator = Callable[[np.random.Generator, int], Array]
 _FORMAT = 2
 _KEPT = 16_384  # distinct values that are all kept; of more some are left out
 _THINNING = 0.1  # of a p-value's standard error, by which leaving out replicates may raise it
-_ROUNDING = 100  # times the machine epsilon: two values as near as that are one, as for ``scipy.stats.permutation_test``
+_ROUNDING = 100  # times the machine epsilon: values as near as that are one, as in ``scipy.stats.permutation_test``
 _DIGEST = 32  # bytes, of SHA-256
 
 

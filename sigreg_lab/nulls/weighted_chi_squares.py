@@ -62,7 +62,7 @@ class WeightedChiSquares(NullLaw):
         if not kept.any() or not (np.isfinite(weights).all() and np.isfinite(shift)):
             raise ValueError("eigenvalues must hold at least one value other than 0, and all must be finite like shift")
         self.eigenvalues, which = np.unique(weights[kept], return_inverse=True)
-        self.degrees = np.bincount(which, times[kept])
+        self.degrees: Array = np.bincount(which, times[kept]).astype(np.float64)
         self.shift = float(shift)
 
     @property

@@ -124,7 +124,8 @@ class ShapiroFrancia(ShapiroWilk):
         W' = (sum_i m_i x_(i))^2 / (sum_i m_i^2 sum_i (x_i - mean x)^2),   m the scores of ``ShapiroWilk``          [1]
 
     Null, gradient and cost are those of ``ShapiroWilk``. Law: simulated; ``method="asymptotic"`` takes Royston's
-    log-normal approximation, for Blom's scores and 5 <= N <= 5000 [2]. Shapes, dtypes, p-values and errors: ``UnivariateTest``.
+    log-normal approximation, for Blom's scores and 5 <= N <= 5000 [2]. Shapes, dtypes, p-values and errors:
+    ``UnivariateTest``.
 
     Args:
         expectation_mode: "elfving", "blom" or "rahman", the normal scores.

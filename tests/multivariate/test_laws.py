@@ -230,7 +230,7 @@ def test_slices_whose_law_takes_more_than_ten_minutes_need_a_number_of_replicate
     monkeypatch.setattr(sliced, "simulated_law", lambda *arguments: simulated.append(arguments[-2:]))
     test = mv.SlicingUnivariateTest(EppsPulley(), 1024)
     for call in (test.null_law, lambda n, dim: test.critical_value(0.05, n, dim)):
-        with pytest.raises(ValueError, match="n=200000 rows in dim=512 .*: hand in replicates, at least 100, use fewer"):
+        with pytest.raises(ValueError, match=r"n=200000 rows in dim=512 .*: hand in replicates, at least 100, "):
             call(200_000, 512)
     with pytest.raises(ValueError, match="hand in replicates"):
         test.test(torch.zeros(1, 1).expand(200_000, 512))

@@ -145,7 +145,8 @@ def test_energy_takes_rows_at_any_distance(scale):
     assert value > scale
     assert pvalue == 1 / (mv.Energy().null_law(20, 3).replicates + 1)
     assert gradient.norm(dim=-1).amax() <= 2 * 2  # 2 |grad E|x - Z|| and 2/N times a sum of N unit vectors
-    assert (gradient * x.detach()).sum() == pytest.approx(value.item(), rel=max(40 / scale, 1e-12))  # homogeneous, far out
+    # homogeneous, far out
+    assert (gradient * x.detach()).sum() == pytest.approx(value.item(), rel=max(40 / scale, 1e-12))
 
 
 def test_energy_refuses_rows_whose_square_is_infinite():

@@ -231,7 +231,7 @@ def test_samples_too_large_to_simulate_are_refused_before_any_work(monkeypatch):
             monkeypatch.setattr(type(statistic), "_statistic", never)
             with pytest.raises(ValueError, match=r"n=400001 .* up to n=400000 .*: test a random subsample$"):
                 statistic.test(x)
-    with pytest.raises(ValueError, match="random subsample, or use method='asymptotic'$"):
+    with pytest.raises(ValueError, match=r"random subsample, or use method='asymptotic'$"):
         u.VCReg().null_law(400_001, "monte-carlo")
 
 
