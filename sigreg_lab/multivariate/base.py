@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sigreg_lab import kernels
 from sigreg_lab.nulls import MonteCarlo, NullLaw
-from sigreg_lab.nulls.law import Array
+from sigreg_lab.nulls.law import Array, check_alpha
 from sigreg_lab.slicing import directions, estimators, infinite, pairwise
 from sigreg_lab.univariate.base import METHODS, SEED, Method, TestResult, UnivariateTest, parameters_of
 from sigreg_lab.validation import at_least_float32, check_sample, may_read
@@ -123,9 +123,11 @@ class MultivariateTest(torch.nn.Module):
                 large to simulate its law.
         """
         self._check(x)
-        law = self.null_law(x.shape[-2], x.shape[-1], method)
+        n, dim = x.shape[-2:]
+        law = self._known_law(n, dim, method)
         with torch.no_grad():
             statistic = self._value(x)
+        law = law or self._simulated_law(n, dim)
         return TestResult(statistic, law.pvalue(self._extremeness(statistic)))
 
     def critical_value(self, alpha: float, n: int, dim: int, method: Method = "auto") -> float:
@@ -134,6 +136,7 @@ class MultivariateTest(torch.nn.Module):
         Raises:
             ValueError: ``alpha`` outside (0, 1) or too small for a simulated law; as ``null_law``.
         """
+        alpha = check_alpha(alpha)  # before the law is simulated
         return self.null_law(n, dim, method).critical_value(alpha)
 
     def null_law(self, n: int, dim: int, method: Method = "auto") -> NullLaw:
@@ -143,6 +146,10 @@ class MultivariateTest(torch.nn.Module):
             ValueError: too small an ``n`` or ``dim``; an unknown ``method``; "asymptotic" where no limit law is known;
                 an ``n`` too large to simulate.
         """
+        return self._known_law(n, dim, method) or self._simulated_law(n, dim)
+
+    def _known_law(self, n: int, dim: int, method: Method) -> NullLaw | None:
+        """The asymptotic law, or None if the law is to be simulated; ``ValueError`` if it is to be and cannot."""
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
         if dim < 1:
@@ -155,7 +162,9 @@ class MultivariateTest(torch.nn.Module):
             if law is None:
                 raise ValueError(f"{self.name} has no asymptotic law here; use method='monte-carlo'")
             return law
-        return self._simulated_law(n, dim)
+        if LEAST_REPLICATES * self._operations(self._simulated_size(n, dim), dim) > MOST_OPERATIONS:
+            raise ValueError(self._too_large(n, dim))
+        return None
 
     def asymptotic_law(self, n: int, dim: int) -> NullLaw | None:
         """The law for large ``n``, or an exact one; None if none is known."""
@@ -175,10 +184,11 @@ class MultivariateTest(torch.nn.Module):
         """What speaks against the null when large: the statistic itself, unless a subclass is two-sided."""
         return statistic
 
+    def _simulated_size(self, n: int, dim: int) -> int:
+        return n if self.limit_at is None else min(n, max(self.limit_at, 8 * dim))
+
     def _simulated_law(self, n: int, dim: int) -> NullLaw:
-        size = n if self.limit_at is None else min(n, max(self.limit_at, 8 * dim))
-        if LEAST_REPLICATES * self._operations(size, dim) > MOST_OPERATIONS:
-            raise ValueError(self._too_large(n, dim))
+        size = self._simulated_size(n, dim)
         replicates = int(SIMULATED_OPERATIONS / self._operations(size, dim))
         replicates = min(MOST_REPLICATES, max(LEAST_REPLICATES, replicates))
         key = f"{type(self).__module__}.{self}|n={size}|dim={dim}|{fingerprint(self)}"

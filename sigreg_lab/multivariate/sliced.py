@@ -11,7 +11,7 @@ from torch import Tensor
 from sigreg_lab.distributed import world_size
 from sigreg_lab.multivariate.base import fingerprint, simulated_law
 from sigreg_lab.nulls import MonteCarlo, NullLaw
-from sigreg_lab.nulls.law import Array
+from sigreg_lab.nulls.law import Array, check_alpha
 from sigreg_lab.slicing import make_directions, seeded_generator, sliced_statistic
 from sigreg_lab.slicing.directions import DIRECTIONS
 from sigreg_lab.univariate import UnivariateTest
@@ -152,6 +152,7 @@ class SlicingUnivariateTest(torch.nn.Module):
         Raises:
             ValueError: ``alpha`` outside (0, 1) or too small for the replicates; ``n`` or ``dim`` too small.
         """
+        alpha = check_alpha(alpha)  # before the law is simulated
         return self.null_law(n, dim, replicates=replicates).critical_value(alpha)
 
     def null_law(self, n: int, dim: int, *, replicates: int | None = None) -> NullLaw:
@@ -170,8 +171,8 @@ class SlicingUnivariateTest(torch.nn.Module):
             if LEAST_REPLICATES * cost > MOST_OPERATIONS:
                 raise ValueError(
                     f"n={n} rows in dim={dim} are too many to simulate the law over {self.num_slices} slices in some "
-                    f"ten minutes (multivariate.sliced.MOST_OPERATIONS={MOST_OPERATIONS:g}): hand in replicates, at least "
-                    f"100, use fewer slices, or test a random subsample"
+                    f"ten minutes (multivariate.sliced.MOST_OPERATIONS={MOST_OPERATIONS:g}): hand in replicates, at "
+                    f"least 100, use fewer slices, or test a random subsample"
                 )
             replicates = int(min(MOST_REPLICATES, max(LEAST_REPLICATES, SIMULATED_OPERATIONS / cost)))
         key = f"{type(self).__module__}.{self}|n={n}|dim={dim}|replicates={replicates}"

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sigreg_lab.kernels import sort_samples
 from sigreg_lab.nulls import MonteCarlo, NullLaw
-from sigreg_lab.nulls.law import Array
+from sigreg_lab.nulls.law import Array, check_alpha
 from sigreg_lab.validation import at_least_float32, check_sample
 
 METHODS = ("auto", "asymptotic", "monte-carlo")
@@ -141,6 +141,7 @@ class UnivariateTest(torch.nn.Module):
         Raises:
             ValueError: ``alpha`` outside (0, 1) or too small for a simulated law; as ``null_law``.
         """
+        alpha = check_alpha(alpha)  # before the law is simulated
         return self.null_law(n, method).critical_value(alpha)
 
     def null_law(self, n: int, method: Method = "auto") -> NullLaw:
