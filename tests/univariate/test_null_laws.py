@@ -164,7 +164,8 @@ class _Weighted(u.UnivariateTest):
 
 @pytest.mark.usefixtures("_fewer_replicates")
 @pytest.mark.parametrize("kind", [torch.tensor, np.array], ids=["tensor", "array"])
-def test_arrays_that_their_text_does_not_tell_apart_have_laws_of_their_own(kind):
+def test_arrays_that_their_text_does_not_tell_apart_have_laws_of_their_own(kind, monkeypatch):
+    monkeypatch.setattr(base, "MOST_REPLICATES", 2000)
     n = 2000  # of which a text shows the first and the last three
     weight = np.zeros(n)
     weight[0] = 1
