@@ -143,9 +143,9 @@ def _thin(ordered: Array) -> tuple[Array, Array]:
     """
     total = ordered.size
     last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # of each run of equal values
-    above = total - 1 - last  # replicates above it
-    spread = np.sqrt(np.maximum(above, 1) * (total - np.minimum(above, total - 1)) / total)
     if last.size > _KEPT:
+        above = total - 1 - last  # replicates above it
+        spread = np.sqrt(np.maximum(above, 1) * (total - above) / total)
         # A walk in steps of the allowed length: where its whole part changes, the next step begins.
         walk = np.floor(np.cumsum(np.diff(last, prepend=-1) / (_THINNING * spread)))
         last = last[np.append(True, walk[1:] != walk[:-1]) | (last == total - 1)]

@@ -31,6 +31,7 @@ _EXPONENT = 80.0  # the trapezoidal rule costs about exp(-80) = 2e-35 in absolut
 _LAST_THETA = 1000.0
 _NEGLIGIBLE = 1e-18
 _CHUNK = 512
+_PRODUCTS = 2**22  # exponentials held at once
 _MANY = 100  # times that weights repeat on average, from which on the path is a straight line
 
 
@@ -118,7 +119,8 @@ def _nodes(weights: Array, degrees: Array) -> tuple[Array, Array]:
     # Where many like weights make L steep, crossing nearer to the pole saves digits from cancellation: log L < 3 there.
     crossing = max(0.75 * branch, -3 / (degrees @ np.abs(weights)))
     scale = crossing - branch
-    straight = degrees.mean() > _MANY
+    end = 1j * min(-crossing, scale) * _LAST_THETA * _EXPONENT
+    straight = degrees.mean() > _MANY and degrees @ np.log(np.abs(1 + 2 * weights * end)) / 2 > _EXPONENT
     if straight:
         # L itself falls like a Gaussian then; to the left, between its branch points, it would grow beyond all bounds.
         strip, last, scale = 1.0, _LAST_THETA * _EXPONENT, min(-crossing, scale)
@@ -147,8 +149,9 @@ def _tail(x: Array, s: Array, factor: Array) -> Array:
     """Re sum f exp(s x), for x > 0, in chunks of neighbouring x that leave out the nodes that have died away."""
     order = np.argsort(x)
     result = np.empty_like(x)
-    for start in range(0, x.size, _CHUNK):
-        chunk = order[start : start + _CHUNK]
+    size = max(1, min(_CHUNK, _PRODUCTS // s.size))
+    for start in range(0, x.size, size):
+        chunk = order[start : start + size]
         alive = np.flatnonzero((s.real - s.real[0]) * x[chunk[0]] > np.log(_NEGLIGIBLE))[-1] + 1
         result[chunk] = (np.exp(np.multiply.outer(x[chunk], s[:alive])) @ factor[:alive]).real
     return result.clip(0.0, 1.0)

@@ -36,6 +36,13 @@ def test_many_light_weights_and_some_heavy_ones_give_the_convolution(many, few, 
         assert law.survival(np.array(x)) == pytest.approx(expected, abs=1e-9)
 
 
+def test_one_heavy_weight_and_a_million_that_hardly_count_give_a_shifted_chi_squared():
+    # The light ones are 0.001 with standard deviation 1.4e-6: they shift the heavy one's law, to second order in it.
+    x = np.array([0.01, 0.3, 1.0, 4.0, 10.0, 40.0])
+    law = WeightedChiSquares([1.0, 1e-9], degrees=[1, 1_000_000])
+    np.testing.assert_allclose(law.survival(x + 0.001), stats.chi2(1).sf(x), rtol=0, atol=1e-8)
+
+
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_far_tail_keeps_its_relative_accuracy(count):
     x = np.array([40.0, 60.0, 90.0])  # p-values down to 1e-20
