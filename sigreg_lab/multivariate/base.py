@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sigreg_lab import kernels
 from sigreg_lab.nulls import MonteCarlo, NullLaw
-from sigreg_lab.nulls.law import Array
+from sigreg_lab.nulls.law import Array, check_alpha
 from sigreg_lab.slicing import directions, estimators, infinite, pairwise
 from sigreg_lab.univariate.base import METHODS, SEED, Method, TestResult, UnivariateTest, parameters_of
 from sigreg_lab.validation import at_least_float32, check_sample, may_read
@@ -30,6 +30,8 @@ from sigreg_lab.validation import at_least_float32, check_sample, may_read
 SIMULATED_OPERATIONS = 1.1e12
 MOST_REPLICATES = 100_000
 LEAST_REPLICATES = 2_000
+#: A sample size for which the least number of replicates costs more than this, about ten minutes, is refused.
+MOST_OPERATIONS = 2e13
 #: Whitening is refused where a diagonal entry of the Cholesky factor is below this times the largest.
 _SINGULAR = 1e-7
 _LAWS: dict[str, MonteCarlo] = {}
@@ -76,7 +78,7 @@ class MultivariateTest(torch.nn.Module):
         """The statistic of each sample.
 
         Args:
-            x: samples, shape (..., N, K), floating point.
+            x: samples, shape (..., N, K), floating point. A gradient beyond 65504 is infinite in float16.
 
         Returns:
             Shape (...). The arithmetic is in float64 under any autocast; the result has the dtype of ``x``, float32
@@ -88,9 +90,12 @@ class MultivariateTest(torch.nn.Module):
         """
         return self._value(x).to(at_least_float32(x).dtype)
 
-    def _value(self, x: Tensor) -> Tensor:
+    def _check(self, x: Tensor) -> None:
         check_sample(x, "x", ndim=2, min_samples=2)
         check_sample(x, "x", ndim=2, min_samples=self.min_samples(x.shape[-1]))
+
+    def _value(self, x: Tensor) -> Tensor:
+        self._check(x)
         with torch.autocast(device_type=x.device.type, enabled=False):
             y = x.double().reshape(-1, *x.shape[-2:])
             if self.standardise:
@@ -103,6 +108,9 @@ class MultivariateTest(torch.nn.Module):
     def test(self, x: Tensor, method: Method = "auto") -> TestResult:
         """Statistic and p-value of each sample, for independent rows under the null hypothesis.
 
+        Rows that depend in groups, such as views of one picture, are tested one view at a time: V samples of shape
+        (V, N, K) get V p-values. See ``nulls.split_groups`` and ``nulls.combine_pvalues``.
+
         Args:
             x: as for ``forward``; lifted to float64.
             method: "asymptotic", the limit law; "monte-carlo", the simulated law; "auto", the first where it is
@@ -113,12 +121,16 @@ class MultivariateTest(torch.nn.Module):
             ``TestResult(statistic, pvalue)``, both float64 and of the shape of ``forward``'s result.
 
         Raises:
-            ValueError: as ``forward``; an unknown ``method``; "asymptotic" where no limit law is known.
+            ValueError: as ``forward``; an unknown ``method``; "asymptotic" where no limit law is known; a sample too
+                large to simulate its law.
         """
+        self._check(x)
+        n, dim = x.shape[-2:]
+        law = self._known_law(n, dim, method)
         with torch.no_grad():
             statistic = self._value(x)
-        n, dim = x.shape[-2:]
-        return TestResult(statistic, self.null_law(n, dim, method).pvalue(self._extremeness(statistic)))
+        law = law or self._simulated_law(n, dim)
+        return TestResult(statistic, law.pvalue(self._extremeness(statistic)))
 
     def critical_value(self, alpha: float, n: int, dim: int, method: Method = "auto") -> float:
         """The threshold that the statistic of ``n`` samples in ``dim`` dimensions exceeds with probability ``alpha``.
@@ -126,14 +138,20 @@ class MultivariateTest(torch.nn.Module):
         Raises:
             ValueError: ``alpha`` outside (0, 1) or too small for a simulated law; as ``null_law``.
         """
+        alpha = check_alpha(alpha)  # before the law is simulated
         return self.null_law(n, dim, method).critical_value(alpha)
 
     def null_law(self, n: int, dim: int, method: Method = "auto") -> NullLaw:
         """Law of the statistic of ``n`` samples in ``dim`` dimensions under its null hypothesis.
 
         Raises:
-            ValueError: too small an ``n`` or ``dim``; an unknown ``method``; "asymptotic" where no limit law is known.
+            ValueError: too small an ``n`` or ``dim``; an unknown ``method``; "asymptotic" where no limit law is known;
+                an ``n`` too large to simulate.
         """
+        return self._known_law(n, dim, method) or self._simulated_law(n, dim)
+
+    def _known_law(self, n: int, dim: int, method: Method) -> NullLaw | None:
+        """The asymptotic law, or None if the law is to be simulated; ``ValueError`` if it is to be and cannot."""
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
         if dim < 1:
@@ -146,7 +164,9 @@ class MultivariateTest(torch.nn.Module):
             if law is None:
                 raise ValueError(f"{self.name} has no asymptotic law here; use method='monte-carlo'")
             return law
-        return self._simulated_law(n, dim)
+        if LEAST_REPLICATES * self._operations(self._simulated_size(n, dim), dim) > MOST_OPERATIONS:
+            raise ValueError(self._too_large(n, dim))
+        return None
 
     def asymptotic_law(self, n: int, dim: int) -> NullLaw | None:
         """The law for large ``n``, or an exact one; None if none is known."""
@@ -166,13 +186,27 @@ class MultivariateTest(torch.nn.Module):
         """What speaks against the null when large: the statistic itself, unless a subclass is two-sided."""
         return statistic
 
+    def _simulated_size(self, n: int, dim: int) -> int:
+        return n if self.limit_at is None else min(n, max(self.limit_at, 8 * dim))
+
     def _simulated_law(self, n: int, dim: int) -> NullLaw:
-        size = n if self.limit_at is None else min(n, max(self.limit_at, 8 * dim))
+        size = self._simulated_size(n, dim)
         replicates = int(SIMULATED_OPERATIONS / self._operations(size, dim))
         replicates = min(MOST_REPLICATES, max(LEAST_REPLICATES, replicates))
         key = f"{type(self).__module__}.{self}|n={size}|dim={dim}|{fingerprint(self)}"
         return simulated_law(
             lambda rng, count: self.simulate(rng, count, size, dim), key, replicates, max(1, 200_000 // (size * dim))
+        )
+
+    def _too_large(self, n: int, dim: int) -> str:
+        most = n
+        while LEAST_REPLICATES * self._operations(most, dim) > MOST_OPERATIONS:
+            most = int(0.99 * most)
+        subsample = f"test a random subsample of {most} rows" if most >= self.min_samples(dim) else "use fewer columns"
+        other = "" if self.asymptotic_law(n, dim) is None else ", or use method='asymptotic'"
+        return (
+            f"n={n} rows in dim={dim} are too many to simulate the law of {self.name} in some ten minutes "
+            f"(multivariate.base.MOST_OPERATIONS={MOST_OPERATIONS:g}): {subsample}{other}"
         )
 
     def _operations(self, n: int, dim: int) -> float:
@@ -207,7 +241,8 @@ def fingerprint(*modules: torch.nn.Module) -> str:
     for module in modules:
         if isinstance(module, UnivariateTest | MultivariateTest):
             parameters += str(parameters_of(module))
-        for cls in (c for c in type(module).__mro__ if c.__module__.split(".")[0] not in ("torch", "builtins")):
+        classes = dict.fromkeys(cls for part in module.modules() for cls in type(part).__mro__)
+        for cls in (c for c in classes if c.__module__.split(".")[0] not in ("torch", "builtins")):
             try:
                 file = Path(inspect.getfile(cls))
             except (OSError, TypeError):

@@ -1,19 +1,24 @@
 """Energy statistic, with E|x - Z| as a radial function of ``sigreg_lab.slicing.infinite``.
 
 With F_K(z) = 1F1(1/2; K/2; -z), 1F1(-1/2; K/2; -z) = F_K(z) + z/(K/2) F_(K+2)(z), all terms positive (from the NIST
-Digital Library of Mathematical Functions, 13.3.4).
+Digital Library of Mathematical Functions, 13.3.4). Far from the origin it is the expansion at infinity (13.7.2),
+
+    E|x - Z| = |x| sum_s (-1/2)_s ((1 - K)/2)_s / s! (2/|x|^2)^s = |x| + (K - 1) / (2 |x|) + ...
 """
 
 import math
 from functools import lru_cache
 
 import numpy as np
+import torch
 from scipy import special
 from torch import Tensor
 
 from sigreg_lab.multivariate.base import MultivariateTest
 from sigreg_lab.slicing.infinite import RadialFunction, Real, largest_length, smoothing, sphere_gaussian
 from sigreg_lab.slicing.pairwise import Distance, pair_sum
+
+_FAR_TERMS = 12  # of the expansion at infinity, to 1e-15 from |x|^2 = max(400, 128 K) on
 
 
 class Energy(MultivariateTest):
@@ -31,6 +36,9 @@ class Energy(MultivariateTest):
     Args:
         standardise: see ``MultivariateTest``.
 
+    Raises:
+        ValueError: in use, rows longer than 1e154, whose square float64 does not hold.
+
     [1] Szekely & Rizzo (2005), Journal of Multivariate Analysis 93, 58-80.
     """
 
@@ -41,10 +49,27 @@ class Energy(MultivariateTest):
     def _statistic(self, x: Tensor) -> Tensor:
         n, dim = x.shape[-2:]
         within = pair_sum(x, Distance()) / n
-        distance = _distance_to_normal(dim)
-        distance.cover(largest_length(x))
-        across = distance(x.square().sum(-1)).sum(-1)
+        across = _mean_distance(x.square().sum(-1), dim, largest_length(x)).sum(-1)
         return 2 * across - n * 2 * gamma_ratio(dim) - within
+
+
+def _mean_distance(q: Tensor, dim: int, largest: float) -> Tensor:
+    """E|x - Z| as a function of q = |x|^2, float64, differentiable to every order; no |x| lies beyond ``largest``."""
+    if not math.isfinite(largest):
+        raise ValueError("x holds rows longer than 1e154, whose square float64 does not hold; drop those rows")
+    border = math.sqrt(max(400, 128 * dim))
+    near = _distance_to_normal(dim)
+    near.cover(min(largest, border))
+    if largest <= border:
+        return near(q)
+    outside = q > border**2
+    length = torch.where(outside, q, border**2).sqrt()
+    s = np.arange(_FAR_TERMS)
+    coefficients = special.poch(-0.5, s) * special.poch((1 - dim) / 2, s) / special.factorial(s) * 2.0**s
+    series = torch.zeros_like(q)
+    for coefficient in reversed(coefficients.tolist()):
+        series = series / length**2 + coefficient
+    return torch.where(outside, length * series, near(torch.where(outside, 0.0, q)))
 
 
 class _DistanceToNormal(RadialFunction):

@@ -4,7 +4,6 @@ A single moment does not know N(0, I): other laws have the same. The statistics 
 known N(0, I) follow from the eigenvalues of the kernel (x'y)^3: 6 on the harmonic cubics, 3 (K + 4) on |y|^2 y.
 """
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -144,4 +143,4 @@ class MardiaKurtosis(_MomentTest):
 
 def _scaled_chi_squares(terms: list[tuple[float, int]], n: int) -> NullLaw:
     """1/n times the sum over terms (scale, df) of scale chi2_df."""
-    return WeightedChiSquares(np.repeat([scale / n for scale, _ in terms], [df for _, df in terms]))
+    return WeightedChiSquares([scale / n for scale, _ in terms], degrees=[df for _, df in terms])

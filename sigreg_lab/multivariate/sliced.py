@@ -5,11 +5,13 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
+from sigreg_lab.distributed import world_size
 from sigreg_lab.multivariate.base import fingerprint, simulated_law
 from sigreg_lab.nulls import MonteCarlo, NullLaw
-from sigreg_lab.nulls.law import Array
+from sigreg_lab.nulls.law import Array, check_alpha
 from sigreg_lab.slicing import make_directions, seeded_generator, sliced_statistic
 from sigreg_lab.slicing.directions import DIRECTIONS
 from sigreg_lab.univariate import UnivariateTest
@@ -21,6 +23,9 @@ SAMPLERS = ("gaussian", *DIRECTIONS)
 SIMULATED_OPERATIONS = 3.4e11
 MOST_REPLICATES = 100_000
 LEAST_REPLICATES = 2_000
+#: A law that costs more, about ten minutes, is simulated only if the number of replicates is handed in.
+MOST_OPERATIONS = 6.8e12
+_LARGEST_CHUNK = 2**24  # numbers, in the samples and projections that are held at once
 
 
 class SlicingUnivariateTest(torch.nn.Module):
@@ -28,8 +33,11 @@ class SlicingUnivariateTest(torch.nn.Module):
 
         T_m = T({a_m'x_n}),   m = 1 .. M,   a_m unit vectors; the value is their mean, sum or maximum    [1, Def. 2]
 
-    The directions of call number i are seeded by i (buffer ``global_step``), so that ranks that have made the same
-    number of calls project on the same directions, and a checkpoint restores the sequence.
+    The directions of a call are seeded by the buffer ``global_step`` and by nothing else: whoever writes to it, a
+    checkpoint, ``DistributedDataParallel`` or the copy of an average model, sets the sequence. In an initialised
+    process group ``forward`` takes the largest step of all ranks, as the official code does, so that all project on the
+    same directions; all ranks call together. It then counts on from there. Reading the step waits for the device that
+    the buffer lies on; ``regularizers.SIGReg``, to which the caller hands a generator, waits for nothing.
 
     Null: N(0, I). Law: of each slice that of T; of the reduced value simulated, on directions of the same number and
     kind. Gradient: that of T on each slice ("max": on one slice), 0 for clipped slices. Cost O(N K M) and M times that
@@ -82,7 +90,6 @@ class SlicingUnivariateTest(torch.nn.Module):
         self.sampler = sampler if isinstance(sampler, str) else "injected"
         self.clip_value = clip_value
         self.register_buffer("global_step", torch.zeros((), dtype=torch.long))
-        self._known = (self._stamp(), 0)
         self.register_buffer("injected", sampler if isinstance(sampler, Tensor) else None, persistent=False)
 
     def extra_repr(self) -> str:
@@ -101,10 +108,7 @@ class SlicingUnivariateTest(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The reduced statistic of ``x``, shape (..., N, K): a scalar, or (..., M) for ``reduction=None``."""
         check_sample(x, "x", ndim=2, min_samples=self.univariate_test.min_samples)
-        step = self._step()
-        value = self._reduced(x, self.directions(x.shape[-1], seeded_generator(step)))
-        self.global_step.add_(1)
-        self._known = (self._stamp(), step + 1)
+        value = self._reduced(x, self._next_directions(x))
         if self.reduction is None:
             return value
         return value.sum() if self.reduction == "sum" else value.mean()
@@ -112,10 +116,14 @@ class SlicingUnivariateTest(torch.nn.Module):
     def test(self, x: Tensor, *, replicates: int | None = None) -> TestResult:
         """Statistic and p-value of each sample, for independent rows of N(0, I).
 
-        The directions are those of the coming call of ``forward``; the step does not move. With ``reduction=None``
-        each slice is tested by itself, by the univariate statistic's law: M p-values, not corrected for their number.
-        Otherwise the reduced value is ranked among those of simulated samples of N(0, I) on directions of the same
-        number and kind, drawn anew (for directions handed in, on those): the maximum is calibrated as a maximum.
+        Rows that depend in groups, such as views of one picture, are tested one view at a time: V samples of shape
+        (V, N, K) get V p-values. See ``nulls.split_groups`` and ``nulls.combine_pvalues``.
+
+        The directions are those of this rank's ``global_step``, which does not move; nothing is sent. With
+        ``reduction=None`` each slice is tested by itself, by the univariate statistic's law: M p-values, not corrected
+        for their number. Otherwise the reduced value is ranked among those of simulated samples of N(0, I) on
+        directions of the same number and kind, drawn anew (for directions handed in, on those): the maximum is
+        calibrated as a maximum.
 
         Args:
             x: samples, shape (..., N, K).
@@ -132,11 +140,11 @@ class SlicingUnivariateTest(torch.nn.Module):
             raise ValueError("clip_value must be None to test each slice; choose a reduction, or do not clip")
         check_sample(x, "x", ndim=2, min_samples=self.univariate_test.min_samples)
         n, dim = x.shape[-2:]
+        law = self.null_law(n, dim, replicates=replicates)
         with torch.no_grad():
-            statistic = self._reduced(x.double(), self.directions(dim, seeded_generator(self._step())))
-        if self.reduction is None:
-            return TestResult(statistic, self.univariate_test.null_law(n).pvalue(statistic))
-        return TestResult(statistic, self.null_law(n, dim, replicates=replicates).pvalue(statistic))
+            statistic = self._reduced(x.double(), self.directions(dim, seeded_generator(int(self.global_step))))
+        # A reduced value's law is simulated in float32, which is as near as its atoms come to those of the statistic.
+        return TestResult(statistic, law.pvalue(statistic if self.reduction is None else statistic.float()))
 
     def critical_value(self, alpha: float, n: int, dim: int, *, replicates: int | None = None) -> float:
         """The threshold that the reduced statistic of ``n`` samples exceeds with probability ``alpha`` under N(0, I).
@@ -144,13 +152,14 @@ class SlicingUnivariateTest(torch.nn.Module):
         Raises:
             ValueError: ``alpha`` outside (0, 1) or too small for the replicates; ``n`` or ``dim`` too small.
         """
+        alpha = check_alpha(alpha)  # before the law is simulated
         return self.null_law(n, dim, replicates=replicates).critical_value(alpha)
 
     def null_law(self, n: int, dim: int, *, replicates: int | None = None) -> NullLaw:
         """Law of the reduced statistic of ``n`` samples of N(0, I) in ``dim`` dimensions; see ``test``.
 
         Raises:
-            ValueError: ``n`` or ``dim`` too small; fewer than 100 ``replicates``.
+            ValueError: ``n`` or ``dim`` too small, or too large to simulate unasked; fewer than 100 ``replicates``.
         """
         if dim < 1 or n < self.univariate_test.min_samples:
             least = self.univariate_test.min_samples
@@ -159,24 +168,32 @@ class SlicingUnivariateTest(torch.nn.Module):
             return self.univariate_test.null_law(n)
         if replicates is None:
             cost = n * self.num_slices * (0.5 * dim + 50.0)
+            if LEAST_REPLICATES * cost > MOST_OPERATIONS:
+                raise ValueError(
+                    f"n={n} rows in dim={dim} are too many to simulate the law over {self.num_slices} slices in some "
+                    f"ten minutes (multivariate.sliced.MOST_OPERATIONS={MOST_OPERATIONS:g}): hand in replicates, at "
+                    f"least 100, use fewer slices, or test a random subsample"
+                )
             replicates = int(min(MOST_REPLICATES, max(LEAST_REPLICATES, SIMULATED_OPERATIONS / cost)))
         key = f"{type(self).__module__}.{self}|n={n}|dim={dim}|replicates={replicates}"
         key += f"|{fingerprint(self, self.univariate_test)}"
         if self.injected is not None:
             content = self.injected.detach().double().cpu().contiguous().numpy().tobytes()
             key += f"|directions={hashlib.sha256(content).hexdigest()}"
-        law: MonteCarlo = simulated_law(lambda rng, count: self._simulate(rng, count, n, dim), key, replicates, 8)
+        chunk = min(8, max(1, _LARGEST_CHUNK // (n * (dim + self.num_slices))))
+        law: MonteCarlo = simulated_law(lambda rng, count: self._simulate(rng, count, n, dim), key, replicates, chunk)
         return law
 
-    def _step(self) -> int:
-        """``global_step``, read from its device only after something else than ``forward`` has written to it."""
-        stamp, step = self._known
-        return step if stamp and stamp == self._stamp() else int(self.global_step)
-
-    def _stamp(self) -> tuple[int, int] | None:
-        """Which tensor ``global_step`` is, and how often it was written to; None if that is not counted."""
+    @torch.compiler.disable  # it reads a tensor and draws from a generator, neither of which can be traced
+    def _next_directions(self, x: Tensor) -> Tensor:
+        """Directions for ``x`` at the largest step of all ranks; all of them count on from it."""
         step = self.global_step
-        return None if step.is_inference() else (id(step), step._version)
+        if world_size() > 1:
+            step = step.to(x.device, copy=True)
+            dist.all_reduce(step, op=dist.ReduceOp.MAX)
+        directions = self.directions(x.shape[-1], seeded_generator(int(step)))
+        self.global_step.copy_(step + 1)
+        return directions
 
     def _reduced(self, x: Tensor, directions: Tensor) -> Tensor:
         reduction = "none" if self.reduction is None else self.reduction

@@ -1,12 +1,16 @@
 """A null law known by simulation: seeded, with its standard error stated, cached on disk.
 
-P-values are ranks among the replicates, (1 + number of replicates >= t) / (1 + replicates), interpolated linearly
-between neighbouring replicates [1]; none is smaller than 1 / (1 + replicates).
+The p-value of t is its rank among the B replicates, (1 + b) / (1 + B), b the number of replicates >= t [1]. It is one
+rule for every t and every law: beyond all replicates it is 1 / (1 + B), at or below the least of them 1, and at an atom
+of the law the atom counts as a whole. A test at level alpha then rejects with probability alpha at most, over the
+simulation and the sample together, and with probability floor(alpha (1 + B)) / (1 + B) where the law is continuous.
 
 [1] Davison & Hinkley (1997), Bootstrap Methods and their Application, section 4.2.
 """
 
+import contextlib
 import hashlib
+import io
 import math
 import os
 import tempfile
@@ -14,14 +18,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from sigreg_lab.nulls.law import Array, NullLaw, check_alpha
 
 Simulator = Callable[[np.random.Generator, int], Array]
 
-_FORMAT = 1
-_TAIL = 4096  # order statistics kept one by one at the upper end
-_BODY = 8192  # and evenly spaced ones below
+_FORMAT = 2
+_KEPT = 16_384  # distinct values that are all kept; of more some are left out
+_THINNING = 0.1  # of a p-value's standard error, by which leaving out replicates may raise it
+_ROUNDING = 100  # times the machine epsilon: values as near as that are one, as in ``scipy.stats.permutation_test``
+_DIGEST = 32  # bytes, of SHA-256
 
 
 class MonteCarlo(NullLaw):
@@ -37,8 +45,9 @@ class MonteCarlo(NullLaw):
         chunk: replicates per call.
 
     Attributes:
-        values: order statistics, ascending (thinned below the upper 4096).
-        pvalues: their p-values.
+        values: distinct values of the replicates, ascending. Above 16,384 they are thinned: what is left out raises no
+            p-value by more than a tenth of its standard error, and lowers none.
+        pvalues: the p-value of a statistic between each of them and the next.
 
     Raises:
         ValueError: fewer than 100 replicates, ``chunk`` below 1, or simulated values that are NaN or of a wrong shape.
@@ -61,11 +70,21 @@ class MonteCarlo(NullLaw):
                 _write(path, *stored)
         self.values, self.pvalues = stored
 
+    def pvalue(self, statistic: Tensor) -> Tensor:
+        """As ``NullLaw.pvalue``. A statistic equals a replicate if they differ by rounding in the dtype of either."""
+        if isinstance(statistic, Tensor) and statistic.is_floating_point() and statistic.dtype != torch.float64:
+            statistic = statistic.double()
+            statistic = statistic * (1 - _ROUNDING * torch.finfo(torch.float32).eps * statistic.sign())
+        return super().pvalue(statistic)
+
     def survival(self, statistic: Array) -> Array:
-        return np.interp(statistic, self.values, self.pvalues)
+        least = statistic * (1 - _ROUNDING * np.finfo(np.float64).eps * np.sign(statistic))
+        return np.concatenate([[1.0], self.pvalues])[np.searchsorted(self.values, least)]
 
     def critical_value(self, alpha: float) -> float:
-        """The value of p-value ``alpha``; at least 10 replicates must lie above it.
+        """The least value whose p-value just above it is ``alpha`` or less; at least 10 replicates must lie above it.
+
+        But for rounding, a statistic exceeds it where its p-value is ``alpha`` or less, and nowhere else.
 
         Raises:
             ValueError: ``alpha`` outside (0, 1), or too small for the number of replicates.
@@ -76,7 +95,7 @@ class MonteCarlo(NullLaw):
                 f"alpha={alpha:g} leaves fewer than 10 of {self.replicates} replicates in the tail; "
                 f"use replicates={math.ceil(10 / alpha)} or more"
             )
-        return float(np.interp(-alpha, -self.pvalues, self.values))
+        return float(self.values[np.argmax(self.pvalues <= alpha)])
 
     def standard_error(self, alpha: float) -> float:
         """Standard error of the type-I error of the test at level ``alpha`` that comes from this calibration."""
@@ -94,13 +113,21 @@ class MonteCarlo(NullLaw):
             parts.append(values)
         return np.concatenate(parts)
 
-    def _path(self) -> Path:
+    def _path(self) -> Path | None:
+        """Where the law is kept; None for a user without a home."""
         text = f"{_FORMAT}|{self.key}|{self.replicates}|{self.seed}|{self.chunk}"
-        return cache_directory() / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npy"
+        try:
+            return cache_directory() / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npy"
+        except RuntimeError:
+            return None
 
 
 def cache_directory() -> Path:
-    """Where laws are kept: ``$SIGREG_LAB_CACHE``, else ``$XDG_CACHE_HOME/sigreg-lab``, else ``~/.cache/sigreg-lab``."""
+    """Where laws are kept: ``$SIGREG_LAB_CACHE``, else ``$XDG_CACHE_HOME/sigreg-lab``, else ``~/.cache/sigreg-lab``.
+
+    Raises:
+        RuntimeError: neither is set, and the user has no home.
+    """
     chosen = os.environ.get("SIGREG_LAB_CACHE")
     if chosen:
         return Path(chosen) / "nulls"
@@ -109,34 +136,49 @@ def cache_directory() -> Path:
 
 
 def _thin(ordered: Array) -> tuple[Array, Array]:
-    """Order statistics and their p-values: all of the upper tail, evenly spaced ones below, first and last included."""
-    count = ordered.size
-    if count > _TAIL + _BODY:
-        body = np.unique(np.linspace(0, count - _TAIL, _BODY).astype(np.int64))
-        index = np.concatenate([body, np.arange(count - _TAIL + 1, count)])
-    else:
-        index = np.arange(count)
-    pvalues = (1 + count - index) / (1 + count)
-    return ordered[index], pvalues.astype(np.float64)
+    """Some of the distinct values, ascending, the first and the last included, and the p-values just above them.
+
+    Where values are left out, the p-value of the last one before them stands for theirs. Between two that are kept lie
+    fewer replicates than a tenth of the standard deviation of their number, sqrt(j (B - j) / B) at rank j.
+    """
+    total = ordered.size
+    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # of each run of equal values
+    if last.size > _KEPT:
+        above = total - 1 - last  # replicates above it
+        spread = np.sqrt(np.maximum(above, 1) * (total - above) / total)
+        # A walk in steps of the allowed length: where its whole part changes, the next step begins.
+        walk = np.floor(np.cumsum(np.diff(last, prepend=-1) / (_THINNING * spread)))
+        last = last[np.append(True, walk[1:] != walk[:-1]) | (last == total - 1)]
+    return ordered[last], (total - last) / (1.0 + total)
 
 
 def _read(path: Path) -> tuple[Array, Array] | None:
-    """The stored law, or None if there is none or it cannot be read."""
+    """The stored law, or None if there is none, or not as it was written."""
     try:
-        table = np.load(path, allow_pickle=False)
+        content = path.read_bytes()
+        if hashlib.sha256(content[:-_DIGEST]).digest() != content[-_DIGEST:]:
+            return None
+        values, pvalues = np.load(io.BytesIO(content[:-_DIGEST]), allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    if table.ndim != 2 or table.shape[0] != 2 or table.dtype != np.float64 or not np.isfinite(table).all():
-        return None
-    return table[0], table[1]
+    return values, pvalues
 
 
 def _write(path: Path, values: Array, pvalues: Array) -> None:
-    """Store the law in one step, so that no reader meets half a file; a cache that cannot be written is skipped."""
-    try:
+    """Store the law and its checksum in one step, so that no reader meets half a file.
+
+    A cache that cannot be written is skipped, and nothing is left behind in it.
+    """
+    buffer = io.BytesIO()
+    np.save(buffer, np.stack([values, pvalues]), allow_pickle=False)
+    content = buffer.getvalue()
+    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npy", delete=False) as file:
-            np.save(file, np.stack([values, pvalues]), allow_pickle=False)
-        os.replace(file.name, path)
-    except OSError:
-        return
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+            try:
+                file.write(content + hashlib.sha256(content).digest())
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(file.name, path)
+            except OSError:
+                os.unlink(file.name)

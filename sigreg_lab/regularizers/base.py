@@ -35,7 +35,10 @@ class Regularizer(torch.nn.Module):
 
         Args:
             z: embeddings of V views of N samples in K dimensions, shape (V, N, K). bfloat16 and float16 are lifted to
-                float32; float64 stays float64.
+                float32; float64 stays float64. The gradient is computed as widely and then rounded to the dtype of
+                ``z``: in float16 what is beyond 65504, as near a collapse or for embeddings in the hundreds, becomes
+                infinite with its sign. It is not cut off there, since ``torch.amp.GradScaler`` knows by it to lower its
+                scale; without one, train in bfloat16 or hand in ``z.float()``.
             generator: the only source of randomness; a regulariser that draws nothing ignores it.
 
         Returns:

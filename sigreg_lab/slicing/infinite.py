@@ -144,8 +144,9 @@ class RadialFunction:
         pieces = radius / self.piece
         if not pieces < MOST_PIECES:
             raise ValueError(
-                f"x holds rows at a distance of {radius:.3g} from the origin or from each other, "
-                f"beyond the {MOST_PIECES * self.piece:.3g} that the exact mean over slices covers; scale x down"
+                f"x holds rows at a distance of {radius:.3g} from the origin or from each other, beyond the "
+                f"{MOST_PIECES * self.piece:.3g} that the exact mean over slices covers; drop those rows, or use "
+                f"Energy or SlicingUnivariateTest, which take them"
             )
         self._pieces = max(self._pieces, 2 ** math.ceil(math.log2(int(pieces * (1 + 1e-6)) + 1)))
 

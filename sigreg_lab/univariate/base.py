@@ -16,16 +16,17 @@ from torch import Tensor
 
 from sigreg_lab.kernels import sort_samples
 from sigreg_lab.nulls import MonteCarlo, NullLaw
-from sigreg_lab.nulls.law import Array
+from sigreg_lab.nulls.law import Array, check_alpha
 from sigreg_lab.validation import at_least_float32, check_sample
 
 METHODS = ("auto", "asymptotic", "monte-carlo")
 Method = Literal["auto", "asymptotic", "monte-carlo"]
 
-#: Replicates of a Monte-Carlo law: as many as fit this number of simulated values, between the two bounds.
+#: Replicates of a Monte-Carlo law: as many as fit this number of simulated values, at most half a minute on one core.
+#: A sample size for which not even the least number of replicates fits is refused.
 SIMULATED_VALUES = 400_000_000
 MOST_REPLICATES = 1_000_000
-LEAST_REPLICATES = 20_000
+LEAST_REPLICATES = 1_000
 SEED = 20_251_111
 VALUES_PER_CHUNK = 100_000  # what stays in the processor's cache
 
@@ -75,7 +76,7 @@ class UnivariateTest(torch.nn.Module):
 
         Args:
             x: samples, shape (..., N, M) or (N,), floating point. bfloat16 and float16 are lifted to float32;
-                autocast is switched off inside; float64 stays float64.
+                autocast is switched off inside; float64 stays float64. A gradient beyond 65504 is infinite in float16.
 
         Returns:
             Shape (..., M), or a scalar for (N,); float32, or float64 for float64 input.
@@ -112,23 +113,27 @@ class UnivariateTest(torch.nn.Module):
     def test(self, x: Tensor, method: Method = "auto") -> TestResult:
         """Statistic and p-value of each column, for independent samples under the null hypothesis.
 
+        Samples that depend in groups, such as views of one picture, are tested one view at a time, a p-value each:
+        ``nulls.split_groups`` and ``nulls.combine_pvalues``.
+
         Args:
             x: as for ``forward``; lifted to float64.
             method: "asymptotic", the limit law; "monte-carlo", the simulated law at this N; "auto", the first where it
-                has been measured to keep its level, else the second. A simulated law is computed once (seconds to a
-                minute) and then read from the cache; its p-values are no smaller than 1/(replicates + 1).
+                has been measured to keep its level, else the second. A simulated law is computed once (seconds to half
+                a minute) and then read from the cache; its p-values are no smaller than 1/(replicates + 1).
 
         Returns:
             ``TestResult(statistic, pvalue)``, both of the shape of ``forward``'s result.
 
         Raises:
-            ValueError: as ``forward``; an unknown ``method``; "asymptotic" where no limit law is known.
+            ValueError: as ``forward``; an unknown ``method``; "asymptotic" where no limit law is known; a sample too
+                large to simulate its law.
         """
         self._check(x)
+        law = self.null_law(x.shape[-1] if x.ndim == 1 else x.shape[-2], method)
         with torch.no_grad():
             statistic = self.unchecked(x.double())
-        n = x.shape[-1] if x.ndim == 1 else x.shape[-2]
-        return TestResult(statistic, self.null_law(n, method).pvalue(statistic))
+        return TestResult(statistic, law.pvalue(statistic))
 
     def critical_value(self, alpha: float, n: int, method: Method = "auto") -> float:
         """The threshold that the statistic of ``n`` samples exceeds with probability ``alpha`` under the null.
@@ -136,13 +141,15 @@ class UnivariateTest(torch.nn.Module):
         Raises:
             ValueError: ``alpha`` outside (0, 1) or too small for a simulated law; as ``null_law``.
         """
+        alpha = check_alpha(alpha)  # before the law is simulated
         return self.null_law(n, method).critical_value(alpha)
 
     def null_law(self, n: int, method: Method = "auto") -> NullLaw:
         """Law of the statistic of ``n`` samples under its null hypothesis.
 
         Raises:
-            ValueError: ``n`` below ``min_samples``; an unknown ``method``; "asymptotic" where no limit law is known.
+            ValueError: ``n`` below ``min_samples``; an unknown ``method``; "asymptotic" where no limit law is known;
+                an ``n`` too large to simulate.
         """
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
@@ -174,9 +181,16 @@ class UnivariateTest(torch.nn.Module):
         return np.concatenate(values)
 
     def _simulated_law(self, n: int) -> MonteCarlo:
+        if LEAST_REPLICATES * n > SIMULATED_VALUES:
+            most = SIMULATED_VALUES // LEAST_REPLICATES
+            other = "" if self.asymptotic_law(n) is None else ", or use method='asymptotic'"
+            raise ValueError(
+                f"n={n} samples are too many to simulate the law of {self.name}, possible up to n={most} "
+                f"(univariate.base.SIMULATED_VALUES={SIMULATED_VALUES}): test a random subsample{other}"
+            )
         name = f"{type(self).__module__}.{self}|{parameters_of(self)}|n={n}"
         if (type(self), name) not in _LAWS:
-            code = _fingerprint(type(self))
+            code = _fingerprint(self)
             replicates = min(MOST_REPLICATES, max(LEAST_REPLICATES, SIMULATED_VALUES // n))
             _LAWS[type(self), name] = MonteCarlo(
                 lambda rng, count: self.simulate(rng, count, n),
@@ -189,17 +203,39 @@ class UnivariateTest(torch.nn.Module):
 
 
 def parameters_of(statistic: torch.nn.Module) -> list[tuple[str, object]]:
-    """What tells instances of a class apart: attributes and buffers, whether or not ``extra_repr`` shows them."""
+    """What tells instances of a class apart, whether or not ``extra_repr`` shows it: attributes, parameters and
+    buffers, those of the modules that it is made of too."""
     of_all = vars(UnivariateTest())
-    own = {key: value for key, value in vars(statistic).items() if key not in of_all}
-    return sorted((own | statistic.state_dict()).items())
+    own = {
+        f"{name}.{key}": value
+        for name, module in statistic.named_modules()
+        for key, value in vars(module).items()
+        if key not in of_all
+    }
+    return sorted((key, _content(value)) for key, value in (own | statistic.state_dict()).items())
 
 
-def _fingerprint(cls: type) -> str:
-    """A digest of the files that define ``cls`` and its bases among the statistics; empty if one was typed in."""
+def _content(value: object) -> object:
+    """``value``, or where its text might not show all of it a digest: that of an array leaves out digits and values."""
+    if isinstance(value, list | tuple):
+        return [_content(item) for item in value]
+    if isinstance(value, dict):
+        return [(key, _content(item)) for key, item in value.items()]
+    if isinstance(value, Tensor):
+        data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    elif isinstance(value, np.ndarray):
+        data = value
+    else:
+        return value
+    return str(value.dtype), tuple(value.shape), hashlib.sha256(data.tobytes()).hexdigest()
+
+
+def _fingerprint(statistic: UnivariateTest) -> str:
+    """A digest of the files that define a statistic and what it is made of; empty if one of them was typed in."""
     digest = hashlib.sha256()
-    for base in cls.__mro__:
-        if issubclass(base, UnivariateTest):
+    classes = dict.fromkeys(base for module in statistic.modules() for base in type(module).__mro__)
+    for base in classes:
+        if base.__module__.split(".")[0] not in ("torch", "builtins", "typing"):
             try:
                 digest.update(Path(inspect.getfile(base)).read_bytes())
             except (OSError, TypeError):  # a class of a notebook or a prompt: no file tells when it changes

@@ -1,6 +1,7 @@
 """P-values and critical values: their level, the limit laws' moments, the refusals."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ from scipy import stats
 
 from sigreg_lab import alternatives
 from sigreg_lab import multivariate as mv
-from sigreg_lab.multivariate import base
-from sigreg_lab.univariate import UnivariateTest
+from sigreg_lab.multivariate import base, sliced
+from sigreg_lab.univariate import EppsPulley, UnivariateTest
 from tests.multivariate.cases import INSTANCES, sample
 
 each = pytest.mark.parametrize("statistic", INSTANCES, ids=str)
@@ -195,3 +196,44 @@ def test_bad_arguments_are_refused_by_name():
         mv.Energy().critical_value(0.05, 3, 0)
     with pytest.raises(ValueError, match="alpha must lie"):
         mv.MardiaKurtosis().critical_value(1.5, 5000, 2)
+
+
+@pytest.mark.parametrize("cls", mv.REGISTRY.values(), ids=mv.REGISTRY.keys())
+@pytest.mark.parametrize("standardise", [False, True])
+def test_laws_that_take_more_than_ten_minutes_are_refused_before_any_work(cls, standardise, monkeypatch):
+    simulated = []
+    monkeypatch.setattr(base, "simulated_law", lambda simulate, key, replicates, chunk: simulated.append(replicates))
+    statistic = cls(standardise=standardise)
+    for n, dim in ((30_000, 512), (5_000_000, 2048), (100, 3)):
+        try:
+            statistic.null_law(n, dim, "monte-carlo")
+        except ValueError as error:
+            message = str(error)
+            assert f"n={n} rows in dim={dim}" in message
+            assert ("method='asymptotic'" in message) == (statistic.asymptotic_law(n, dim) is not None)
+            if dim == 2048 and standardise:  # where N = 2049, the least, takes too long already
+                assert "use fewer columns" in message
+                continue
+            most = int(re.search(r"subsample of (\d+) rows", message)[1])
+            assert 1000 < most < n
+            statistic.null_law(most, dim, "monte-carlo")  # the remedy is one
+            with pytest.raises(ValueError, match="random subsample"):
+                statistic.null_law(int(1.03 * most) + 1, dim, "monte-carlo")
+    assert simulated[-1] == base.MOST_REPLICATES
+    assert min(simulated) >= base.LEAST_REPLICATES
+    with pytest.raises(ValueError, match="some ten minutes"):
+        mv.BHEP().test(torch.zeros(1, 1).expand(40_000, 2048))
+
+
+def test_slices_whose_law_takes_more_than_ten_minutes_need_a_number_of_replicates(monkeypatch):
+    simulated = []
+    monkeypatch.setattr(sliced, "simulated_law", lambda *arguments: simulated.append(arguments[-2:]))
+    test = mv.SlicingUnivariateTest(EppsPulley(), 1024)
+    for call in (test.null_law, lambda n, dim: test.critical_value(0.05, n, dim)):
+        with pytest.raises(ValueError, match=r"n=200000 rows in dim=512 .*: hand in replicates, at least 100, "):
+            call(200_000, 512)
+    with pytest.raises(ValueError, match="hand in replicates"):
+        test.test(torch.zeros(1, 1).expand(200_000, 512))
+    test.null_law(200_000, 512, replicates=100)
+    test.null_law(1000, 64)
+    assert simulated == [(100, 1), (4049, 8)]  # in chunks that hold no more than a few hundred megabytes

@@ -11,7 +11,7 @@ import sigreg_lab
 from sigreg_lab import alternatives
 from sigreg_lab.multivariate import SlicingUnivariateTest, base
 from sigreg_lab.slicing import iid_directions, make_directions, seeded_generator, sliced_statistic
-from sigreg_lab.univariate import AndersonDarling, EppsPulley
+from sigreg_lab.univariate import AndersonDarling, EppsPulley, UnivariateTest
 
 
 @pytest.fixture(autouse=True)
@@ -163,7 +163,68 @@ def test_the_step_is_that_of_the_buffer_whoever_has_written_to_it():
         assert torch.equal(other(x), values[2])
         other.global_step.zero_()
         assert torch.equal(other(x), values[0])
+        # Writes that no version counter counts: those of EMA, of ``dist.broadcast``, of a view into the storage.
+        other.global_step.data.fill_(2)
+        assert torch.equal(other(x), values[2])
+        other.global_step.untyped_storage().fill_(0)
+        assert torch.equal(other(x), values[0])
+        other.global_step.detach().numpy()[...] = 1
+        assert torch.equal(other(x), values[1])
+        assert int(other.global_step) == 2
     with torch.inference_mode():
         inside = SlicingUnivariateTest(AndersonDarling(), 6, None)
         for value in values:
             assert torch.equal(inside(x), value)
+    given = torch.func.functional_call(test, {"global_step": torch.tensor(2)}, x)
+    assert torch.equal(given, values[2])
+
+
+@pytest.mark.parametrize("reduction", ["mean", "max"])
+def test_compiled_it_takes_the_same_directions(reduction):
+    x = normal(20, 4, 3).float()
+    plain, inner = (SlicingUnivariateTest(EppsPulley(), 6, reduction) for _ in range(2))
+    compiled = torch.compile(inner, backend="eager")
+    expected = [plain(x) for _ in range(12)]
+    for value in expected:
+        torch.testing.assert_close(compiled(x), value)
+    inner.global_step.data.fill_(3)
+    torch.testing.assert_close(compiled(x), expected[3])
+    assert int(inner.global_step) == 4
+
+
+class _Count(UnivariateTest):
+    """The share of values beyond 1."""
+
+    name, sensitive_to = "count", "tails"
+
+    def _statistic(self, x):
+        return (x.abs() > 1).to(x.dtype).mean(-2)
+
+
+@pytest.mark.parametrize(("reduction", "num_slices"), [("max", 4), ("mean", 3), ("sum", 2)])
+def test_no_level_is_exceeded_where_the_value_has_atoms(reduction, num_slices):
+    """The shares of a sample of 12 are twelfths, rounded otherwise in the law's float32 than in the test's float64."""
+    n, dim, total = 12, 2, 4000
+    axes = torch.eye(dim)[:, torch.arange(num_slices) % dim]
+    test = SlicingUnivariateTest(_Count(), num_slices, reduction, axes)
+    statistic, pvalue = test.test(normal(n, dim, 20, total), replicates=20_000)
+    fresh = test.test(normal(n, dim, 21, 20 * total), replicates=20_000).statistic
+    for atom in statistic.unique():  # P(T >= atom), by another simulation
+        at_least = (fresh > atom - 1e-9).double().mean()
+        error = (at_least * (1 - at_least) * (1 / 20_000 + 1 / len(fresh))) ** 0.5 + 1 / 20_000
+        assert ((pvalue[statistic == atom] - at_least).abs() < 4 * error).all()
+    for alpha in (0.05, 0.1, 0.3):
+        assert (pvalue <= alpha).double().mean() < alpha + 4 * (alpha * (1 - alpha) * (1 / total + 1 / 20_000)) ** 0.5
+
+
+def test_a_clipped_value_of_0_has_the_pvalue_1():
+    test = SlicingUnivariateTest(EppsPulley(), 4, "max", clip_value=6.0)
+    statistic, pvalue = test.test(normal(32, 3, 22, 400), replicates=4000)
+    assert (statistic == 0).double().mean() > 0.95
+    assert (pvalue[statistic == 0] == 1).all()
+    assert (pvalue[statistic > 0] < 0.05).all()
+
+
+def test_beyond_all_replicates_the_pvalue_is_one_over_their_number_plus_one():
+    pvalue = SlicingUnivariateTest(EppsPulley(), 4).test(5 + normal(32, 3, 23), replicates=199).pvalue
+    assert float(pvalue) == 1 / 200

@@ -10,7 +10,7 @@ from scipy import integrate, stats
 from sklearn.datasets import load_iris
 
 from sigreg_lab import multivariate as mv
-from sigreg_lab.multivariate.energy import gamma_ratio
+from sigreg_lab.multivariate.energy import _mean_distance, gamma_ratio
 from sigreg_lab.univariate import EppsPulley
 from tests.multivariate.cases import sample
 
@@ -110,6 +110,48 @@ def test_energy_in_one_dimension_is_twice_the_integral_of_the_squared_cdf_differ
         for i in range(21)
     )
     assert mv.Energy()(x).item() == pytest.approx(2 * 20 * value, rel=1e-10)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3, 16, 63, 64, 512, 2048])
+def test_mean_distance_to_a_normal_vector_and_its_derivatives_equal_mpmath_near_and_far(dim):
+    border = math.sqrt(max(400, 128 * dim))
+    radii = [0.0, 0.999 * border, 1.0001 * border, 1.1 * border, 3 * border, 9.9e3, 1e6, 1e12]
+    q = torch.tensor(radii, dtype=torch.float64).square().requires_grad_()
+    value = _mean_distance(q, dim, max(radii))
+    (first,) = torch.autograd.grad(value.sum(), q, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), q)
+    with mpmath.workdps(60):
+        b = mpmath.mpf(dim) / 2
+        constant = mpmath.sqrt(2) * mpmath.gamma(b + 0.5) / mpmath.gamma(b)
+        z = [mpmath.mpf(u) / 2 for u in q.tolist()]
+        exact = [float(constant * mpmath.hyp1f1(-0.5, b, -u)) for u in z]
+        slope = [float(constant / 4 / b * mpmath.hyp1f1(0.5, b + 1, -u)) for u in z]
+        curvature = [float(-constant / 16 / b / (b + 1) * mpmath.hyp1f1(1.5, b + 2, -u)) for u in z]
+    np.testing.assert_allclose(value.detach(), exact, rtol=1e-13)
+    np.testing.assert_allclose(first.detach(), slope, rtol=1e-13)
+    np.testing.assert_allclose(second, curvature, rtol=1e-13)
+
+
+@pytest.mark.parametrize("scale", [3e3, 1e5, 1e9, 1e30])
+def test_energy_takes_rows_at_any_distance(scale):
+    x = scale * sample(20, 1, 24)
+    s = np.sort(x.numpy().ravel())
+    across = 2 * (s * (2 * stats.norm.cdf(s) - 1) + 2 * stats.norm.pdf(s)).sum()
+    within = 2 * ((2 * np.arange(20) - 19) * s).sum() / 20  # sum of |x_j - x_k| over a sorted sample
+    assert mv.Energy()(x).item() == pytest.approx(across - 20 * 2 / math.sqrt(math.pi) - within, rel=1e-12)
+    x = (scale * sample(20, 3, 24)).requires_grad_()
+    value, pvalue = mv.Energy().test(x)
+    (gradient,) = torch.autograd.grad(mv.Energy()(x), x)
+    assert value > scale
+    assert pvalue == 1 / (mv.Energy().null_law(20, 3).replicates + 1)
+    assert gradient.norm(dim=-1).amax() <= 2 * 2  # 2 |grad E|x - Z|| and 2/N times a sum of N unit vectors
+    # homogeneous, far out
+    assert (gradient * x.detach()).sum() == pytest.approx(value.item(), rel=max(40 / scale, 1e-12))
+
+
+def test_energy_refuses_rows_whose_square_is_infinite():
+    with pytest.raises(ValueError, match="x holds rows longer than 1e154"):
+        mv.Energy()(1e155 * sample(20, 3, 24))
 
 
 def test_moment_statistics_equal_loops():

@@ -77,6 +77,51 @@ def test_finite_in_2048_dimensions(name, condition):
     assert all(result.isfinite().all() for result in results)
 
 
+def embeddings(condition: str) -> Tensor:
+    scale, bias, tied = CONDITIONS[condition]
+    return layer(32, scale=scale, bias=bias)(features(tied=tied)).detach()
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_float16_gradient_is_that_of_float32_rounded(name, condition):
+    """Infinite, with its sign, where float16 ends, which tells a ``GradScaler``; never NaN."""
+    half = embeddings(condition).half().requires_grad_()
+    full = half.detach().float().requires_grad_()
+    regularizer = build(name)
+    values = [regularizer(z, seeded_generator(0)) for z in (half, full)]
+    gradients = [torch.autograd.grad(value, z)[0] for value, z in zip(values, (half, full), strict=True)]
+    assert torch.equal(*values)
+    assert gradients[1].isfinite().all()
+    assert torch.equal(gradients[0], gradients[1].half())
+
+
+@pytest.mark.parametrize("condition", ["nearly equal", "large"])
+@pytest.mark.parametrize("name", ["sigreg-ejb", "sigreg-vcreg", "sigreg-moments", "vicreg", "koleo", "sphere-slicing"])
+def test_a_scaler_finds_the_gradient_that_float16_does_not_hold(name, condition):
+    regularizer, z = build(name), embeddings(condition)
+    unscaled = z.clone().requires_grad_()
+    regularizer(unscaled.half(), seeded_generator(0)).backward()
+    full = z.half().float().requires_grad_()
+    regularizer(full, seeded_generator(0)).backward()
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
+    parameter = nn.Parameter(z.clone())
+    optimizer = torch.optim.SGD([parameter], lr=0.0)
+    for _ in range(80):
+        optimizer.zero_grad()
+        scaler.scale(regularizer(parameter.half(), seeded_generator(0))).backward()
+        scaler.unscale_(optimizer)
+        found = parameter.grad.clone()
+        scaler.step(optimizer)
+        scaler.update()
+        if found.isfinite().all():
+            break
+    assert found.isfinite().all()
+    assert unscaled.grad.isfinite().all() or scaler.get_scale() < 1
+    largest = full.grad.abs().max()
+    torch.testing.assert_close(found, full.grad, rtol=2e-3, atol=1e-3 * float(largest))
+
+
 #: How the pull outwards behaves as the scale of the embeddings goes to 0: it vanishes with it, or it stays.
 PULL = {
     "sigreg-ep": "vanishes",

@@ -16,7 +16,8 @@ def test_the_examples_run_one_after_the_other():
     blocks = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
     for block in blocks:
         exec(block, names)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     assert names["estimated_threshold"] == pytest.approx(0.752 / (1 + 0.75 / n + 2.25 / n**2), rel=0.02)
     assert (names["estimated_pvalue"] > 0.01).all()  # normal, though not N(0, 1)
-    assert names["pvalue"].shape == (2,)
+    assert names["pvalue"].shape == names["combined"].shape == (2,)
+    assert torch.equal(names["of_rows"], names["combined"])

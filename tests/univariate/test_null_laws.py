@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from sigreg_lab import univariate as u
 from sigreg_lab.nulls import MonteCarlo
@@ -47,11 +48,51 @@ def test_statistic_and_pvalue_are_batched(statistic):
     single = statistic.test(x[1, :, 2])
     assert single.pvalue.shape == ()
     torch.testing.assert_close(single.pvalue, result.pvalue[1, 2], rtol=1e-10, atol=1e-12)
-    # p-values fall as the statistic rises, and meet alpha at the threshold.
+    # p-values fall as the statistic rises, and meet alpha at the threshold: a simulated law steps over it there.
     order = result.statistic.flatten().argsort()
     assert (result.pvalue.flatten()[order].diff() <= 1e-12).all()
-    threshold = torch.tensor(statistic.critical_value(0.05, 12), dtype=torch.float64)
-    assert float(statistic.null_law(12).pvalue(threshold)) == pytest.approx(0.05, rel=1e-6)
+    law, threshold = statistic.null_law(12), statistic.critical_value(0.05, 12)
+    at, above = law.pvalue(torch.tensor([1.0, 1 + 1e-9], dtype=torch.float64) * threshold).tolist()
+    if isinstance(law, MonteCarlo):
+        assert above <= 0.05 < at
+        assert at - above <= 0.1 * law.standard_error(0.05) + 1 / CALIBRATION
+    else:
+        assert at == pytest.approx(0.05, rel=1e-6)
+
+
+@pytest.mark.usefixtures("_fewer_replicates")
+def test_no_level_is_exceeded_where_the_statistic_has_an_atom():
+    statistic = u.NLL(alpha=0.02, k=1)  # 0 unless the least value lies in the tails of its own law: in 96% of samples
+    x = torch.randn(20, FRESH, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    value, pvalue = statistic.test(x)
+    assert (value == 0).double().mean() == pytest.approx(0.96, abs=4 * math.sqrt(0.04 * 0.96 / FRESH))
+    assert (pvalue[value == 0] == 1).all()
+    for alpha in (0.01, 0.03, 0.05, 0.5):
+        size = min(alpha, 0.04)  # nothing lies between the atom's p-value, 1, and the next
+        error = math.sqrt(size * (1 - size) * (1 / FRESH + 1 / CALIBRATION))
+        assert abs((pvalue <= alpha).double().mean() - size) < 4 * error
+        assert torch.equal(value > statistic.critical_value(alpha, 20), pvalue <= alpha)
+
+
+class _Count(u.UnivariateTest):
+    """How many values lie beyond 2."""
+
+    name, sensitive_to = "count", "tails"
+
+    def _statistic(self, x):
+        return (x.abs() > 2).to(x.dtype).mean(-2)
+
+
+@pytest.mark.usefixtures("_fewer_replicates")
+def test_a_statistic_that_counts_keeps_its_level():
+    x = torch.randn(20, FRESH, generator=torch.Generator().manual_seed(4))
+    tail = stats.binom(20, 2 * stats.norm.sf(2))
+    value, pvalue = _Count().test(x)
+    exact = torch.from_numpy(tail.sf(np.rint(20 * value.numpy()) - 1))
+    torch.testing.assert_close(pvalue, exact, rtol=0, atol=4 * 0.5 / math.sqrt(CALIBRATION))
+    size = float(tail.sf(tail.isf(0.05)))  # 0.0116: the level is between two atoms
+    error = math.sqrt(size * (1 - size) / FRESH)
+    assert abs((pvalue <= 0.05).double().mean() - size) < 4 * error
 
 
 @registered
@@ -106,6 +147,43 @@ def test_parameters_that_no_text_shows_have_laws_of_their_own():
     assert first == pytest.approx(1.96 / math.sqrt(10), rel=0.02)
 
 
+class _Weighted(u.UnivariateTest):
+    """A weighted sum of the order statistics' sizes, and of another statistic."""
+
+    name, sensitive_to, uses_order = "weighted", "location", True
+
+    def __init__(self, weight, other=None):
+        super().__init__()
+        self.weight = weight
+        self.other = other
+
+    def _statistic(self, x):
+        own = torch.as_tensor(self.weight, dtype=x.dtype) @ x.abs()
+        return own if self.other is None else own + self.other(x)
+
+
+@pytest.mark.usefixtures("_fewer_replicates")
+@pytest.mark.parametrize("kind", [torch.tensor, np.array], ids=["tensor", "array"])
+def test_arrays_that_their_text_does_not_tell_apart_have_laws_of_their_own(kind, monkeypatch):
+    monkeypatch.setattr(base, "MOST_REPLICATES", 2000)
+    n = 2000  # of which a text shows the first and the last three
+    weight = np.zeros(n)
+    weight[0] = 1
+    moved = weight.copy()
+    moved[n // 2] = 100
+    assert repr(kind(weight)) == repr(kind(moved))
+    # |x_(1)| alone, about 3.4, against that and 100 times the median's size, about 100 sqrt(pi/2) 1.96/sqrt(2000).
+    first, second = (_Weighted(kind(w)).critical_value(0.05, n) for w in (weight, moved))
+    assert second > first + 3
+
+
+@pytest.mark.usefixtures("_fewer_replicates")
+def test_statistics_made_of_others_have_laws_of_their_own():
+    none = np.zeros(10)
+    first, second = (_Weighted(none, _Power(power)).critical_value(0.05, 10) for power in (1.0, 2.0))
+    assert second == pytest.approx(first**2, rel=1e-3)
+
+
 @pytest.mark.usefixtures("_fewer_replicates")
 def test_a_class_that_no_file_holds_has_a_law_and_typed_in_again_another():
     thresholds = []
@@ -129,6 +207,33 @@ def test_a_changed_formula_reads_no_law_of_the_old_one(tmp_path, monkeypatch):
     monkeypatch.setattr(base.inspect, "getfile", lambda cls: str(edited))
     u.Watson()._simulated_law(20)
     assert len(keys) == 2
+
+
+@pytest.mark.parametrize("n", [500, 20_000, 200_000, 400_000])
+def test_a_law_is_simulated_from_as_many_numbers_as_half_a_minute_takes(n, monkeypatch):
+    monkeypatch.setattr(base, "_LAWS", {})
+    drawn = []
+    monkeypatch.setattr(base, "MonteCarlo", lambda simulate, key, replicates, **rest: drawn.append(replicates * n))
+    statistics = [s for s in DEFAULTS.values() if s.asymptotic_from is None or n < s.asymptotic_from]
+    for statistic in statistics:
+        statistic.null_law(n)
+    assert len(drawn) == len(statistics) >= 6
+    assert set(drawn) == {base.SIMULATED_VALUES}
+
+
+def test_samples_too_large_to_simulate_are_refused_before_any_work(monkeypatch):
+    def never(*arguments):
+        raise AssertionError("work began")
+
+    x = torch.zeros(400_001)
+    for statistic in DEFAULTS.values():
+        if statistic.asymptotic_from is None:
+            monkeypatch.setattr(type(statistic), "simulate", never)
+            monkeypatch.setattr(type(statistic), "_statistic", never)
+            with pytest.raises(ValueError, match=r"n=400001 .* up to n=400000 .*: test a random subsample$"):
+                statistic.test(x)
+    with pytest.raises(ValueError, match=r"random subsample, or use method='asymptotic'$"):
+        u.VCReg().null_law(400_001, "monte-carlo")
 
 
 @pytest.mark.parametrize(
