@@ -54,6 +54,7 @@ from sigreg_lab.slicing import DIRECTIONS, seeded_generator
 
 RECIPE = "cifar10-fast"
 DEVICE = "cuda"
+COMMAND = (sys.executable, "-m", "benchmarks.device")
 #: Share of the time, seconds at most, that a part may take; the last part has what is left.
 LIMITS = {"check": 150, "kernels": 150, "step": 90, "recipes": 75, "record": 60, "runs": math.inf}
 #: Relative errors of value and gradient: float32 against float64; of bfloat16 embeddings the gradient is rounded.
@@ -74,6 +75,8 @@ CANDIDATES = (
     ("crops.blur=0.5",),
 )
 TRAINING_SECONDS = 8.0
+TURNS, STEPS = 7, 30  # of the part step; the first turn captures
+PIL_TURNS = 7
 
 
 @dataclasses.dataclass
@@ -87,10 +90,9 @@ class Sheet:
 
     def save(self, *, ended: bool = False, **facts: Any) -> None:
         keys = list(dict.fromkeys(key for row in self.rows for key in row))
-        rows = [{key: row.get(key, "") for key in keys} for row in self.rows] or [{"what": ""}]
-        figures = self.figures or [{"what": "", "reached": "", "asked": "", "met": ""}]
+        rows = [{key: row.get(key, "") for key in keys} for row in self.rows]
         session = {"started": self.started, "finished": now(), "ended": ended, **facts, **provenance()}
-        write(self.folder, rows, figures, session)
+        write(self.folder, rows, self.figures, session)
 
     def attempt(self, what: str, measure: Callable[[], None]) -> None:
         """Measure, or note why it failed."""
@@ -119,7 +121,7 @@ def main() -> None:
     parser.add_argument("--regularizers", default=",".join([*REGISTRY, "untrained"]), help="of the part runs")
     parser.add_argument("--within", action="store_true", help=argparse.SUPPRESS)  # this process is the part
     arguments = parser.parse_args()
-    if not torch.cuda.is_available():
+    if DEVICE == "cuda" and not torch.cuda.is_available():
         sys.exit("benchmarks.device needs a CUDA GPU; none was found")
     parts = arguments.parts.split(",")
     if unknown := [part for part in parts if part not in PARTS]:
@@ -143,9 +145,7 @@ def main() -> None:
         try:
             # cuBLAS keeps to one order of additions only with a workspace of its own
             environment = os.environ | ({"CUBLAS_WORKSPACE_CONFIG": ":4096:8"} if part == "check" else {})
-            done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.device", *words, *own], timeout=left, check=False, env=environment
-            )
+            done = subprocess.run([*COMMAND, *words, *own], timeout=left, check=False, env=environment)
             print(f"{part}: exit {done.returncode}", flush=True)
         except subprocess.TimeoutExpired:
             print(f"{part}: stopped at its limit; what it wrote is kept", flush=True)
@@ -352,9 +352,9 @@ def step(sheet: Sheet, arguments: argparse.Namespace, deadline: float) -> None:
         runs[what] = kind(own, data, make_fabric(own), make_loss(own))
     with side_stream(torch.device(DEVICE)):
         feeds = {what: enumerate(run.batches(0)) for what, run in runs.items()}
-        for turn in range(7):
+        for turn in range(TURNS):
             for what, run in runs.items():
-                seconds.setdefault(what, []).append(timed(run, feeds[what], 30))
+                seconds.setdefault(what, []).append(timed(run, feeds[what], STEPS))
             if turn == 0:
                 seconds.clear()  # the first turn captures
                 for run in runs.values():
@@ -362,7 +362,7 @@ def step(sheet: Sheet, arguments: argparse.Namespace, deadline: float) -> None:
         shares = {what: run.watch.read() for what, run in runs.items()}
     for what, taken in seconds.items():
         median = statistics.median(taken)
-        sheet.rows.append({"what": what, "batch": size, "views": views, "turns": len(taken), "steps": 30,
+        sheet.rows.append({"what": what, "batch": size, "views": views, "turns": len(taken), "steps": STEPS,
                            "median_ms": round(1e3 * median, 4), "least_ms": round(1e3 * min(taken), 4),
                            "images_per_second": round(size / median), "views_per_second": round(size * views / median),
                            "shares": json.dumps({k: round(v / sum(shares[what].values()), 4)
@@ -376,16 +376,19 @@ def step(sheet: Sheet, arguments: argparse.Namespace, deadline: float) -> None:
 
     workers = os.cpu_count() or 1
     feed = pil(read_path(Path(arguments.data))["train"], config, workers, torch.device(DEVICE))
+    for _ in range(3 * workers):  # more than the queue that the workers fill while nobody takes from it
+        next(feed)
     taken = []
-    for _ in range(5):
+    for _ in range(PIL_TURNS):
+        synchronize()
         start = time.perf_counter()
-        for _ in range(4):
+        for _ in range(workers):
             next(feed)
         synchronize()
-        taken.append((time.perf_counter() - start) / 4)
-    median = statistics.median(taken[1:])
-    sheet.rows.append({"what": f"PIL views alone, {workers} workers", "batch": size, "views": views, "turns": 4,
-                       "steps": 4, "median_ms": round(1e3 * median, 4), "least_ms": round(1e3 * min(taken[1:]), 4),
+        taken.append((time.perf_counter() - start) / workers)
+    median = statistics.median(taken)
+    sheet.rows.append({"what": f"PIL views alone, {workers} workers", "batch": size, "views": views, "turns": PIL_TURNS,
+                       "steps": workers, "median_ms": round(1e3 * median, 4), "least_ms": round(1e3 * min(taken), 4),
                        "images_per_second": round(size / median)})  # fmt: skip
     figure(sheet.figures, "time of PIL views alone over a whole step of ours", median / whole)
     show([{k: v for k, v in row.items() if k != "shares"} | {"shares": row.get("shares", "")} for row in sheet.rows],
@@ -489,7 +492,7 @@ def record(sheet: Sheet, arguments: argparse.Namespace, deadline: float) -> None
                     figure(sheet.figures, f"{what}, {kind}, {len(values)} seeds", value)
         sheet.save(**facts)
     sheet.save(ended=True, **facts)
-    show([{k: row.get(k, "") for k in TOLD} for row in sheet.rows], sheet.figures or [{"what": ""}])
+    show([{k: row.get(k, "") for k in TOLD} for row in sheet.rows], sheet.figures)
 
 
 TOLD = ("stage", "settings", "regularizer", "lam", "seed", "epochs", "linear", "knn", "train_seconds", "seconds")

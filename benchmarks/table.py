@@ -8,6 +8,7 @@ of the paper's Table 6. ``--out`` writes rows.csv, figures.csv and manifest.json
 import argparse
 import csv
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -220,6 +221,8 @@ def show(
     console = Console(width=None if sys.stdout.isatty() else 160)  # elsewhere rich would break lines at 80
 
     for title, records in zip(titles, (rows, figures), strict=True):
+        if not records:
+            continue
         table = Table(*records[0], title=title)
         for row in records:
             table.add_row(*map(str, row.values()))
@@ -227,17 +230,27 @@ def show(
 
 
 def write(folder: Path, rows: list[dict[str, Any]], figures: list[dict[str, Any]], session: dict[str, Any]) -> None:
-    """Tables and the manifest that names their digests."""
+    """Tables, of which an empty one is left out, and the manifest that names their digests."""
     folder.mkdir(parents=True, exist_ok=True)
     digests = {}
     for name, records in (("rows.csv", rows), ("figures.csv", figures)):
-        with (folder / name).open("w", newline="") as file:
-            writer = csv.DictWriter(file, records[0].keys(), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(records)
-        digests[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        if not records:
+            continue
+        text = io.StringIO()
+        writer = csv.DictWriter(text, records[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(records)
+        digests[name] = hashlib.sha256(text.getvalue().encode()).hexdigest()
+        _replace(folder / name, text.getvalue())
     manifest = {"files": digests, "sessions": [session]}
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    _replace(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file whole: one that is killed leaves the old one."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8", newline="")
+    partial.replace(path)
 
 
 if __name__ == "__main__":

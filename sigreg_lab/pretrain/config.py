@@ -133,6 +133,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "projector": (128, 32),
         "lam": 0.02,
         "num_slices": 64,
+        "steps": 400,
         "log_every": 20,
     },
     "images": _IMAGES,

@@ -126,19 +126,17 @@ def make_signal_views(x: Tensor, num_views: int, generator: torch.Generator, con
     return views.masked_fill((place - start) % length < width, 0.0)
 
 
+class _MeanAndMax(nn.Module):
+    """Over positions, (N, C, L) -> (N, 2 C): what is in a signal, wherever it is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x.mean(-1), x.amax(-1)], 1)
+
+
 def signal_conv(in_channels: int, embedding_dim: int) -> nn.Module:
-    """A convolutional encoder for signals of 20 numbers or more: three convolutions, two halvings, all that is left."""
-    half = embedding_dim // 2
-    return nn.Sequential(
-        nn.Conv1d(in_channels, half, 5, padding=2, bias=False),
-        nn.BatchNorm1d(half),
-        nn.ReLU(),
-        nn.Conv1d(half, half, 3, stride=2, padding=1, bias=False),
-        nn.BatchNorm1d(half),
-        nn.ReLU(),
-        nn.Conv1d(half, half, 3, stride=2, padding=1, bias=False),
-        nn.BatchNorm1d(half),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.LazyLinear(embedding_dim),
-    )
+    """A convolutional encoder for signals of any length: three convolutions, one halving, mean and maximum."""
+    width = embedding_dim // 2
+    layers: list[nn.Module] = []
+    for width_in, stride in ((in_channels, 1), (width, 2), (width, 1)):
+        layers += [nn.Conv1d(width_in, width, 5, stride, padding=2, bias=False), nn.BatchNorm1d(width), nn.ReLU()]
+    return nn.Sequential(*layers, _MeanAndMax())
