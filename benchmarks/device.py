@@ -37,19 +37,18 @@ from torch import Tensor
 
 from benchmarks import gpu
 from benchmarks.cases import synchronize
-from benchmarks.pipeline import pil
+from benchmarks.pipeline import NetworkAlone, pil, timed
 from benchmarks.table import figure, show, write
 from sigreg_lab.experiment import mean_interval
 from sigreg_lab.experiment.provenance import now, provenance
 from sigreg_lab.pretrain.config import PretrainConfig, configure
 from sigreg_lab.pretrain.curves import outside_share
 from sigreg_lab.pretrain.data import Images, Splits, load_data
-from sigreg_lab.pretrain.loop import _Run, captured, make_fabric, make_loss, pretrain, resolved, side_stream
+from sigreg_lab.pretrain.loop import Run, captured, make_fabric, make_loss, pretrain, resolved, side_stream
 from sigreg_lab.pretrain.probes import probe
 from sigreg_lab.pretrain.run import summary
 from sigreg_lab.pretrain.sources import read_path
 from sigreg_lab.regularizers import REGISTRY, make_regularizer, regularizer_options
-from sigreg_lab.regularizers.lejepa import LeJEPATerms
 from sigreg_lab.slicing import DIRECTIONS, seeded_generator
 
 RECIPE = "cifar10-fast"
@@ -322,28 +321,15 @@ def kernels(sheet: Sheet, arguments: argparse.Namespace, deadline: float) -> Non
 # --- step
 
 
-class NetworkAlone(_Run):
-    """A run whose views are always the same, and whose loss is next to nothing."""
-
-    def augment(self, pixels: Tensor) -> list[Tensor]:
-        if not hasattr(self, "held"):
-            self.held = [group.clone() for group in super().augment(pixels)]
-        return self.held
-
-    def _loss(self, outputs: Tensor, centre: Tensor | None) -> LeJEPATerms:
-        value = outputs.float().square().mean()
-        return LeJEPATerms(value, value, value)
-
-
 def step(sheet: Sheet, arguments: argparse.Namespace, deadline: float) -> None:
     data = images(arguments.data)
     config = resolved(recipe(arguments, "sigreg-ep", steps=10_000, epochs=0.0), len(data.train.pixels))
     size, views = config.batch_size, config.crops.global_views
     seconds: dict[str, list[float]] = {}
     contestants = {
-        "step, graph": (_Run, True),
+        "step, graph": (Run, True),
         "network alone, graph": (NetworkAlone, True),
-        "step, call by call": (_Run, False),
+        "step, call by call": (Run, False),
         "network alone, call by call": (NetworkAlone, False),
     }
     runs = {}
@@ -394,17 +380,6 @@ def step(sheet: Sheet, arguments: argparse.Namespace, deadline: float) -> None:
     show([{k: v for k, v in row.items() if k != "shares"} | {"shares": row.get("shares", "")} for row in sheet.rows],
          sheet.figures)  # fmt: skip
     sheet.save(ended=True)
-
-
-def timed(run: _Run, feed: Iterator[tuple[int, Any]], count: int) -> float:
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    for _ in range(count):
-        number, batch = next(feed)
-        run.watch.start()
-        run.step(number, batch, False)
-    torch.cuda.synchronize()
-    return (time.perf_counter() - start) / count
 
 
 # --- recipes, record, runs

@@ -36,9 +36,10 @@ from sigreg_lab.experiment.provenance import now, provenance
 from sigreg_lab.pretrain.config import RECIPES, PretrainConfig, configure
 from sigreg_lab.pretrain.crops import make_crops
 from sigreg_lab.pretrain.data import Images
-from sigreg_lab.pretrain.loop import make_fabric, make_loss, resolved
+from sigreg_lab.pretrain.loop import Run, make_fabric, make_loss, resolved
 from sigreg_lab.pretrain.models import build_encoder
 from sigreg_lab.pretrain.sources import Source, decode, read_path
+from sigreg_lab.regularizers import LeJEPATerms
 from sigreg_lab.slicing import seeded_generator
 
 Views = Iterator[Tensor]
@@ -179,6 +180,41 @@ def pil(source: Source, config: PretrainConfig, workers: int, device: torch.devi
 def repeat(views: Tensor) -> Views:
     while True:
         yield views
+
+
+class NetworkAlone(Run):
+    """A run whose views are always the same, and whose loss is next to nothing."""
+
+    def augment(self, pixels: Tensor) -> list[Tensor]:
+        if not hasattr(self, "held"):
+            self.held = [group.clone() for group in super().augment(pixels)]
+        return self.held
+
+    def _loss(self, outputs: Tensor, centre: Tensor | None) -> LeJEPATerms:
+        value = outputs.float().square().mean()
+        return LeJEPATerms(value, value, value)
+
+
+class FedByPil(Run):
+    """A run whose views come from worker processes, as the official minimal script makes them."""
+
+    def begin(self, source: Source, workers: int) -> None:
+        self.feed = pil(source, self.config, workers, self.fabric.device)
+
+    def augment(self, pixels: Tensor) -> list[Tensor]:
+        return [next(self.feed)]
+
+
+def timed(run: Run, feed: Iterator[tuple[int, Any]], count: int) -> float:
+    """Seconds of a step, the mean of ``count``."""
+    synchronize()
+    start = time.perf_counter()
+    for _ in range(count):
+        number, batch = next(feed)
+        run.watch.start()
+        run.step(number, batch, False)
+    synchronize()
+    return (time.perf_counter() - start) / count
 
 
 class ViewsOfFiles(Dataset[Tensor]):

@@ -43,7 +43,7 @@ def replace():
     gpu.DEVICE = device.DEVICE = "cpu"
     gpu.captured = device.captured = captured
     loop.captured = captured_step
-    loop._Run.captures = property(lambda run: loop.may_capture(run.config, run.train, 1, run.loss_fn), lambda *_: None)
+    loop.Run.captures = property(lambda run: loop.may_capture(run.config, run.train, 1, run.loss_fn), lambda *_: None)
     loop.resolved_precision = lambda config, device: "32-true"
     make_fabric = loop.make_fabric
     loop.make_fabric = device.make_fabric = lambda config: make_fabric(

@@ -134,7 +134,7 @@ def pretrain(
     fabric = make_fabric(config)
     began = time.monotonic()
     try:
-        run = _Run(config, data, fabric, loss_fn)
+        run = Run(config, data, fabric, loss_fn)
         start = run.restore(folder / CHECKPOINT) if resume and folder and (folder / CHECKPOINT).is_file() else 0
         curves = Curves(folder if fabric.is_global_zero else None, start, wandb, as_dict(config))
         finished = _train(run, curves, start, on_step, folder, began + 60 * max_minutes if max_minutes else math.inf)
@@ -151,7 +151,7 @@ def pretrain(
 
 
 def _train(
-    run: "_Run",
+    run: "Run",
     curves: Curves,
     start: int,
     on_step: Callable[[int, dict[str, float]], None] | None,
@@ -214,7 +214,7 @@ class Batch(NamedTuple):
     loaded: tuple[Tensor, Tensor] | None = None
 
 
-class _Run:
+class Run:
     """What a run is made of: model, optimiser, loss, data; its step, and its state."""
 
     def __init__(self, config: PretrainConfig, data: Splits, fabric: "Fabric", loss_fn: LeJEPALoss) -> None:
@@ -225,8 +225,8 @@ class _Run:
         example, _ = data.train.take(torch.arange(1))
         encoder = build_encoder(config, example).to(fabric.device)
         on_gpu = fabric.device.type == "cuda"
-        if on_gpu:
-            encoder = encoder.to(memory_format=torch.channels_last)  # convolutions in bf16 are faster so
+        if config.augment == "crops":
+            encoder = encoder.to(memory_format=torch.channels_last)  # convolutions are faster so, on processors too
         if fabric.world_size > 1 and on_gpu:
             encoder = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
         self.encoder: Encoder = encoder
@@ -473,7 +473,7 @@ def may_capture(config: PretrainConfig, train: Images, world_size: int, loss_fn:
 class _Graph:
     """A step captured as one CUDA graph, and its replay on other rows."""
 
-    def __init__(self, run: _Run, step: int, rows: Tensor) -> None:
+    def __init__(self, run: Run, step: int, rows: Tensor) -> None:
         self._rows, self._watch = rows.clone(), run.watch
 
         def compute() -> Tensor:

@@ -27,13 +27,13 @@ sys.path.insert(0, ".")
 torch.set_num_threads(1)
 from tests.pretrain.test_data_parallel import RUN, plain_weights
 from sigreg_lab.pretrain import pretrain
-from sigreg_lab.pretrain.loop import _Run
-rows, batches = [], _Run.batches
+from sigreg_lab.pretrain.loop import Run
+rows, batches = [], Run.batches
 def watched(self, start):
     for item in batches(self, start):
         rows.append(item[0].tolist())
         yield item
-_Run.batches = watched
+Run.batches = watched
 result = pretrain(RUN, folder=Path(sys.argv[1]))
 weights = float(sum(p.double().abs().sum() for p in result.encoder.parameters()))
 rank = torch.distributed.get_rank()

@@ -155,7 +155,7 @@ def test_a_captured_step_is_the_step(monkeypatch, change):
     config = dataclasses.replace(TINY, steps=8, diagnose_every=5, **change)
     expected = _weights(config)
     monkeypatch.setattr(loop_module, "_Graph", _ReplayedOnTheCPU)
-    monkeypatch.setattr(loop_module._Run, "captures", property(lambda _: True, lambda *_: None), raising=False)
+    monkeypatch.setattr(loop_module.Run, "captures", property(lambda _: True, lambda *_: None), raising=False)
     assert torch.equal(_weights(config), expected)
 
 
@@ -194,12 +194,12 @@ def test_reporting_changes_nothing():
 
 def test_a_loss_that_is_not_finite_names_step_batch_and_last_checkpoint(monkeypatch, tmp_path):
     config = dataclasses.replace(TINY, checkpoint_minutes=0.0, steps=6)
-    augment = loop_module._Run.augment
+    augment = loop_module.Run.augment
 
     def broken(self, pixels):
         return [views * (float("inf") if self._steps == 4 else 1) for views in augment(self, pixels)]
 
-    monkeypatch.setattr(loop_module._Run, "augment", broken)
+    monkeypatch.setattr(loop_module.Run, "augment", broken)
     rows = Batches(997, 32, seed=0, start=3).__next__()[:2].tolist()
     message = (
         rf"at step 3, batch of training images {rows[0]}, {rows[1]}, .*good checkpoint: checkpoint\.pt, after 3 steps"
