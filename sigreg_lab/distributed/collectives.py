@@ -33,6 +33,15 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
+def on_all_ranks(condition: bool) -> bool:
+    """Whether it holds on every rank: what is to be known before ranks part ways, one into a collective, one not."""
+    if world_size() == 1:
+        return condition
+    flag = torch.tensor(int(condition))
+    dist.all_reduce(flag, op=dist.ReduceOp.MIN)
+    return bool(flag)
+
+
 class _AllReduceSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ FORMAT = 1
 #: What may differ between the run that wrote a checkpoint and the one that goes on from it.
 FREE = (
     "device", "checkpoint_minutes", "log_every", "diagnose_every", "memory_gib", "compile", "graph", "data",
-    "probe_epochs", "probe_draws",
+    "probe_epochs", "wait_seconds", "probe_draws",
 )  # fmt: skip
 
 

@@ -69,6 +69,7 @@ class PretrainConfig:
     diagnose_every: int = 0
     online_probe: bool = False
     checkpoint_minutes: float = 3.0
+    wait_seconds: float = 60.0  # of many processes: how long they wait for one that does not answer
 
     # Probes at the end of a run on images: passes of the linear probe, training sets of each few-shot probe.
     probe_epochs: int = 100

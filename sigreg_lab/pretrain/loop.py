@@ -19,6 +19,7 @@ never stopped: bit for bit on a CPU; on a GPU up to the order of its atomic addi
 import contextlib
 import copy
 import dataclasses
+import datetime
 import math
 import os
 import resource
@@ -33,7 +34,7 @@ import torch
 from torch import Tensor, nn
 
 from sigreg_lab.diagnostics import effective_rank
-from sigreg_lab.distributed import mean_over_samples
+from sigreg_lab.distributed import mean_over_samples, on_all_ranks, world_size
 from sigreg_lab.pretrain.checkpoint import check_same_run, load_checkpoint, load_weights, save_checkpoint
 from sigreg_lab.pretrain.config import PretrainConfig, as_dict
 from sigreg_lab.pretrain.crops import compiled_crops, draw_crops
@@ -53,6 +54,7 @@ T = TypeVar("T")
 # What a stream of random numbers is for; part of its seed. Weights are drawn in models.build_encoder.
 _WEIGHTS, _ORDER, _VIEWS, _SLICES, _DROPOUT, _PROBE = range(6)
 CHECKPOINT = "checkpoint.pt"
+_ALONE = ("Timed out", "timed out", "Connection closed by peer", "Connection reset by peer")  # what gloo says then
 EAGER_STEPS = 3  # before a step is captured: kernels are compiled and tuned, libraries take their workspaces
 _PIXELS_AT_ONCE = 2**24  # in evaluation: 341 images of 128 px
 _ONLINE_LR, _ONLINE_DECAY, _ONLINE_IMAGES = 1e-3, 1e-7, 2048  # the probe of the official minimal run
@@ -139,6 +141,11 @@ def pretrain(
         curves = Curves(folder if fabric.is_global_zero else None, start, wandb, as_dict(config))
         finished = _train(run, curves, start, on_step, folder, began + 60 * max_minutes if max_minutes else math.inf)
     except (torch.OutOfMemoryError, RuntimeError) as error:
+        if world_size() > 1 and any(sign in str(error) for sign in _ALONE):
+            raise RuntimeError(
+                f"process {fabric.global_rank}: another process of the run has ended, or has not answered for "
+                f"wait_seconds={config.wait_seconds:g}; its own message says why"
+            ) from error
         if not isinstance(error, torch.OutOfMemoryError) and "not enough memory" not in str(error):
             raise
         raise MemoryError(
@@ -381,22 +388,20 @@ class Run:
 
     def _loss(self, outputs: Tensor, centre: Tensor | None) -> LeJEPATerms:
         config, generator = self.config, self.generators[_SLICES]
-        try:
-            if config.predictor == 0 and centre is None:
-                return self.loss_fn(outputs, generator)
-            z, predicted = outputs.chunk(2, -1) if config.predictor else (outputs, outputs)
-            target = centre if centre is not None else z[: self.views[0]].mean(0)
-            per_sample = mean_over_samples((predicted - target).square().mean(0))
-            pred = per_sample.sum() if config.dimensions == "sum" else per_sample.mean()
-            regularizer = self.loss_fn.regularizer
-            reg = regularizer(z, generator) if regularizer is not None else torch.zeros_like(pred)
-            lam = config.lam if regularizer is not None else 0.0
-            return LeJEPATerms((1 - lam if config.form == "convex" else 1.0) * pred + lam * reg, pred, reg)
-        except ValueError:
-            if torch.isfinite(outputs).all():
-                raise
+        # On a CPU a regulariser refuses what is not finite, and would leave the other ranks alone in their collectives.
+        if outputs.device.type == "cpu" and not on_all_ranks(bool(outputs.isfinite().all())):
             nan = outputs.sum() * float("nan")
             return LeJEPATerms(nan, nan, nan)
+        if config.predictor == 0 and centre is None:
+            return self.loss_fn(outputs, generator)
+        z, predicted = outputs.chunk(2, -1) if config.predictor else (outputs, outputs)
+        target = centre if centre is not None else z[: self.views[0]].mean(0)
+        per_sample = mean_over_samples((predicted - target).square().mean(0))
+        pred = per_sample.sum() if config.dimensions == "sum" else per_sample.mean()
+        regularizer = self.loss_fn.regularizer
+        reg = regularizer(z, generator) if regularizer is not None else torch.zeros_like(pred)
+        lam = config.lam if regularizer is not None else 0.0
+        return LeJEPATerms((1 - lam if config.form == "convex" else 1.0) * pred + lam * reg, pred, reg)
 
     def _gradient_norms(self, terms: LeJEPATerms, outputs: Tensor) -> dict[str, float]:
         """Norms of both terms' gradients at the projections, before lambda weighs them."""
@@ -625,6 +630,7 @@ def make_fabric(config: PretrainConfig) -> "Fabric":
     if world > 1:
         fabric = Fabric(accelerator=kind, devices=local, num_nodes=world // local, strategy="ddp", precision=precision)
         fabric.launch()
+        torch.distributed.distributed_c10d._set_pg_timeout(datetime.timedelta(seconds=config.wait_seconds))
         return fabric
     return Fabric(accelerator=kind, devices=1, precision=precision)
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -94,3 +96,53 @@ def test_two_processes_make_the_steps_of_one(ranks):
     for rank in ranks[1]:
         actual = torch.tensor(rank["plain"], dtype=torch.float64)
         assert (actual - expected).norm() <= 1e-6 * (expected - start).norm()
+
+
+FAILING = """
+import sys, time, torch
+sys.path.insert(0, ".")
+torch.set_num_threads(1)
+from tests.pretrain.test_data_parallel import RUN
+from sigreg_lab.pretrain import pretrain
+from sigreg_lab.pretrain.loop import Run
+import dataclasses, os
+kind, rank, augment = sys.argv[1], int(os.environ["RANK"]), Run.augment
+def failing(self, pixels):
+    views = augment(self, pixels)
+    if self._steps == 2 and rank == 1:
+        if kind == "nan":
+            views[0][0, 0] = float("nan")
+        elif kind == "raises":
+            raise ValueError("this process cannot go on")
+        else:
+            time.sleep(60)
+    return views
+Run.augment = failing
+try:
+    pretrain(dataclasses.replace(RUN, wait_seconds=4.0, online_probe=False))
+    print(f"{rank} ended", flush=True)
+except Exception as error:
+    print(f"{rank} {type(error).__name__}: {error}", flush=True)
+    if kind == "raises" and rank == 1:
+        time.sleep(12)  # a process that failed and stays
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("kind", ["nan", "raises", "hangs"])
+def test_what_happens_to_one_process_is_said_by_the_others_soon(tmp_path, kind):
+    (tmp_path / "child.py").write_text(FAILING)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    lines: dict[str, str] = {}
+    with subprocess.Popen(
+        [*command, str(tmp_path / "child.py"), kind], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        while "0" not in lines and (line := process.stdout.readline()):
+            if line[:2] in ("0 ", "1 "):
+                lines[line[0]] = line[2:].strip()
+        os.killpg(process.pid, signal.SIGKILL)
+    if kind == "nan":
+        assert lines["0"].startswith("FloatingPointError: the loss is nan at step 1"), lines
+    else:
+        assert lines["0"].startswith("RuntimeError: process 0: another process of the run has ended, or has not"), lines
