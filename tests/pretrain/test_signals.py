@@ -1,6 +1,8 @@
 """MNIST-1D as its authors make it, views of signals, and a run on them."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,3 +113,18 @@ def test_what_does_not_fit_is_said():
         pretrain(configure("mnist1d", "sigreg-ep", 0, ["augment=crops"]))
     with pytest.raises(ValueError, match="augment='signals' makes views of signals, but digits holds samples of shape"):
         pretrain(configure("digits", "sigreg-ep", 0, ["augment=signals"]))
+
+
+def test_the_documented_kind_of_ones_own_runs():
+    page = (Path(__file__).parents[2] / "docs" / "pretraining.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert example.count("\n") <= 20
+    names = {}
+    try:
+        exec(example, names)
+        assert len(names["run"].history) == 20
+        scores = names["evaluate"](names["run"], draws=1, seed=np.random.SeedSequence(0))
+        assert 0.5 <= scores["test_all"] <= 1
+    finally:
+        for registry, name in (("MADE_HERE", "beats"), ("VIEWS", "louder"), ("BACKBONES", "dense")):
+            names[registry].pop(name, None)
