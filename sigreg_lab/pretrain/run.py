@@ -145,7 +145,7 @@ def run_probes(
     config = dataclasses.replace(read_config(state["config"]), device=device)
     splits = load(config, data)
     known = state.get("classes", [])
-    if sorted(known) == sorted(splits.classes):
+    if known and sorted(known) == sorted(splits.classes):
         splits = splits.relabeled(known)
     if data is None:
         check_same_data(state, splits.identity())

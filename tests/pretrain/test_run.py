@@ -271,3 +271,12 @@ def test_three_images_a_class_are_enough(tmp_path):
     folder, row = run(_images(tmp_path / "few", "batch_size=2", "image_size=16"), tmp_path / "out")
     assert "backbone_linear_all" in row
     assert (folder / "patches.png").is_file()
+
+
+@pytest.mark.usefixtures("short_probes")
+def test_data_whose_classes_have_no_names_are_probed_as_they_are(tmp_path, monkeypatch):
+    folder, _ = run(DIGITS, tmp_path)
+    nameless = dataclasses.replace(load_data("digits"), classes=())
+    monkeypatch.setattr("sigreg_lab.pretrain.data._digits", lambda: nameless)
+    _, rows = run_probes(folder, "digits")
+    assert {row["probe"] for row in rows} == {"linear", "knn", "few-shot"}
