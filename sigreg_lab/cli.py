@@ -1,12 +1,16 @@
 """The command line: ``sigreg-lab study | pretrain | probe``."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sigreg_lab.experiment.study import PRESETS, StudyError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 app = typer.Typer(
     help="Compare distribution-matching regularisers: studies of their statistics, and pretraining with them.",
@@ -177,10 +181,11 @@ def pretrain_command(
     chosen = recipe or default_recipe(data, gpu=torch.cuda.is_available())
     note = "no GPU: --recipe images-small, minutes; --recipe images is the full one" if chosen == "images-small" else ""
     config = configure(data, regularizer, seed, settings or (), chosen)
-    with RunProgress(
-        f"{Path(config.data).name} {regularizer}", Console(stderr=True), "" if recipe else note
-    ) as progress:
-        folder, row = run(config, out, progress, resume=resume, max_minutes=max_minutes, wandb=wandb)
+    console = Console(stderr=True)
+    with RunProgress(f"{Path(config.data).name} {regularizer}", console, "" if recipe else note) as progress:
+        folder, row = run(
+            config, out, progress, resume=resume, max_minutes=max_minutes, wandb=wandb, on_note=_noted(console)
+        )
     if not row:
         return  # another process of torchrun reports
     print(outside_line(row))
@@ -201,13 +206,21 @@ def probe_command(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Probe a checkpoint: linear, nearest neighbours, few labels, at backbone and projector."""
+    from rich.console import Console
+
     from sigreg_lab.pretrain.run import run_probes, summary
 
     folder, rows = run_probes(
-        checkpoint, data, epochs=epochs, draws=draws, finetune_epochs=finetune_epochs, device=device
-    )
+        checkpoint, data, epochs=epochs, draws=draws, finetune_epochs=finetune_epochs, device=device,
+        on_note=_noted(Console(stderr=True)),
+    )  # fmt: skip
     _print_row(summary(rows))
     print(f"Results: {folder} (probes.csv, probes.json)")
+
+
+def _noted(console: "Console") -> Callable[[str], None]:
+    """What prints a note as it is: names in it are text, no markup."""
+    return lambda note: console.print(note, markup=False, highlight=False)
 
 
 def _print_row(row: dict[str, float]) -> None:

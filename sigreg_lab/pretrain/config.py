@@ -196,6 +196,8 @@ def configure(
     Raises:
         ValueError: an unknown recipe or key, or a value of another type than the default's.
     """
+    if data is not None and not data.strip():
+        raise ValueError("--data is empty; give a data set's name, or the path of a folder or parquet file")
     recipe = recipe or default_recipe(data)
     if recipe not in RECIPES:
         raise ValueError(f"unknown recipe {recipe!r}; known: {', '.join(RECIPES)}")

@@ -35,7 +35,13 @@ from torch import Tensor, nn
 
 from sigreg_lab.diagnostics import effective_rank
 from sigreg_lab.distributed import mean_over_samples, on_all_ranks, world_size
-from sigreg_lab.pretrain.checkpoint import check_same_run, load_checkpoint, load_weights, save_checkpoint
+from sigreg_lab.pretrain.checkpoint import (
+    check_same_data,
+    check_same_run,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+)
 from sigreg_lab.pretrain.config import PretrainConfig, as_dict
 from sigreg_lab.pretrain.crops import compiled_crops, draw_crops
 from sigreg_lab.pretrain.curves import Curves, Stopwatch, outside_share
@@ -227,7 +233,7 @@ class Run:
     def __init__(self, config: PretrainConfig, data: Splits, fabric: "Fabric", loss_fn: LeJEPALoss) -> None:
         self.config, self.fabric, self.loss_fn = config, fabric, loss_fn
         self.train = data.train.to(fabric.device)
-        self.validation = data.validation
+        self.validation, self.identity = data.validation, data.identity()
         self.watch = Stopwatch(fabric.device)
         example, _ = data.train.take(torch.arange(1))
         encoder = build_encoder(config, example).to(fabric.device)
@@ -448,12 +454,14 @@ class Run:
             curves.flush()
             state = {name: part.state_dict() for name, part in self._state().items()}
             shape = list(self.train.pixels.shape[1:])
-            save_checkpoint(path, {"step": step, "config": as_dict(self.config), "image_shape": shape, **state})
+            about = {"step": step, "config": as_dict(self.config), "image_shape": shape, **self.identity}
+            save_checkpoint(path, {**about, **state})
 
     def restore(self, path: Path) -> int:
         """Load a checkpoint; the number of steps it has made."""
         state = load_checkpoint(path)
         check_same_run(state["config"], self.config)
+        check_same_data(state, self.identity)
         for name, part in self._state().items():
             if isinstance(part, nn.Module):
                 load_weights(part, state[name], self.config.backbone)

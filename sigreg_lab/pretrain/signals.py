@@ -66,7 +66,8 @@ def mnist1d() -> Splits:
         split: Images(torch.from_numpy((x - mean) / std).float().unsqueeze(1), torch.from_numpy(labels))
         for split, (x, labels) in signals.items()
     }
-    return Splits("mnist1d", images["train"], images["validation"], images["test"], num_classes=len(TEMPLATES))
+    names = tuple(str(digit) for digit in range(len(TEMPLATES)))
+    return Splits("mnist1d", images["train"], images["validation"], images["test"], len(names), classes=names)
 
 
 def make_signals(per_class: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
