@@ -1,7 +1,8 @@
 """What is handed in: checks, each of which names the argument and the remedy, and its dtype and device."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,6 +62,24 @@ def on_device(x: Tensor, device: torch.device | str) -> Tensor:
     if pinned and not x.requires_grad and not torch.compiler.is_compiling():
         return x.pin_memory().to(device, non_blocking=True)
     return x.to(device)
+
+
+def check_intervals(values: Mapping[str, Any], intervals: Mapping[str, str], where: str = "") -> None:
+    """Raise ``ValueError`` unless every number lies in its interval.
+
+    Args:
+        values: numbers, or tuples of them, by name.
+        intervals: of the names that have one, as "[0, 1)"; a round bracket leaves its end out.
+        where: put before the name in the message.
+    """
+    for name, interval in intervals.items():
+        low, high = (float(end) for end in interval[1:-1].split(","))
+        value = values[name]
+        for number in value if isinstance(value, tuple) else (value,):
+            above = number >= low if interval[0] == "[" else number > low
+            below = number <= high if interval[-1] == "]" else number < high
+            if not (above and below):  # NaN is neither
+                raise ValueError(f"{where}{name} must lie in {interval}, got {value}")
 
 
 def table(make: Callable[..., np.ndarray]) -> Callable[..., Tensor]:

@@ -9,6 +9,7 @@ from sigreg_lab.pretrain.crops import CropConfig
 from sigreg_lab.pretrain.signals import SignalConfig
 from sigreg_lab.pretrain.sources import MAX_MEGAPIXELS
 from sigreg_lab.pretrain.views import ViewConfig
+from sigreg_lab.validation import check_intervals
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,72 @@ class PretrainConfig:
     # Probes at the end of a run on images: passes of the linear probe, training sets of each few-shot probe.
     probe_epochs: int = 100
     probe_draws: int = 5
+
+
+#: Where the numbers of a run may lie; "[1, inf)" leaves infinity out.
+INTERVALS = {
+    "seed": "[0, inf)",
+    "lam": "[0, inf)",
+    "num_slices": "[1, inf)",
+    "embedding_dim": "[0, inf)",
+    "projector": "[1, inf)",
+    "predictor": "[0, inf)",
+    "swa": "[0, 1)",
+    "register_tokens": "[0, inf)",
+    "patch_size": "[0, inf)",
+    "drop_path": "[0, 1)",
+    "steps": "[0, inf)",
+    "epochs": "[0, inf)",
+    "batch_size": "[2, inf)",
+    "accumulate": "[1, inf)",
+    "num_views": "[1, inf)",
+    "lr": "(0, inf)",
+    "weight_decay": "[0, inf)",
+    "warmup": "[0, 1]",
+    "image_size": "[0, inf)",
+    "images_per_class": "[0, inf)",
+    "memory_gib": "(0, inf)",
+    "log_every": "[1, inf)",
+    "diagnose_every": "[0, inf)",
+    "checkpoint_minutes": "[0, inf)",
+    "wait_seconds": "(0, inf)",
+    "probe_epochs": "[1, inf)",
+    "probe_draws": "[0, inf)",
+}
+_VIEW_INTERVALS = {
+    "views": {name: "[0, inf)" for name in ViewConfig._fields},
+    "crops": {
+        "global_views": "[1, inf)",
+        **dict.fromkeys(
+            ("local_views", "global_size", "local_size", "brightness", "contrast", "saturation"), "[0, inf)"
+        ),
+        **dict.fromkeys(("global_scale", "local_scale"), "(0, 1]"),
+        **dict.fromkeys(("ratio", "sigma"), "(0, inf)"),
+        **dict.fromkeys(("flip", "jitter", "grayscale", "blur", "solarize"), "[0, 1]"),
+        "hue": "[0, 0.5]",
+    },
+    "signals": {"shift": "[0, 1]", "scale": "[0, inf)", "noise": "[0, inf)", "mask": "[0, 1]"},
+}
+
+
+def check_config(config: PretrainConfig) -> None:
+    """Raise ``ValueError`` for a number out of its range, or a setting that the chosen views would not look at."""
+    check_intervals(vars(config), INTERVALS)
+    for part, intervals in _VIEW_INTERVALS.items():
+        check_intervals(getattr(config, part)._asdict(), intervals, f"{part}.")
+    for name in ("global_scale", "local_scale", "ratio", "sigma"):
+        low, high = getattr(config.crops, name)
+        if low > high:
+            raise ValueError(f"crops.{name} must go from the smaller to the larger number, got {low}, {high}")
+    if not config.projector:
+        raise ValueError("projector is empty; give the widths of its layers, the last that of the projections")
+    default = PretrainConfig()
+    idle = [part for part in PARTS if part != _PART_OF.get(config.augment, part)]
+    for part in idle:
+        if getattr(config, part) != getattr(default, part):
+            raise ValueError(f"augment={config.augment!r} does not look at {part}; leave {part}.* out")
+    if config.augment == "crops" and config.num_views != default.num_views:
+        raise ValueError("augment='crops' does not look at num_views; set crops.global_views")
 
 
 _IMAGES: dict[str, Any] = {
@@ -173,6 +240,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 #: Settings that have settings of their own.
 PARTS: dict[str, Any] = {"views": ViewConfig, "crops": CropConfig, "signals": SignalConfig}
+_PART_OF = {"affine": "views", "crops": "crops", "signals": "signals"}
 _FIXED = ("data", "regularizer", "seed", *PARTS)
 
 
@@ -221,7 +289,9 @@ def configure(
         prefix = f"{part}."
         own = {key.removeprefix(prefix): changed.pop(key) for key in list(changed) if key.startswith(prefix)}
         parts[part] = getattr(config, part)._replace(**own)
-    return dataclasses.replace(config, **changed, **parts)
+    config = dataclasses.replace(config, **changed, **parts)
+    check_config(config)
+    return config
 
 
 def as_dict(config: PretrainConfig) -> dict[str, Any]:

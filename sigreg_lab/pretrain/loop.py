@@ -42,7 +42,7 @@ from sigreg_lab.pretrain.checkpoint import (
     load_weights,
     save_checkpoint,
 )
-from sigreg_lab.pretrain.config import PretrainConfig, as_dict
+from sigreg_lab.pretrain.config import PretrainConfig, as_dict, check_config
 from sigreg_lab.pretrain.crops import compiled_crops, draw_crops
 from sigreg_lab.pretrain.curves import Curves, Stopwatch, outside_share
 from sigreg_lab.pretrain.data import Images, Splits, Stream, as_float, load_data
@@ -575,6 +575,7 @@ def resolved(config: PretrainConfig, num_images: int) -> PretrainConfig:
     Raises:
         ValueError: an option that is out of range or unknown.
     """
+    check_config(config)
     if not 2 <= config.batch_size <= num_images:
         raise ValueError(f"batch_size must lie in 2 .. {num_images}, got {config.batch_size}")
     if config.augment not in VIEWS:
@@ -583,10 +584,6 @@ def resolved(config: PretrainConfig, num_images: int) -> PretrainConfig:
         raise ValueError(
             f"accumulate must lie in 1 .. {config.batch_size // 2} (half the batch), got {config.accumulate}"
         )
-    if config.log_every < 1:
-        raise ValueError(f"log_every must be at least 1, got {config.log_every}")
-    if not 0 <= config.swa < 1:
-        raise ValueError(f"swa must lie in 0 .. 1 (a decay, 1 excluded), got {config.swa}")
     if config.augment == "crops" and config.crops.local_views and config.backbone in BACKBONES:
         raise ValueError(f"backbone {config.backbone} takes one size only: set crops.local_views=0")
     if config.epochs:

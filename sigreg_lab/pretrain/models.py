@@ -237,6 +237,11 @@ def build_encoder(config: PretrainConfig, pixels: Tensor) -> Encoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeded_generator(config.seed, _WEIGHTS).initial_seed())
         if config.backbone in BACKBONES:
+            ignored = [name for name in ("drop_path", "patch_size", "register_tokens") if getattr(config, name)]
+            if ignored:
+                raise ValueError(
+                    f"backbone {config.backbone} has no {', '.join(ignored)}; leave it out, or take timm's"
+                )
             backbone, dim = (
                 BACKBONES[config.backbone](channels, config.embedding_dim or 128),
                 config.embedding_dim or 128,

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sigreg_lab.pretrain import PretrainConfig, configure, evaluate, load_data, pretrain
+from sigreg_lab.pretrain import config as config_module
 from sigreg_lab.pretrain import loop as loop_module
 from sigreg_lab.pretrain.loop import Batches, build_encoder, lr_factor, resolved_precision
 from sigreg_lab.pretrain.models import Encoder
@@ -270,3 +271,41 @@ def test_a_stream_trains_as_memory_does(image_folder):
     config = configure(str(image_folder), "sigreg-ep", 0, [*SMALL, "backbone=resnet10t", "online_probe=false"])
     streamed = dataclasses.replace(config, memory_gib=1e-9, steps=4)
     assert torch.equal(_weights(dataclasses.replace(config, steps=4)), _weights(streamed))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("projector=-1", r"projector must lie in \[1, inf\), got \(-1,\)"),
+        ("steps=-3", r"steps must lie in \[0, inf\), got -3"),
+        ("warmup=-1", r"warmup must lie in \[0, 1\]"),
+        ("drop_path=2", r"drop_path must lie in \[0, 1\)"),
+        ("embedding_dim=-4", "embedding_dim must lie in"),
+        ("lr=0", r"lr must lie in \(0, inf\)"),
+        ("crops.flip=1.5", r"crops.flip must lie in \[0, 1\]"),
+        ("crops.hue=0.7", r"crops.hue must lie in \[0, 0.5\]"),
+        ("crops.global_scale=0.9,0.2", "crops.global_scale must go from the smaller to the larger"),
+        ("crops.global_views=0", "crops.global_views must lie in"),
+        ("views.noise=0.2", "augment='crops' does not look at views"),
+        ("num_views=2", "augment='crops' does not look at num_views; set crops.global_views"),
+        ("drop_path=0.1", "backbone small-resnet has no drop_path"),
+        ("register_tokens=2", "backbone small-resnet has no register_tokens"),
+    ],
+)
+def test_numbers_out_of_range_and_settings_without_effect_are_refused(image_folder, change, message):
+    with pytest.raises(ValueError, match=message):
+        pretrain(configure(str(image_folder), "sigreg-ep", 0, [*SMALL, change], "images-small"))
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -1.0])
+@pytest.mark.parametrize("name", ["epochs", "checkpoint_minutes", "lr", "weight_decay", "wait_seconds", "lam"])
+def test_numbers_that_are_none_are_refused(name, value):
+    with pytest.raises(ValueError, match=name):
+        pretrain(dataclasses.replace(TINY, **{name: value}))
+
+
+def test_every_number_of_a_run_has_an_interval():
+    numbers = {f.name for f in dataclasses.fields(PretrainConfig) if f.type in ("int", "float", "tuple[int, ...]")}
+    assert numbers - set(config_module.INTERVALS) <= {"max_megapixels"}  # whose limits load_data checks
+    for part, kind in config_module.PARTS.items():
+        assert set(config_module._VIEW_INTERVALS[part]) == set(kind._fields)
