@@ -12,7 +12,7 @@ import time
 import pytest
 import torch
 
-from sigreg_lab.pretrain import PretrainConfig, pretrain
+from sigreg_lab.pretrain import PretrainConfig, configure, pretrain
 from sigreg_lab.pretrain.checkpoint import load_checkpoint
 from sigreg_lab.pretrain.loop import CHECKPOINT
 
@@ -102,3 +102,21 @@ def test_a_broken_foreign_or_dangerous_file_is_refused(tmp_path):
     torch.save({"format": 1, "call": json.JSONDecoder}, path)
     with pytest.raises(ValueError, match="UnpicklingError"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize("recipe", ["mnist1d", "images-small", "cifar10-fast"])
+def test_runs_of_every_kind_of_data_go_on_where_they_were_stopped(tmp_path, image_folder, recipe):
+    small = ["steps=6", "epochs=0", "batch_size=8", "num_slices=8", "embedding_dim=16", "projector=16,8", "log_every=1"]
+    data = "mnist1d" if recipe == "mnist1d" else str(image_folder)
+    config = configure(data, "sigreg-ep", 0, [*small, "checkpoint_minutes=0"], recipe)
+
+    def stop(step, values):
+        if step == 3:
+            raise KeyboardInterrupt
+
+    whole = pretrain(config)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config, folder=tmp_path, on_step=stop)
+    resumed = pretrain(config, folder=tmp_path, resume=True)
+    assert len(resumed.history) == 6
+    assert _same(resumed.encoder.state_dict(), whole.encoder.state_dict())
