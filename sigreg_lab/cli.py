@@ -1,16 +1,40 @@
 """The command line: ``sigreg-lab study | pretrain | probe``."""
 
+import errno
+import io
+import math
+import os
+import shlex
+import signal
 import sys
-from collections.abc import Callable
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from sigreg_lab.experiment.study import PRESETS, StudyError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+class Command(TyperCommand):
+    """A command whose numbers are finite: neither Python nor click minds ``nan`` and ``inf``."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it, unless an option is no finite number."""
+        for option in self.params:
+            value = ctx.params.get(option.name or "")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{option.opts[0]} must be a finite number, got {value}")
+        return super().invoke(ctx)
+
 
 app = typer.Typer(
     help="Compare distribution-matching regularisers: studies of their statistics, and pretraining with them.",
@@ -28,7 +52,7 @@ Out = Annotated[Path, typer.Option(help="Folder of the runs' results.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change a setting, key=value; repeat for more.")]
 
 
-@app.command("check")
+@app.command("check", cls=Command)
 def check_command(
     file: Annotated[Path, typer.Argument(help="Embeddings, one row a sample: .npy, .npz, .pt, .parquet or .csv.")],
     key: Annotated[str | None, typer.Option(help="Which array of an .npz, tensor of a .pt, list column.")] = None,
@@ -77,7 +101,7 @@ def check_command(
     print(f"\nPage: {page}" + (f"\nJSON: {json_file}" if json_file else ""))
 
 
-@study_app.command("list")
+@study_app.command("list", cls=Command)
 def list_command() -> None:
     """Name each study, its question and the number of its cells."""
     from rich.console import Console
@@ -92,7 +116,7 @@ def list_command() -> None:
     Console().print(table)
 
 
-@study_app.command("run")
+@study_app.command("run", cls=Command)
 def run_command(
     names: Annotated[list[str], typer.Argument(help="Names of studies, or 'all'.")],
     preset: Preset = "standard",
@@ -130,7 +154,7 @@ def run_command(
         print(f"Results: {folder} (rows.csv, summary.csv, manifest.json, {_names(folder, '*.png')})")
 
 
-@study_app.command("figures")
+@study_app.command("figures", cls=Command)
 def figures_command(
     name: Annotated[str, typer.Argument(help="A study's name.")], preset: Preset = "standard", out: Out = RUNS
 ) -> None:
@@ -143,7 +167,7 @@ def figures_command(
     print(f"Drawn: {folder} ({_names(folder, '*.png')})")
 
 
-@study_app.command("publish")
+@study_app.command("publish", cls=Command)
 def publish_command(
     name: Annotated[str, typer.Argument(help="A study's name.")],
     preset: Preset = "standard",
@@ -156,7 +180,7 @@ def publish_command(
     print(f"Published: {publish(name, preset=preset, out=out, results=results)}")
 
 
-@app.command("pretrain")
+@app.command("pretrain", cls=Command)
 def pretrain_command(
     data: Annotated[
         str | None, typer.Option(help="digits, a data set's name, or the path of an image folder or parquet file.")
@@ -196,7 +220,7 @@ def pretrain_command(
     print(f"Results: {folder} (row.csv, history.csv, config.json, manifest.json, checkpoint.pt, views.png)")
 
 
-@app.command("probe")
+@app.command("probe", cls=Command)
 def probe_command(
     checkpoint: Annotated[Path, typer.Argument(help="checkpoint.pt of a pretraining run, or the run's folder.")],
     data: Annotated[str | None, typer.Option(help="Data to probe on; that of the run if not given.")] = None,
@@ -232,17 +256,104 @@ def _names(folder: Path, pattern: str) -> str:
     return ", ".join(path.name for path in sorted(folder.glob(pattern)))
 
 
+#: What a person does about a failure of the system.
+REMEDIES = {
+    errno.ENOSPC: "make room, then run the same command again",
+    errno.EDQUOT: "make room, then run the same command again",
+    errno.EROFS: "choose another place with --out",
+    errno.EACCES: "mend its permissions, or choose another place",
+    errno.EPERM: "mend its permissions, or choose another place",
+    errno.EEXIST: "choose another place, or move it away",
+    errno.ENOTDIR: "a file is in the way: choose another place, or move it away",
+    errno.EISDIR: "a folder is in the way: choose another place, or move it away",
+    errno.ENAMETOOLONG: "choose a shorter path",
+    errno.ENOENT: "check the path",
+    errno.EMFILE: "raise the limit of open files with ulimit -n",
+    errno.ENOMEM: "use fewer rows, workers or a smaller batch",
+}
+#: What is left of the work when a command is stopped.
+STOPPED = {
+    "check": "stopped; nothing was written",
+    "pretrain": "stopped; the last checkpoint is kept: run the same command with --resume to go on",
+    "probe": "stopped; nothing was written",
+}
+CELLS_KEPT = "stopped; finished cells are kept: run the same command to go on"
+
+
 def main() -> None:
-    """Run the command line; what the user can mend ends in one line and exit code 2."""
+    """Run the command line: whatever fails ends in one line and exit code 2, what a signal stops in 128 + its number.
+
+    ``SIGREG_LAB_DEBUG=1`` shows the traceback.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    warnings.formatwarning = lambda message, *_, **__: _line(f"warning: {message}")
+    with _signals_as_ctrl_c() as received:
+        try:
+            app()
+        except SystemExit as end:
+            if end.code != 130:  # Ctrl-C, which Typer has caught
+                raise
+            command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+            sys.stderr.write(_line(STOPPED.get(command, CELLS_KEPT)))
+            raise SystemExit(128 + next(iter(received), signal.SIGINT)) from None
+        except Exception as error:
+            if os.environ.get("SIGREG_LAB_DEBUG") == "1":
+                traceback.print_exception(error)
+            sys.stderr.write(_line(_explained(error)))
+            raise SystemExit(2) from None
+
+
+@contextmanager
+def _signals_as_ctrl_c() -> Iterator[list[int]]:
+    """SIGTERM and SIGHUP end the program as Ctrl-C does; yields those that came.
+
+    One that is ignored, as nohup has it, stays so. Under torchrun they keep their way: a rank that waits for the others
+    would not notice.
+    """
+    received: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    names = () if "TORCHELASTIC_RUN_ID" in os.environ else ("SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    mine = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in mine:
+        signal.signal(number, stop)
     try:
-        app()
-    except (StudyError, ValueError, FloatingPointError, MemoryError) as error:
-        print(f"sigreg-lab: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except SystemExit as end:
-        if end.code == 130:  # Ctrl-C, which Typer has caught
-            print("sigreg-lab: stopped; finished cells are kept: run the same command to go on", file=sys.stderr)
-        raise
+        yield received
+    finally:
+        for number in mine:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _explained(error: Exception) -> str:
+    """What happened, where, and what to do about it."""
+    text, hint = str(error), "SIGREG_LAB_DEBUG=1 shows where"
+    if isinstance(error, OSError) and error.errno is not None:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; {REMEDIES.get(error.errno, hint)}"
+    if text and isinstance(error, StudyError | ValueError | FloatingPointError | MemoryError) and _is_ours(error):
+        return text
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        hint = REMEDIES[errno.ENOMEM]
+    command = shlex.join(Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:])
+    return f"{command[:200]}: {type(error).__name__}{text and ': '}{text}; {hint}"
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether this package raised it, in its own words."""
+    last = [*traceback.walk_tb(error.__traceback__)][-1][0]
+    return Path(last.f_code.co_filename).is_relative_to(Path(__file__).parent)
+
+
+def _line(text: str) -> str:
+    """One line of text, in which what would steer a terminal is written out."""
+    words = " ".join(text.split())
+    return f"sigreg-lab: {''.join(c if c.isprintable() else repr(c)[1:-1] for c in words)}\n"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,12 @@
 """The command line as a person meets it: results named, errors in one line with the remedy, exit code 2."""
 
 import csv
+import errno
 import json
+import signal
+import sqlite3
+import struct
+import warnings
 
 import pytest
 
@@ -36,6 +41,13 @@ def test_study_list_names_each_study(monkeypatch, capsys):
         (("study", "run", "power", "calibration", "--set", "n=5"), "--set goes with one study, not with 2"),
         (("study", "figures", "power", "--preset", "smoke"), "no rows of study power"),
         (("study", "publish", "power", "--preset", "smoke"), "no finished run of power with preset smoke"),
+        (("study", "run", "power", "--set", "n=16,16"), "--set n=16,16: a value is given twice"),
+        (("study", "run", "power", "--set", "n=16,-8"), "--set n=16,-8: must be at least 1"),
+        (("study", "run", "power", "--set", "alpha=nan"), "--set alpha=nan: expected a finite number"),
+        (("study", "run", "regularizers_digits", "--set", "seed=-1"), "--set seed=-1: must be at least 0"),
+        (("study", "publish", "../power", "--preset", "smoke"), "unknown study '../power'"),
+        (("pretrain", "--max-minutes", "nan"), "--max-minutes must be a finite number, got nan"),
+        (("pretrain", "--set", "epochs=inf"), "--set epochs=inf: expected a finite number, got 'inf'"),
         (("pretrain", "--regularizer", "sigreg"), "unknown regularizer 'sigreg'; known: sigreg-ep"),
         (("pretrain", "--data", "cats"), "unknown data 'cats'; known: digits"),
         (("pretrain", "--set", "speed=9"), "--set speed=9: not a setting of pretraining"),
@@ -56,6 +68,90 @@ def test_bad_arguments_exit_with_2(monkeypatch, capsys, arguments):
     code, _, err = _call(monkeypatch, capsys, *arguments)
     assert code == 2
     assert "Traceback" not in err
+
+
+def _failing(monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("sigreg_lab.experiment.study.list_studies", fail)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left", "a/b"), "a/b: No space left; make room, then run the same command"),
+        (PermissionError(errno.EACCES, "Permission denied", "a"), "a: Permission denied; mend its permissions"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "a"), "a: Not a directory; a file is in the way"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "a"), "a: File name too long; choose a shorter path"),
+        (OSError("broken"), "study list: OSError: broken; SIGREG_LAB_DEBUG=1 shows where"),
+        (RuntimeError("two\nlines"), "study list: RuntimeError: two lines; SIGREG_LAB_DEBUG=1 shows where"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "; use fewer rows, workers or a smaller batch"),
+        (MemoryError(), "study list: MemoryError; use fewer rows, workers or a smaller batch"),
+        (KeyError("x"), "study list: KeyError: 'x'; SIGREG"),
+        (TypeError("x"), "study list: TypeError: x; SIGREG"),
+        (IndexError("x"), "study list: IndexError: x; SIGREG"),
+        (ValueError("of another library"), "study list: ValueError: of another library; SIGREG"),
+        (sqlite3.OperationalError("disk I/O error"), "study list: OperationalError: disk I/O error; SIGREG"),
+        (struct.error("unpack"), "study list: error: unpack; SIGREG"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), "study list: UnicodeDecodeError: "),
+        (RecursionError("too deep"), "study list: RecursionError: too deep; SIGREG"),
+        (ZeroDivisionError(), "study list: ZeroDivisionError; SIGREG"),
+        (RuntimeError("\x1b[31mred\x1b[0m \x07 \u202e \udcff"), r"\x1b[31mred\x1b[0m \x07 \u202e \udcff"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_whatever_fails_is_one_line_and_exit_code_2(monkeypatch, capsys, error, line):
+    _failing(monkeypatch, error)
+    code, out, err = _call(monkeypatch, capsys, "study", "list")
+    assert code == 2
+    assert err.startswith("sigreg-lab: ")
+    assert line in err
+    assert err.count("\n") == 1
+    assert not out
+
+
+def test_the_traceback_is_shown_when_asked_for(monkeypatch, capsys):
+    monkeypatch.setenv("SIGREG_LAB_DEBUG", "1")
+    _failing(monkeypatch, KeyError("x"))
+    code, _, err = _call(monkeypatch, capsys, "study", "list")
+    assert code == 2
+    assert "Traceback" in err
+    assert err.splitlines()[-1].startswith("sigreg-lab: study list: KeyError: 'x'")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(("command", "kept"), [("study", "finished cells are kept"), ("pretrain", "--resume")])
+def test_a_stop_says_what_is_kept(monkeypatch, capsys, number, command, kept):
+    arguments = {"study": ("study", "list"), "pretrain": ("pretrain", "--data", "digits")}[command]
+    place = {"study": "sigreg_lab.experiment.study.list_studies", "pretrain": "sigreg_lab.pretrain.run.configure"}
+    monkeypatch.setattr(place[command], lambda *_: signal.raise_signal(number))
+    code, _, err = _call(monkeypatch, capsys, *arguments)
+    assert code == 128 + number
+    assert err.startswith("sigreg-lab: stopped; ")
+    assert kept in err
+    assert err.count("\n") == 1
+
+
+def test_a_signal_that_is_ignored_stays_so_and_one_of_torchrun_keeps_its_way(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with cli._signals_as_ctrl_c():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    with cli._signals_as_ctrl_c():
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_warning_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    monkeypatch.setattr("sigreg_lab.experiment.study.list_studies", lambda: [])
+    _call(monkeypatch, capsys, "study", "list")
+    assert warnings.formatwarning("look\nhere", UserWarning, "file", 1) == "sigreg-lab: warning: look here\n"
 
 
 def _read(path):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from sigreg_lab.experiment.study import Cell, Config, Row, StudyError, load_study_file
@@ -24,15 +25,23 @@ def local_executor(workers: int) -> Iterator[Executor]:
     """A pool of ``workers`` processes.
 
     Each uses one thread, also when there is one worker, so that a cell's arithmetic does not depend on their number.
-    A worker ends when this process is gone, however it went. Leaving the block drops what has not started.
+    A worker ends when this process is gone, however it went, or leaves the block by an exception. Leaving the block
+    drops what has not started.
     """
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+    context = multiprocessing.get_context("spawn")
+    leash, held = context.Pipe(duplex=False)  # nothing is sent: it ends when this process ends or lets go
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(leash,))
     try:
         yield pool
+    except BaseException:
+        held.close()  # the cells that run are lost anyway; a signal to this process alone does not reach their workers
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        held.close()
+        leash.close()
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -107,13 +116,11 @@ def compute_cell(study_file: Path, cell: Cell, settings: Config) -> tuple[list[R
     return rows, time.perf_counter() - start
 
 
-def _start_worker() -> None:
+def _start_worker(leash: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches workers too: they end at once, without a traceback
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with, args=(leash,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _end_with(leash: Connection) -> None:
+    leash.poll(None)
+    os._exit(1)

@@ -69,4 +69,7 @@ class TerminalProgress(Progress):
 
     def _running(self) -> str:
         """Cells start in order, so the first that are not finished are those that run."""
-        return "; ".join(" ".join(str(value) for value in cell.values()) for cell in self._waiting[: self._workers])
+        from rich.markup import escape
+
+        cells = (" ".join(str(value) for value in cell.values()) for cell in self._waiting[: self._workers])
+        return escape("; ".join(cells))

@@ -18,8 +18,10 @@ def exceedances(reference: int, alpha: float) -> int:
     """k: how many of ``reference`` values lie at or above the critical value of level ``alpha``.
 
     Raises:
-        ValueError: fewer than 1.
+        ValueError: ``alpha`` outside 0 .. 1, or fewer than 1.
     """
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must lie between 0 and 1, got {alpha:g}")
     count = round(alpha * (reference + 1))
     if count < 1:
         raise ValueError(f"reference must be at least {round(1 / alpha) - 1} for alpha={alpha:g}, got {reference}")
@@ -37,8 +39,8 @@ def critical_values(values: Array, alpha: float) -> Array:
         Shape (3, ...).
     """
     reference = values.shape[-1]
-    interval = stats.binom(reference, alpha)
-    places = exceedances(reference, alpha), max(int(interval.ppf(0.025)), 1), int(interval.ppf(0.975)) + 1
+    exact, interval = exceedances(reference, alpha), stats.binom(reference, alpha)
+    places = exact, max(int(interval.ppf(0.025)), 1), int(interval.ppf(0.975)) + 1
     descending = -np.sort(-values, axis=-1)
     return np.stack([descending[..., min(place, reference) - 1] for place in places])
 

@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import itertools
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -40,7 +41,8 @@ class Study:
         seed: the study's seed; a cell's seed is derived from it and from the cell.
         axes: the settings that span the grid. Each holds a list; a cell is one combination.
         presets: settings per preset, the same keys in each: ``smoke`` (seconds, what tests run), ``quick`` (what the
-            quick start runs), ``standard`` (minutes on two cores), ``paper`` (the published size).
+            quick start runs), ``standard`` (minutes on two cores), ``paper`` (the published size). They declare what
+            ``--set`` takes: a value of the same type, and a number above 0, or not below 0, where all of them are.
         measure: ``measure(cell, settings, seed)`` returns the rows of one cell; ``settings`` are those that are no
             axes. It is called in a worker process with one thread, and must draw all its randomness from ``seed``.
         summarize: rows of all cells and the settings to one table of estimates with intervals.
@@ -83,7 +85,8 @@ class Study:
         """The settings of a preset, with ``key=value`` overrides; axes take comma-separated lists.
 
         Raises:
-            StudyError: an unknown preset or key, or a value of another type than the preset's.
+            StudyError: an unknown preset or key, a value of another type than the preset's, a number that is not
+                finite or has a sign that no preset has, or a value of an axis twice.
         """
         if preset not in self.presets:
             raise StudyError(f"unknown preset {preset!r}; use one of {', '.join(PRESETS)}")
@@ -96,7 +99,21 @@ class Study:
                     f"{', '.join(config)}"
                 )
             config[key] = parse_like(config[key], text, f"--set {override}")
+            self._check(key, config[key], f"--set {override}")
         return config
+
+    def _check(self, key: str, value: Any, where: str) -> None:
+        """Refuse a value that is outside of what the presets declare."""
+        values = _as_list(value)
+        if key in self.axes and len({*values}) < len(values):
+            raise StudyError(f"{where}: a value is given twice; give each value of {key} once")
+        declared = [item for settings in self.presets.values() for item in _as_list(settings[key])]
+        if any(isinstance(item, str | bool) for item in (*declared, *values)):
+            return
+        if min(declared) > 0 >= min(values):
+            raise StudyError(f"{where}: must be {'at least 1' if isinstance(values[0], int) else 'greater than 0'}")
+        if min(declared) == 0 > min(values):
+            raise StudyError(f"{where}: must be at least 0")
 
     def cells(self, config: Config) -> list[Cell]:
         """The combinations of the axes that are kept, in the order of the axes."""
@@ -121,22 +138,32 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
 def parse_like(example: Any, text: str, where: str) -> Any:
-    """``text`` as a value of the same type as ``example``; a list takes comma-separated items.
+    """``text`` as a value of the same type as ``example``; a list takes comma-separated items, at least one.
 
     Raises:
-        StudyError: the text is no such value; ``where`` says what was being set.
+        StudyError: the text is no such value, or a number that is not finite; ``where`` says what was being set.
     """
     if isinstance(example, list | tuple):
-        return [parse_like(example[0], item.strip(), where) for item in text.split(",") if item.strip()]
+        items = [item.strip() for item in text.split(",") if item.strip()]
+        if not items:
+            raise StudyError(f"{where}: expected a value, or several with commas between them, got {text!r}")
+        return [parse_like(example[0], item, where) for item in items]
     if isinstance(example, bool):
         if text.lower() not in ("true", "false"):
             raise StudyError(f"{where}: expected true or false, got {text!r}")
         return text.lower() == "true"
     try:
-        return type(example)(text)
+        value = type(example)(text)
     except ValueError:
         raise StudyError(f"{where}: expected a value of type {type(example).__name__}, got {text!r}") from None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise StudyError(f"{where}: expected a finite number, got {text!r}")
+    return value
 
 
 def studies_folder() -> Path:
@@ -170,7 +197,11 @@ def load_study(name: str) -> Study:
 
 
 def load_study_file(path: Path) -> Study:
-    """The ``STUDY`` of a script; the module is loaded once per process."""
+    """The ``STUDY`` of a script; the module is loaded once per process.
+
+    Raises:
+        StudyError: the script cannot be loaded, declares no study, or one of another name.
+    """
     module_name = f"studies.{path.stem}"
     module = sys.modules.get(module_name)
     if module is None or Path(str(module.__file__)) != path:
@@ -179,7 +210,11 @@ def load_study_file(path: Path) -> Study:
             raise StudyError(f"cannot load the study script {path.name}")
         module = importlib.util.module_from_spec(spec)
         sys.modules[module_name] = module
-        spec.loader.exec_module(module)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[module_name]
+            raise StudyError(f"cannot load the study script {path}: {type(error).__name__}: {error}") from error
     study: Study | None = getattr(module, "STUDY", None)
     if study is None:
         raise StudyError(f"{path.name} declares no STUDY; a file that is none gets a name that starts with '_'")

@@ -2,9 +2,11 @@
 
 A source file is compiled by the system's compiler into ``kernels`` in the user's cache (``$SIGREG_LAB_CACHE``, else
 ``$XDG_CACHE_HOME/sigreg-lab``, else ``~/.cache/sigreg-lab``), under a name made of source, header, flags, compiler and
-processor: a change of any of them builds anew. The library is written beside its final name and renamed, so that
-processes that start together do not see half a file. Without a compiler the reason is kept, and "auto" takes the eager
-implementation.
+processor, and of the library's own digest: a change of any of them builds anew, and a file that is damaged is built
+again. The library is written beside its final name and renamed, so that processes that start together do not see half a
+file. A cache that others own or can write to is not used; without one, each process builds in a temporary folder that
+is gone when the library is loaded. Where nothing can be built or loaded the reason is kept, and "auto" takes the eager
+implementation, with a warning unless there is no compiler.
 """
 
 import ctypes
@@ -13,8 +15,10 @@ import hashlib
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import tempfile
+import warnings
 from pathlib import Path
 
 import torch
@@ -158,17 +162,12 @@ def _library(source: str, *defines: str) -> ctypes.CDLL:
     built = _build_or_reason(source, defines)
     if isinstance(built, str):
         raise BuildError(built)
-    library = ctypes.CDLL(str(built))
-    for name, signature in _SIGNATURES.items():
-        if hasattr(library, name):
-            getattr(library, name).argtypes = signature
-            getattr(library, name).restype = None
-    return library
+    return built
 
 
 @functools.cache
-def _build_or_reason(source: str, defines: tuple[str, ...]) -> Path | str:
-    """Path of the built library, or why there is none: a failed build is not tried twice in a process."""
+def _build_or_reason(source: str, defines: tuple[str, ...]) -> ctypes.CDLL | str:
+    """The library, or why there is none: a failed build is not tried twice in a process."""
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if not compiler:
         return "no C compiler was found (cc, gcc, clang, or the one that CC names)"
@@ -177,44 +176,105 @@ def _build_or_reason(source: str, defines: tuple[str, ...]) -> Path | str:
     for machine_flags in _FLAG_SETS:
         flags = (*_COMMON_FLAGS, *machine_flags, *defines)
         try:
-            return _build(compiler, code, flags, Path(source).stem)
+            return _load(compiler, code, flags, Path(source).stem)
         except (OSError, subprocess.SubprocessError) as error:
             stderr = getattr(error, "stderr", None)
             complaint = complaint or (stderr.decode(errors="replace").strip() if stderr else str(error))
-    return f"{compiler} failed: {complaint[-500:]}"
-
-
-def _build(compiler: str, code: bytes, flags: tuple[str, ...], stem: str) -> Path:
-    parts = [code, _HEADER.read_bytes(), repr((compiler, flags, _machine())).encode()]
-    key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
-    folder = _cache_folder()
-    library = folder / f"{stem}-{key}.so"
-    if not library.exists():
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            source, fresh = Path(scratch, f"{stem}.c"), Path(scratch, f"{stem}.so")
-            source.write_bytes(code)
-            command = [compiler, *flags, f"-I{_HEADER.parent}", str(source), "-o", str(fresh), "-lm"]
-            subprocess.run(command, check=True, capture_output=True, timeout=120)
-            os.replace(fresh, library)
-    return library
-
-
-def _cache_folder() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(os.environ.get("SIGREG_LAB_CACHE") or Path(cache, "sigreg-lab")) / "kernels"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            return folder
-    except OSError:
-        pass
-    return _private_folder()
+    _warn_of_eager()
+    return f"no library could be built with {compiler}: {complaint[-500:]}"
 
 
 @functools.cache
-def _private_folder() -> Path:
-    """A folder for this process alone, where there is no cache to write to."""
-    return Path(tempfile.mkdtemp(prefix="sigreg-lab-"))
+def _warn_of_eager() -> None:
+    warnings.warn(
+        "the CPU kernels cannot be built or loaded here, so that 'auto' takes the slower eager implementation; "
+        "sigreg_lab.kernels.available_backends() says why",
+        stacklevel=2,
+    )
+
+
+def _load(compiler: str, code: bytes, flags: tuple[str, ...], stem: str) -> ctypes.CDLL:
+    """The library from the cache, or from a folder that is gone once it is loaded."""
+    cache = _cache_folder()
+    if cache is not None:
+        try:
+            return _open(_build(compiler, code, flags, stem, cache))
+        except OSError:
+            pass  # nothing can be written there, or what was written is no library
+    with tempfile.TemporaryDirectory(prefix="sigreg-lab-") as private:
+        if _forbids_code(Path(private)):
+            raise OSError(
+                f"no library may be loaded from {Path(private).parent}; set SIGREG_LAB_CACHE to a folder of your own"
+            )
+        return _open(_build(compiler, code, flags, stem, Path(private)))
+
+
+def _open(path: Path) -> ctypes.CDLL:
+    library = ctypes.CDLL(str(path))
+    for name, signature in _SIGNATURES.items():
+        if hasattr(library, name):
+            getattr(library, name).argtypes = signature
+            getattr(library, name).restype = None
+    return library
+
+
+def _build(compiler: str, code: bytes, flags: tuple[str, ...], stem: str, folder: Path | None = None) -> Path:
+    """Path of a library in ``folder``, the cache if None: one that is there and as it was built, or a new one."""
+    folder = folder or _cache_folder()
+    if folder is None:
+        raise OSError("there is no cache of libraries; set SIGREG_LAB_CACHE to a folder of your own")
+    parts = [code, _HEADER.read_bytes(), repr((compiler, flags, _machine())).encode()]
+    key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+    name = f"{stem}-{key}"
+    for path in sorted(folder.glob(f"{name}-*.so")):
+        if _is_ours(path) and path.is_file() and path.name == f"{name}-{_digest(path)}.so":
+            return path
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        source, fresh = Path(scratch, f"{stem}.c"), Path(scratch, f"{stem}.so")
+        source.write_bytes(code)
+        command = [compiler, *flags, f"-I{_HEADER.parent}", str(source), "-o", str(fresh), "-lm"]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        fresh.chmod(0o755)  # whatever the umask: one that its group can write would be refused
+        with fresh.open("rb") as file:
+            os.fsync(file.fileno())
+        library = folder / f"{name}-{_digest(fresh)}.so"
+        os.replace(fresh, library)
+    return library
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+
+
+def _cache_folder() -> Path | None:
+    """The folder of the built libraries; None if there can be none that may be trusted and loaded from."""
+    chosen, cache = os.environ.get("SIGREG_LAB_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    try:
+        folder = Path(chosen or Path(cache or Path.home() / ".cache", "sigreg-lab")) / "kernels"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ours, forbidden = _is_ours(folder), _forbids_code(folder)
+    except (OSError, RuntimeError):  # RuntimeError: a user without a home
+        return None
+    if not ours:
+        warnings.warn(
+            f"the kernel cache {folder} is not used, since others own it or can write to it; make it yours alone "
+            f"(chmod 700), or set SIGREG_LAB_CACHE to another folder",
+            stacklevel=2,
+        )
+    return folder if ours and not forbidden else None
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether none but this user and root can have written the file, or files into the folder."""
+    if not hasattr(os, "geteuid"):
+        return True
+    found = path.stat()
+    return found.st_uid in (0, os.geteuid()) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _forbids_code(folder: Path) -> bool:
+    """Whether no library may be loaded from there: a file system that is mounted noexec."""
+    return bool(hasattr(os, "ST_NOEXEC") and os.statvfs(folder).f_flag & os.ST_NOEXEC)
 
 
 @functools.cache

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 _BETWEEN = 60.0  # seconds from one line to the next
@@ -26,7 +27,7 @@ class RunProgress:
     ) -> None:
         self._name, self._console, self._note, self._clock = name, console, note, clock
         self._bar = Progress(console=console) if console.is_terminal else None
-        self._task = self._bar.add_task(name, total=None) if self._bar else None
+        self._task = self._bar.add_task(escape(name), total=None) if self._bar else None
         self._began: tuple[int, float] | None = None
         self._told = -float("inf")
 
@@ -49,7 +50,8 @@ class RunProgress:
         self._told = now
         self._console.print(
             f"{self._name}: step {step + 1} of {steps}, loss {values['total']:.4g}, about {duration(left)} of steps "
-            "left, then probes"
+            "left, then probes",
+            markup=False,
         )
 
     def __enter__(self) -> "RunProgress":

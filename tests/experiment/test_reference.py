@@ -36,3 +36,9 @@ def test_too_few_reference_values_are_refused():
     assert exceedances(19, 0.05) == 1
     with pytest.raises(ValueError, match="reference must be at least 19"):
         exceedances(8, 0.05)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, 2.0, -0.1, float("nan")])
+def test_a_level_that_is_none_is_refused(alpha):
+    with pytest.raises(ValueError, match="alpha must lie between 0 and 1, got "):
+        critical_values(np.zeros(99), alpha)

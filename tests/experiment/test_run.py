@@ -1,5 +1,7 @@
 """The engine: same rows whatever the workers, the order or the interruptions."""
 
+import dataclasses
+import errno
 import json
 import os
 import shutil
@@ -8,12 +10,14 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from sigreg_lab.experiment import run
 from sigreg_lab.experiment.run import draw, publish, run_study
-from sigreg_lab.experiment.study import StudyError
+from sigreg_lab.experiment.study import StudyError, load_study
 
 FILES = {"rows.csv", "summary.csv", "toy.png", "findings.md"}
 
@@ -83,6 +87,13 @@ def test_a_failing_cell_is_named_and_finished_cells_are_kept(workplace):
     assert kept == 2
 
 
+def test_a_failing_cell_does_not_wait_for_the_others(workplace):
+    start = time.monotonic()
+    with pytest.raises(StudyError, match="seed=1 failed"):
+        _run(overrides=["seed=0,1", "shift=0", "fail_at=1", "pause=1000"], workers=2)
+    assert time.monotonic() - start < 1000, "it waited for the pause"
+
+
 @pytest.mark.parametrize("value", [0, -3])
 def test_a_count_below_1_is_refused_before_anything_is_computed(workplace, value):
     with pytest.raises(StudyError, match=f"--set draws={value}: must be at least 1"):
@@ -90,21 +101,33 @@ def test_a_count_below_1_is_refused_before_anything_is_computed(workplace, value
     assert not Path("runs").exists()
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_ctrl_c_ends_in_one_line_and_keeps_finished_cells(workplace, workers):
+@pytest.mark.parametrize(
+    ("workers", "stop", "to_group"),
+    [
+        ("1", signal.SIGINT, True),
+        ("2", signal.SIGINT, True),
+        ("2", signal.SIGTERM, False),
+        ("2", signal.SIGTERM, True),
+        ("1", signal.SIGHUP, False),
+    ],
+)
+def test_ctrl_c_and_its_like_end_in_one_line_and_keep_finished_cells(workplace, workers, stop, to_group):
     command = [sys.executable, "-m", "sigreg_lab.cli", "study", "run", "toy", "--preset", "smoke", "--out", "cut"]
-    command += ["--set", "pause=0.5", "--workers", workers]
+    command += ["--set", "pause=0.5", "--set", "seed=0,1,2,3,4,5,6,7,8,9", "--workers", workers]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     store = Path("cut/store/toy.sqlite")
     while _count(store) < 1:
         assert process.poll() is None, "the run ended before it could be stopped"
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)
+    if to_group:
+        os.killpg(process.pid, stop)
+    else:
+        process.send_signal(stop)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + stop
     assert err.splitlines()[-1] == "sigreg-lab: stopped; finished cells are kept: run the same command to go on"
     assert "Traceback" not in err
-    assert 1 <= _count(store) < 6
+    assert 1 <= _count(store) < 20
 
 
 def test_a_contradiction_fails_loudly(workplace):
@@ -159,6 +182,135 @@ def _children(pid):
             if int(fields[1]) == pid:
                 found.append(int(entry.name))
     return found
+
+
+def test_a_changed_digit_in_the_store_is_named_and_its_cell_computed_anew(workplace):
+    rows = _rows(_run())
+    with closing(sqlite3.connect("runs/store/toy.sqlite")) as db, db:
+        changed = "UPDATE cells SET rows = replace(rows, 'mean\": 0', 'mean\": 1') WHERE rows LIKE '%mean\": 0%'"
+        count = db.execute(changed).rowcount
+    assert count > 0
+    with pytest.warns(UserWarning, match=rf"toy.sqlite is damaged: {count} of 6 cells .* computed anew"):
+        again = _run()
+    assert (again.computed, again.reused) == (count, 6 - count)
+    assert _rows(again) == rows
+
+
+def _contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("part", ["summarize", "figures", "report"])
+def test_a_run_that_is_stopped_while_it_writes_leaves_the_earlier_results(workplace, monkeypatch, part):
+    first = _run()
+    before = _contents(first.folder)
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    study = dataclasses.replace(load_study("toy"), **{part: stopped})
+    monkeypatch.setattr(run, "load_study", lambda _: study)
+    with pytest.raises(KeyboardInterrupt):
+        _run()
+    with pytest.raises(KeyboardInterrupt):
+        draw("toy", first.folder)
+    assert _contents(first.folder) == before
+    assert [path.name for path in first.folder.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_disk_that_is_full_leaves_the_earlier_results(workplace, monkeypatch):
+    first = _run()
+    before = _contents(first.folder)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        _run()
+    assert _contents(first.folder) == before
+
+
+def test_only_files_of_the_manifest_are_replaced(workplace):
+    first = _run()
+    (first.folder / "notes.txt").write_text("my own")
+    manifest = json.loads((first.folder / "manifest.json").read_text())
+    (first.folder / "old.png").write_text("a figure that the study no longer draws")
+    manifest["files"]["old.png"] = "its digest"
+    (first.folder / "manifest.json").write_text(json.dumps(manifest))
+    again = _run()
+    assert {p.name for p in again.folder.iterdir()} == FILES | {"manifest.json", "notes.txt"}
+    assert (again.folder / "notes.txt").read_text() == "my own"
+    assert set(json.loads((again.folder / "manifest.json").read_text())["files"]) == FILES
+
+
+def test_what_a_killed_run_left_beside_is_removed_after_a_day(workplace):
+    _run()
+    old, new = Path("runs/smoke/.toy-a.partial"), Path("runs/smoke/.toy-b.partial")
+    for left in (old, new):
+        left.mkdir()
+    os.utime(old, (0, 0))
+    _run()
+    assert not old.exists()
+    assert new.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[1]",
+        "nonsense",
+        "[" * 100_000,
+        "{}",
+        '{"files": {"findings.md": "0"}}',
+        '{"study": "gone", "preset": "smoke", "config": {}, "cells": 1, "sessions": [], "files": {"findings.md": "0"}}',
+        '{"study": "toy", "preset": "smoke", "config": {}, "cells": 1, "sessions": [], "files": {"findings.md": "0"}}',
+        '{"study": "toy", "preset": "smoke", "config": {}, "cells": 1, "sessions": [{}], "files": {"findings.md": ""}}',
+    ],
+)
+def test_a_damaged_manifest_of_another_study_is_named_and_passed_over(workplace, text):
+    Path("runs/smoke/other").mkdir(parents=True)
+    Path("runs/smoke/other/manifest.json").write_text(text)
+    with pytest.warns(UserWarning, match="runs/smoke/other is not in the report: "):
+        outcome = _run()
+    assert "The means are" in (outcome.folder.parent / "REPORT.md").read_text()
+
+
+def test_a_manifest_without_findings_is_no_concern_of_the_report(workplace):
+    Path("runs/smoke/kernels").mkdir(parents=True)
+    Path("runs/smoke/kernels/manifest.json").write_text('{"files": {"rows.csv": "0"}, "sessions": []}')
+    _run()
+
+
+def test_a_manifest_cannot_name_files_outside_of_its_folder(workplace):
+    outcome = _run()
+    manifest = json.loads((outcome.folder / "manifest.json").read_text())
+    manifest["files"]["../mine"] = "0"
+    (outcome.folder / "manifest.json").write_text(json.dumps(manifest))
+    Path("runs/smoke/mine").write_text("mine")
+    with pytest.raises(StudyError, match=r"manifest.json is damaged \('../mine' is no file of its folder\)"):
+        draw("toy", outcome.folder)
+    _run()
+    assert Path("runs/smoke/mine").read_text() == "mine"
+
+
+def test_rows_that_changed_since_are_not_drawn(workplace):
+    outcome = _run()
+    rows = outcome.folder / "rows.csv"
+    rows.write_text(rows.read_text().replace("0.", "1.", 1))
+    with pytest.raises(StudyError, match=r"rows.csv is not the file of its manifest; run the study again"):
+        draw("toy", outcome.folder)
+
+
+@pytest.mark.parametrize("part", ["summarize", "figures", "report", "verify"])
+def test_settings_that_a_study_cannot_tell_of_end_in_a_line_and_keep_the_rows(workplace, monkeypatch, part):
+    study = dataclasses.replace(load_study("toy"), **{part: lambda *_: 1 / 0})
+    monkeypatch.setattr(run, "load_study", lambda _: study)
+    what = {"summarize": "summary", "report": "findings", "verify": "verification"}.get(part, part)
+    with pytest.raises(StudyError, match=rf"no {what} for these settings \(ZeroDivisionError: .*\(rows in runs/smoke"):
+        _run()
+    assert len(Path("runs/smoke/toy/rows.csv").read_text().splitlines()) == 7
 
 
 def test_figures_are_drawn_again_from_rows_alone(workplace):

@@ -23,6 +23,16 @@ def test_overrides_take_the_type_of_the_preset(workplace):
         ("smoke", ["draws"], "write --set key=value"),
         ("smoke", ["draws=many"], "expected a value of type int, got 'many'"),
         ("smoke", ["log=perhaps"], "expected true or false"),
+        ("smoke", ["shift=0,1,0.0"], "--set shift=0,1,0.0: a value is given twice; give each value of shift once"),
+        ("smoke", ["seed=1,1"], "a value is given twice"),
+        ("smoke", ["seed=-1"], "--set seed=-1: must be at least 0"),
+        ("smoke", ["shift=0,-1"], "must be at least 0"),
+        ("smoke", ["scale=0"], "--set scale=0: must be greater than 0"),
+        ("smoke", ["scale=nan"], "expected a finite number, got 'nan'"),
+        ("smoke", ["shift=1,-inf"], "expected a finite number, got '-inf'"),
+        ("smoke", ["scale=1e999"], "expected a finite number, got '1e999'"),
+        ("smoke", ["shift="], "expected a value, or several with commas between them"),
+        ("smoke", ["shift= , "], "expected a value, or several"),
     ],
 )
 def test_bad_settings_are_named_with_the_remedy(workplace, preset, override, message):
@@ -36,6 +46,14 @@ def test_a_file_without_a_study_is_named_and_one_with_an_underscore_is_left_alon
         load_study("helpers")
     (workplace / "studies" / "helpers.py").rename(workplace / "studies" / "_helpers.py")
     assert list_studies() == ["toy"]
+
+
+@pytest.mark.parametrize("text", ["import nothing_of_that_name", "STUDY = Study(", "raise KeyError('x')"])
+def test_a_script_that_cannot_be_loaded_is_named_each_time(workplace, text):
+    (workplace / "studies" / "mine.py").write_text(text)
+    for _ in range(2):
+        with pytest.raises(StudyError, match=r"cannot load the study script .*mine.py: "):
+            load_study("mine")
 
 
 def test_unknown_study_lists_the_known_ones(workplace):

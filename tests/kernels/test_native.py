@@ -1,7 +1,9 @@
+import functools
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -49,10 +51,129 @@ def test_without_a_compiler_auto_is_eager(tmp_path):
 
 
 @needs_compiler
-def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path):
-    blocked = tmp_path / "file"
+def test_a_cache_that_cannot_be_written_does_not_matter_and_nothing_is_left_behind(tmp_path):
+    blocked, temporary = tmp_path / "file", tmp_path / "temporary"
     blocked.touch()
-    assert run(SIGREG_LAB_CACHE=str(blocked / "folder"), TMPDIR=str(tmp_path)) == "cpu"
+    temporary.mkdir()
+    assert run(SIGREG_LAB_CACHE=str(blocked / "folder"), TMPDIR=str(temporary)) == "cpu"
+    assert [*temporary.iterdir()] == []
+
+
+@needs_compiler
+def test_a_truncated_library_is_built_again(tmp_path):
+    assert run(SIGREG_LAB_CACHE=str(tmp_path)) == "cpu"
+    (library,) = (tmp_path / "kernels").glob("characteristic_function-*.so")
+    os.truncate(library, library.stat().st_size // 2)
+    assert run(SIGREG_LAB_CACHE=str(tmp_path)) == "cpu"
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The folder of the libraries, and a temporary folder beside it."""
+    monkeypatch.setenv("SIGREG_LAB_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    return tmp_path / "cache" / "kernels"
+
+
+def _tiny(answer: int = 42, load: bool = True):
+    """A library that is built in a moment."""
+    code = f"int answer(void) {{ return {answer}; }}".encode()
+    compiler = str(shutil.which("cc") or shutil.which("gcc"))
+    return (native._load if load else native._build)(compiler, code, ("-shared", "-fPIC"), "a")
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"",
+        lambda whole: whole[: len(whole) // 2],
+        lambda whole: bytes(len(whole)),
+        lambda whole: whole[:-1] + bytes([whole[-1] ^ 1]),
+        lambda whole: whole + b"\0",
+    ],
+    ids=["empty", "truncated", "zeros", "one bit", "longer"],
+)
+def test_a_damaged_library_is_built_again(cache, damage):
+    library = _tiny(load=False)
+    whole = library.read_bytes()
+    library.write_bytes(damage(whole))
+    again = _tiny(load=False)
+    assert native._digest(again) in again.name
+    assert again.read_bytes() == whole
+
+
+@needs_compiler
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770])
+def test_a_cache_that_others_can_write_to_is_not_used(cache, mode, tmp_path):
+    """A library that another has put there, of the right name and digest, is not loaded."""
+    name = _tiny(load=False).name.split("-")[1]
+    planted = _tiny(13, load=False)
+    planted.rename(cache / f"a-{name}-{native._digest(planted)}.so")
+    cache.chmod(mode)
+    with pytest.warns(UserWarning, match=rf"the kernel cache {cache} is not used, since others own it or can write"):
+        assert _tiny().answer() == 42
+    assert [*(tmp_path / "temporary").iterdir()] == []
+
+
+@needs_compiler
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() != 0, reason="only root can give files away")
+def test_a_library_of_another_user_is_not_loaded_by_root(cache):
+    library = _tiny(load=False)
+    library.write_bytes(b"")
+    foreign = library.with_name(f"{library.name.rsplit('-', 1)[0]}-{native._digest(library)}.so")
+    library.rename(foreign)
+    os.chown(foreign, 54321, 54321)
+    assert _tiny(load=False) != foreign
+    os.chown(cache, 54321, 54321)
+    with pytest.warns(UserWarning, match="is not used, since others own it"):
+        assert native._cache_folder() is None
+
+
+@needs_compiler
+def test_a_library_can_be_used_again_whatever_the_umask(cache):
+    before = os.umask(0)
+    try:
+        library = _tiny(load=False)
+    finally:
+        os.umask(before)
+    written = library.stat().st_mtime_ns
+    assert _tiny(load=False).stat().st_mtime_ns == written
+
+
+def test_a_user_without_a_home_has_the_cache_of_the_variable(cache, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert native._cache_folder() == cache
+    monkeypatch.delenv("SIGREG_LAB_CACHE")
+    assert native._cache_folder() is None
+
+
+@needs_compiler
+def test_where_no_library_may_be_loaded_auto_is_eager_with_one_warning(cache, monkeypatch):
+    monkeypatch.setattr(native, "_forbids_code", lambda folder: True)
+    monkeypatch.setattr(native, "_warn_of_eager", functools.cache(native._warn_of_eager.__wrapped__))
+    build = native._build_or_reason.__wrapped__
+    with pytest.warns(UserWarning, match="'auto' takes the slower eager implementation"):
+        reason = build("pairs.c", ())
+    assert "set SIGREG_LAB_CACHE to a folder of your own" in reason
+    assert build("hadamard.c", ()) == reason  # no second warning, which would be an error here
+
+
+@needs_compiler
+def test_a_compiler_that_writes_no_library_ends_in_a_reason(cache, monkeypatch, tmp_path):
+    script = tmp_path / "cc"
+    script.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\n: > "$2"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("CC", str(script))
+    monkeypatch.setattr(native, "_warn_of_eager", lambda: None)
+    for _ in range(2):
+        reason = native._build_or_reason.__wrapped__("pairs.c", ())
+        assert f"no library could be built with {script}: " in reason
 
 
 def test_forced_backends_say_why_they_cannot_run(monkeypatch):
