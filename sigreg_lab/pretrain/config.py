@@ -182,7 +182,7 @@ _SMALL: dict[str, Any] = {
     **_FAST,
     "embedding_dim": 128,
     "projector": (256, 32),
-    "num_slices": 256,
+    "num_slices": 128,
     "batch_size": 128,
     "epochs": 0.0,
     "steps": 200,
@@ -206,7 +206,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "images": _IMAGES,
     "images-small": _SMALL,
-    "cifar10-small": {**_SMALL, "data": "cifar10", "image_size": 16, "images_per_class": 500, "batch_size": 256},
+    "cifar10-small": {**_SMALL, "data": "cifar10", "image_size": 16, "images_per_class": 500, "steps": 500},
     # Table 5's in-domain run: 32 px, small stem; the number of epochs is ours, the paper does not print it.
     "cifar10-resnet18": {**_IMAGES, "data": "cifar10", "epochs": 400.0, "image_size": 32},
     "cifar10-fast": {**_FAST, "data": "cifar10"},

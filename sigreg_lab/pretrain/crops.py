@@ -208,12 +208,9 @@ def _hue(pixels: Tensor, shift: Tensor) -> Tensor:
         (green - blue) / safe,
         torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
     )
-    turn = turn + 6 * shift.squeeze(1)
-    channels = []
-    for offset in (5, 3, 1):
-        k = (offset + turn) % 6
-        channels.append(value - chroma * torch.minimum(k, 4 - k).clamp(0, 1))
-    return torch.stack(channels, 1)
+    offsets = 5 - 2 * torch.arange(3, device=pixels.device).view(-1, 1, 1)
+    k = ((turn + 6 * shift.squeeze(1)).unsqueeze(1) + offsets) % 6
+    return value.unsqueeze(1) - chroma.unsqueeze(1) * torch.minimum(k, 4 - k).clamp_(0, 1)
 
 
 #: The colour jitter's operations, in their order: (pixels (B, 3, H, W), amounts (B, 1, 1, 1)) -> pixels.
