@@ -22,8 +22,9 @@ def is_pictures(images: Images) -> bool:
 
 
 def contact_sheet(images: Images, config: PretrainConfig) -> Tensor:
-    """Views of the first training images: one row an image, the image itself first; shape (3, H, W) in 0 .. 1."""
-    pixels, _ = images.take(torch.arange(min(_IMAGES, len(images.pixels))))
+    """Views of training images from all over the set: one row an image, the image itself first; (3, H, W) in 0 .. 1."""
+    count = len(images.pixels)
+    pixels, _ = images.take(torch.linspace(0, count - 1, min(_IMAGES, count)).long())
     generator = seeded_generator(config.seed)
     groups = VIEWS[config.augment](pixels, generator, config)
     return tile([[pixels[n], *(view[n] for group in groups for view in group)] for n in range(len(pixels))])

@@ -52,6 +52,7 @@ class RunProgress:
             f"{self._name}: step {step + 1} of {steps}, loss {values['total']:.4g}, about {duration(left)} of steps "
             "left, then probes",
             markup=False,
+            soft_wrap=True,
         )
 
     def __enter__(self) -> "RunProgress":
