@@ -3,8 +3,8 @@
     python -m benchmarks.pretraining_speed --data PATH [--before COMMIT] [--out results/pretraining_speed]
 
 Runs of the recipes cifar10-small (``--data`` is CIFAR-10) and mnist1d, data, training and probes included, over seeds;
-the same probes on the untrained encoder and on the samples themselves. Then, in rounds that take turns: a step of the
-loop, the network alone on views that are held, and the loop fed by PIL transforms in worker processes. With
+the same probes on the untrained encoder and on the samples themselves. Then, in rounds that take turns, a step of the
+loop and of the network alone on views that are held; and the loop fed by PIL transforms in worker processes. With
 ``--before``, the digits' recipe on the loop of an earlier commit too, in processes of their own that take turns.
 """
 
@@ -132,18 +132,21 @@ def steps(figures: list[dict[str, Any]], recipe: str, path: str) -> None:
     runs = {name: kind(config, data, make_fabric(config), make_loss(config)) for name, kind in
             {"loop": Run, "network alone": NetworkAlone, "fed by PIL": FedByPil}.items()
             if name != "fed by PIL" or config.augment == "crops"}  # fmt: skip
-    if "fed by PIL" in runs:
-        source = read_path(Path(path))["train"]
-        fed = runs["fed by PIL"]
-        assert isinstance(fed, FedByPil)
-        fed.begin(source.take(np.arange(min(5000, len(source.labels)))), workers=2)
-    feeds = {name: enumerate(run.batches(0)) for name, run in runs.items()}
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(ROUNDS + 1):
-        for name, run in runs.items():
-            taken = timed(run, feeds[name], STEPS)
-            if turn:  # the first warms up
-                seconds[name].append(taken)
+
+    def rounds(names: list[str]) -> None:
+        feeds = {name: enumerate(runs[name].batches(0)) for name in names}
+        for turn in range(ROUNDS + 1):
+            for name in names:
+                taken = timed(runs[name], feeds[name], STEPS)
+                if turn:  # the first warms up
+                    seconds[name].append(taken)
+
+    rounds(["loop", "network alone"])
+    if isinstance(fed := runs.get("fed by PIL"), FedByPil):  # by itself: its workers work ahead all the time
+        source = read_path(Path(path))["train"]
+        fed.begin(source.take(np.arange(min(5000, len(source.labels)))), workers=2)
+        rounds(["fed by PIL"])
     views = config.batch_size * (config.crops.global_views if config.augment == "crops" else config.num_views)
     for name, taken in seconds.items():
         figures.append(mean(f"{recipe}, views/s, {name}", [views / value for value in taken]))
