@@ -1,17 +1,19 @@
 # make quickstart   set up, run the main job, say where the results lie
 # make test         set up, then lint, types, benchmark check and tests
+# make test-long    attacks: kills, crowds, damaged files, 500 random inputs (a few minutes)
 # make bench        time the kernels side by side (two minutes)
 # make setup        only prepare .venv
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: setup quickstart test bench clean
+.PHONY: setup quickstart test test-long bench clean
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "sigreg-lab needs Python 3.11 or newer; $(PYTHON) is older. Name another with: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pip setuptools
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[vision,dev]'
 	@touch $@
 
@@ -24,6 +26,9 @@ test: setup
 	$(BIN)/mypy
 	$(BIN)/asv check --environment existing:$(BIN)/python
 	$(BIN)/python -m pytest -n 2
+
+test-long: setup
+	$(BIN)/python -m pytest -n 2 -m long tests/attacks
 
 bench: setup
 	$(BIN)/python -m benchmarks.table
