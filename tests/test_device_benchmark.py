@@ -13,6 +13,8 @@ import pytest
 
 from benchmarks.device import LIMITS
 
+pytestmark = pytest.mark.long
+
 SMALL = [
     "embedding_dim=16",
     "projector=16,8",
