@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sigreg_lab.check.request import Array, Index, Request, Sampler, Table, choose, line
+from sigreg_lab.check.request import Array, Index, Request, Sampler, Table, choose, line, one_row_a_sample
 
 _BLOCK = 2**20  # rows that get their random keys at once
 _NO_PICKLES = "holds pickled objects, or is no .npy file; pickles are never loaded: save a plain array of numbers"
@@ -180,7 +180,7 @@ def _table(
     if kind not in "fiub":
         raise request.refuse(f"holds values of type {dtype}, not real numbers; save the embeddings as floats")
     if len(shape) not in (1, 2):
-        raise request.refuse(f"has shape {tuple(shape)}; {one_row_a_sample(len(shape))}")
+        raise request.refuse(f"has shape {tuple(shape)}; {one_row_a_sample(len(shape), 'embeddings', '--group')}")
     total, dim = shape[0], math.prod(shape[1:])
     if dim == 0 or total == 0:
         raise request.refuse(f"has shape {tuple(shape)}, nothing to check")
@@ -193,14 +193,3 @@ def _table(
         sampler.add(stop - start, lambda index, start=start: take(index + start), some_labels)  # type: ignore[misc]
     notes = [f"values are of type {dtype}: taken as numbers"] if kind in "iub" else []
     return sampler.table([str(i) for i in range(dim)], notes, source)
-
-
-def one_row_a_sample(ndim: int) -> str:
-    """What to do with an array that is no table."""
-    if ndim < 3:
-        return "one row a sample is needed, shape (N, K)"
-    return (
-        "one row a sample is needed. Of views of the same samples check one at a time, embeddings[0]; or make rows of "
-        "them all, embeddings.reshape(-1, embeddings.shape[-1]), and name the sample of each row with --group: rows of "
-        "one sample are not independent"
-    )

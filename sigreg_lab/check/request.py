@@ -185,3 +185,14 @@ def line(error: Exception) -> str:
     """An error's text in one line."""
     text = " ".join(str(error).split())
     return f"{text[:120]}..." if len(text) > 120 else text or type(error).__name__
+
+
+def one_row_a_sample(ndim: int, name: str, option: str) -> str:
+    """What to do with an array that is no table; ``option`` takes the groups."""
+    if ndim < 3:
+        return "one row a sample is needed, shape (N, K)"
+    return (
+        f"one row a sample is needed. Of views of the same samples check one at a time, {name}[0]; or make rows of "
+        f"them all, {name}.reshape(-1, {name}.shape[-1]), and name the sample of each row with {option}: rows of one "
+        "sample are not independent"
+    )

@@ -143,7 +143,7 @@ def test_same_arguments_same_findings_and_other_seeds_other_slices():
         (torch.zeros(10), {}, "at least 2 dimension"),
         (torch.zeros(2, 10, 3), {}, "must have shape"),
         (torch.full((10, 3), math.nan), {}, "NaN"),
-        (torch.full((10, 3), 1e70, dtype=torch.float64), {}, "rescale"),
+        (torch.full((10, 3), 1e70, dtype=torch.float64), {}, "drop those rows"),
         (torch.randn(10, 3), {"alpha": 1.5}, "alpha"),
         (torch.randn(10, 3), {"num_slices": 0}, "num_slices"),
         (torch.randn(10, 3), {"replicates": 50}, "replicates"),
