@@ -104,7 +104,8 @@ def read_pt(request: Request) -> Table:
         with _archive(request) as archive:
             size = sum(info.file_size for info in archive.infolist())
             request.allow(size, "its content")
-            if archive.testzip() is not None:
+            stored = any(info.CRC for info in archive.infolist())  # torch.serialization.set_crc32_options(False): none
+            if stored and archive.testzip() is not None:
                 raise request.refuse("damaged: its content does not match its checksum; save or copy it again")
     request.allow(size, "its content")
     try:

@@ -63,7 +63,7 @@ def _lines(file: TextIO, request: Request) -> Iterator[str]:
         if not text:
             return
         if len(text) > limit:
-            request.allow(_BYTES_PER_CHARACTER * len(text), f"line {number:,}, longer than {limit:,} characters,")
+            request.allow(_BYTES_PER_CHARACTER * len(text), f"line {number:,} of more than {limit:,} characters")
         if "\0" in text:
             raise request.refuse(f"line {number:,} holds NUL characters; it is no .csv file")
         yield text
@@ -73,7 +73,9 @@ def _read(lines: Iterator[str], request: Request) -> Table:
     opening = _opening(lines)
     separator = request.separator or _separator(opening)
     records = _records(itertools.chain(opening, lines), separator)
-    number, first = next(records, (0, [""]))
+    number, first = next(records, (0, []))
+    if not first:
+        raise request.refuse("holds nothing but blank lines")
     request.allow_rows(LEAST_ROWS, len(first))
     head = list(itertools.islice(records, min(1000, max(LEAST_ROWS, _HEAD_FIELDS // len(first)))))
     body = [fields for _, fields in head]

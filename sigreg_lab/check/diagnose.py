@@ -201,7 +201,7 @@ def _check_limits(n: int, dim: int, num_slices: int, replicates: int, max_gigaby
     minutes = operations / laws.OPERATIONS_PER_MINUTE
     if minutes > max_minutes:
         raise ValueError(
-            f"{what} are about {minutes:,.0f} minutes of work, the limit is {max_minutes:g} (max_minutes, "
+            f"{what} are about {minutes:,.2g} minutes of work, the limit is {max_minutes:g} (max_minutes, "
             "--max-minutes); lower --slices or --max-rows"
         )
 

@@ -20,6 +20,7 @@ from sigreg_lab.check.request import (
 )
 
 _BATCH_VALUES = 2**22
+_FIRST_ROWS = 8
 
 
 def read_parquet(request: Request) -> Table:
@@ -28,7 +29,7 @@ def read_parquet(request: Request) -> Table:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(request.path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(request.path, page_checksum_verification=True, pre_buffer=False) as file:
             return _table(file, request)
     except pa.ArrowException as error:
         raise request.refuse(f"not a readable .parquet file ({line(error)})") from error
@@ -81,31 +82,28 @@ def _lists(file: Any, request: Request, lists: list[str]) -> Table:
     kind = file.schema_arrow.field(name).type.value_type
     if not _is_number(kind):
         raise request.refuse(f"the lists in column '{name}' hold {kind}; one list of numbers a row is needed")
-    sampler: Sampler | None = None
-    waiting: list[tuple[Any, list[Any] | None]] = []  # until the first list that is not missing gives the length
-    for batch, labels in _batches(file, request, [name], _length(file, name)):
+    dim = _length(file, name)
+    if dim == 0:
+        raise request.refuse(f"the lists in column '{name}' are empty, or the first of them is")
+    sampler = Sampler(request, dim)
+    for batch, labels in _batches(file, request, [name], dim):
         column = batch.column(name)
-        waiting.append((column, labels))
-        lengths = pc.unique(pc.drop_null(pc.list_value_length(column))).to_pylist()
-        if sampler is None and lengths and lengths[0]:
-            sampler = Sampler(request, lengths[0])
-        if any(length != (sampler.dim if sampler else 0) for length in lengths):
+        if any(length != dim for length in pc.unique(pc.drop_null(pc.list_value_length(column))).to_pylist()):
             raise request.refuse(f"the lists in column '{name}' differ in length")
-        if sampler is not None:
-            for part, its_labels in waiting:
-                sampler.add(len(part), partial(_rows_of_lists, part, sampler.dim), its_labels)
-            waiting.clear()
-    if sampler is None:
-        raise request.refuse(f"the lists in column '{name}' are empty")
-    return sampler.table([str(i) for i in range(sampler.dim)], [], f"{request.path.name}, column '{name}'")
+        sampler.add(len(column), partial(_rows_of_lists, column, dim), labels)
+    return sampler.table([str(i) for i in range(dim)], [], f"{request.path.name}, column '{name}'")
 
 
 def _length(file: Any, name: str) -> int:
-    """The mean length of the lists, from the header."""
-    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
-    columns = [g.column(i) for g in groups for i in range(g.num_columns)]
-    values = sum(c.num_values for c in columns if c.path_in_schema.split(".")[0] == name.split(".")[0])
-    return int(values // max(file.metadata.num_rows, 1))
+    """The length of the first list that is not missing. (PyArrow's metadata of a column would end the process where
+    they are damaged.)"""
+    import pyarrow.compute as pc
+
+    for batch in file.iter_batches(_FIRST_ROWS, columns=[name]):
+        lengths = pc.drop_null(pc.list_value_length(batch.column(name)))
+        if len(lengths):
+            return int(lengths[0].as_py())
+    return 0
 
 
 def _rows_of_lists(column: Any, dim: int, index: Index) -> Array:
