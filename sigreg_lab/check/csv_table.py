@@ -76,7 +76,6 @@ def _read(lines: Iterator[str], request: Request) -> Table:
     number, first = next(records, (0, []))
     if not first:
         raise request.refuse("holds nothing but blank lines")
-    request.allow_rows(LEAST_ROWS, len(first))
     head = list(itertools.islice(records, min(1000, max(LEAST_ROWS, _HEAD_FIELDS // len(first)))))
     body = [fields for _, fields in head]
     if request.separator is None and separator == ",":

@@ -5,13 +5,8 @@ all tell. Against any normal law: the sample whitened first, on which only the s
 the number of tests by Holm's method: of checks of samples from N(0, I) at most a share alpha reports a departure.
 
 Rows of one group, such as views of one image, may depend on each other in any way. Such a sample is cut into views,
-each of which takes one row of every group: the rows of a view are independent, and its p-values exact. Of V views
-
-    p = min(1, V/k p_(k)),   k = ceil(V/2)                                                                           [1]
-
-with p_(k) the k-th smallest p-value, is a p-value however the views depend on each other: twice the median.
-
-[1] Rüger (1978), Metrika 25, 171-178.
+each of which takes one row of every group: the rows of a view are independent, and its p-values hold. Those of all
+views are combined to one, twice their median, which holds however the views depend on each other.
 """
 
 import dataclasses
@@ -26,7 +21,7 @@ from sigreg_lab.check import laws, verdict
 from sigreg_lab.check.findings import DirectionFinding, Findings, TestFinding
 from sigreg_lab.check.reader import LARGEST_VALUE, Sample
 from sigreg_lab.check.request import LEAST_ROWS, MAX_GIGABYTES, one_row_a_sample
-from sigreg_lab.nulls import NullLaw
+from sigreg_lab.nulls import NullLaw, combine_pvalues, split_groups
 from sigreg_lab.slicing import make_directions, project, seeded_generator
 from sigreg_lab.univariate import AndersonDarling, EppsPulley
 from sigreg_lab.validation import check_sample
@@ -149,7 +144,7 @@ def diagnose(
     distance = torch.maximum(mean.abs(), (std - 1).abs() / math.sqrt(0.5))
     extreme = distance.argsort(descending=True)[:_LOADINGS].tolist()
     middle = order[len(order) // 2]
-    level = alpha / len(tests) * _rank(num_views) / num_views
+    level = alpha / len(tests) / (1 if num_views == 1 else 2)
     findings = Findings(
         verdict="",
         explanation=(),
@@ -219,13 +214,10 @@ def _views(groups: Tensor | None, n: int, seed: int) -> Tensor:
         raise ValueError(
             f"groups must be integers of shape ({n},), one a row, got {groups.dtype} {tuple(groups.shape)}"
         )
-    codes = groups.cpu().unique(return_inverse=True)[1][order]
-    sizes = codes.bincount()
-    if len(sizes) < LEAST_ROWS:
-        raise ValueError(f"sample holds {len(sizes)} group(s), at least {LEAST_ROWS} are needed")
-    starts = sizes.cumsum(0) - sizes
-    starts = starts[torch.randperm(len(starts), generator=generator)]
-    return order[codes.argsort(stable=True)[starts + torch.arange(int(sizes.min()))[:, None]]]
+    count = len(groups.unique())
+    if count < LEAST_ROWS:
+        raise ValueError(f"sample holds {count} group(s), at least {LEAST_ROWS} are needed")
+    return split_groups(order, groups.cpu()[order])[:, torch.randperm(count, generator=generator)]
 
 
 def _note_on_groups(groups: Tensor | None, num_views: int, n: int) -> tuple[str, ...]:
@@ -240,24 +232,19 @@ def _note_on_groups(groups: Tensor | None, num_views: int, n: int) -> tuple[str,
     return (note,)
 
 
-def _rank(num_views: int) -> int:
-    return -(-num_views // 2)
-
-
 def _combined(views: Sequence[list[TestFinding]]) -> list[TestFinding]:
-    """One finding a test: that of the k-th smallest p-value among the views, times V/k."""
+    """One finding a test: the combined p-value, beside the statistic of the view of the median p-value."""
     if len(views) == 1:
         return views[0]
-    k = _rank(len(views))
-    factor = len(views) / k
     found = []
     for rows in zip(*views, strict=True):
-        missing = next((row for row in rows if row.pvalue is None), None)
-        row = missing or sorted(rows, key=lambda row: row.pvalue or 0.0)[k - 1]
-        if row.pvalue is not None:
-            law = f"{row.law}; of {len(views)} views rank {k}, times {factor:.3g}"
-            row = dataclasses.replace(row, pvalue=min(1.0, factor * row.pvalue), law=law)
-        found.append(row)
+        pvalues = [row.pvalue for row in rows if row.pvalue is not None]
+        if len(pvalues) < len(rows):
+            found.append(next(row for row in rows if row.pvalue is None))
+            continue
+        row = sorted(rows, key=lambda row: row.pvalue or 0.0)[(len(rows) - 1) // 2]
+        pvalue = float(combine_pvalues(torch.tensor(pvalues, dtype=torch.float64)))
+        found.append(dataclasses.replace(row, pvalue=pvalue, law=f"{row.law}; combined from {len(rows)} views"))
     return found
 
 
@@ -325,7 +312,7 @@ def _simulated(
     found = []
     for name in names:
         if name not in values:
-            found.append(_row(name, remark=reason or "the rows lie too far from 0 for it"))
+            found.append(_row(name, remark=reason))
             continue
         law: NullLaw = null.law(name)
         pvalue = law.pvalue(torch.tensor(values[name], dtype=torch.float64))
