@@ -56,10 +56,23 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="Change a setting, 
 def check_command(
     file: Annotated[Path, typer.Argument(help="Embeddings, one row a sample: .npy, .npz, .pt, .parquet or .csv.")],
     key: Annotated[str | None, typer.Option(help="Which array of an .npz, tensor of a .pt, list column.")] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Column or array that is equal for rows that depend on each other.")
+    ] = None,
     drop: Annotated[list[str] | None, typer.Option(help="A column that is no feature; repeat for more.")] = None,
+    separator: Annotated[
+        str | None, typer.Option(help="Of a .csv: comma, semicolon, tab, bar, space; found if not given.")
+    ] = None,
+    decimal: Annotated[str | None, typer.Option(help="Of a .csv: point or comma; found if not given.")] = None,
+    header: Annotated[
+        bool | None,
+        typer.Option("--header/--no-header", help="Whether a .csv starts with names; found if not given."),
+    ] = None,
     max_rows: Annotated[int | None, typer.Option(help="Sample more rows down to this number (default 4096).")] = None,
     slices: Annotated[int, typer.Option(help="Random directions to project on.")] = 256,
     seed: Annotated[int, typer.Option(help="Seed of sampling and directions.")] = 0,
+    max_gb: Annotated[float, typer.Option(help="Gigabytes that the sample and its projections may take.")] = 2.0,
+    max_minutes: Annotated[float, typer.Option(help="Minutes that the work may take on one core, estimated.")] = 10.0,
     out: Annotated[Path | None, typer.Option(help="The page to write; next to the file if not given.")] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the findings as JSON; - prints them instead.")
@@ -71,34 +84,48 @@ def check_command(
     from rich.console import Console
 
     from sigreg_lab.check import diagnose, read_sample
-    from sigreg_lab.check.page import write_page
+    from sigreg_lab.check.page import render
+    from sigreg_lab.check.plain import plain
     from sigreg_lab.check.text import show
+    from sigreg_lab.check.write import check_place, write
 
     progress = Console(stderr=True)
-    sample = read_sample(file, key=key, drop=tuple(drop or ()), max_rows=max_rows, seed=seed)
+    sample = read_sample(
+        file,
+        key=key,
+        group=group,
+        drop=tuple(drop or ()),
+        separator=separator,
+        decimal=decimal,
+        header=header,
+        max_rows=max_rows,
+        max_gigabytes=max_gb,
+        seed=seed,
+    )
+    page = out or file.with_name(f"{file.name}.check.html")
+    printed = json_file == Path("-")
+    check_place(page, "--out", file)
+    if json_file and not printed:
+        check_place(json_file, "--json", file)
     findings = diagnose(
         sample,
         num_slices=slices,
         seed=seed,
+        max_gigabytes=max_gb,
+        max_minutes=max_minutes,
         on_simulate=lambda count: progress.print(
             f"First check of {len(sample.x):,} x {sample.x.shape[1]:,}: simulating {count} samples of N(0, I) ..."
         ),
     )
-    page = out or file.with_name(f"{file.name}.check.html")
     text = json.dumps(findings.to_json(), indent=1, allow_nan=False)
-    try:
-        write_page(findings, page)
-        if json_file not in (None, Path("-")):
-            json_file.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        option = "--out" if str(error.filename) == str(page) else "--json"
-        remedy = f"choose another place with {option}"
-        raise ValueError(f"cannot write {error.filename}: {error.strerror}; {remedy}") from None
-    if json_file == Path("-"):
+    write(page, render(findings), "--out")
+    if printed:
         print(text)
         return
+    if json_file:
+        write(json_file, f"{text}\n", "--json")
     show(findings, Console())
-    print(f"\nPage: {page}" + (f"\nJSON: {json_file}" if json_file else ""))
+    print(f"\nPage: {plain(str(page))}" + (f"\nJSON: {plain(str(json_file))}" if json_file else ""))
 
 
 @study_app.command("list", cls=Command)

@@ -41,8 +41,7 @@ def effective_rank(x: Tensor) -> Tensor:
         ValueError: a sample that is empty, not floating point, not finite, or of fewer than 2 rows.
     """
     check_sample(x, "x", ndim=2, min_samples=2)
-    centred = x.double() - x.double().mean(-2, keepdim=True)
-    singular = svdvals(centred)
+    singular = svdvals(_centred_and_scaled(x)[0])
     total = singular.sum(-1, keepdim=True)
     share = singular / total.clamp_min(1e-300)
     entropy = -(share * share.clamp_min(1e-300).log()).sum(-1)
@@ -56,16 +55,14 @@ def spectrum(x: Tensor) -> Tensor:
         x: sample, shape (..., N, K).
 
     Returns:
-        Shape (..., K), float64; the last K - N + 1 are 0 for N <= K.
+        Shape (..., K), float64; the last K - N + 1 are 0 for N <= K. Variances below 1e-308 become 0.
 
     Raises:
         ValueError: as ``effective_rank``.
     """
     check_sample(x, "x", ndim=2, min_samples=2)
-    n, dim = x.shape[-2:]
-    centred = x.double() - x.double().mean(-2, keepdim=True)
-    values = svdvals(centred).square() / (n - 1)
-    return torch.nn.functional.pad(values, (0, dim - values.shape[-1]))
+    centred, scale = _centred_and_scaled(x)
+    return _variances(centred) * scale.squeeze(-1).square()
 
 
 def condition_number(x: Tensor) -> Tensor:
@@ -80,9 +77,24 @@ def condition_number(x: Tensor) -> Tensor:
     Raises:
         ValueError: as ``effective_rank``.
     """
-    values = spectrum(x)
+    check_sample(x, "x", ndim=2, min_samples=2)
+    values = _variances(_centred_and_scaled(x)[0])
     least = torch.where(values[..., -1] > _rounding(x, values), values[..., -1], 0.0)
     return values[..., 0] / least
+
+
+def _centred_and_scaled(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x minus its mean, and over its largest size (..., 1, 1): its squares neither vanish nor overflow at any scale."""
+    centred = x.double() - x.double().mean(-2, keepdim=True)
+    largest = centred.abs().amax((-2, -1), keepdim=True)
+    scale = torch.where(largest > 0, largest, 1.0)
+    return centred / scale, scale
+
+
+def _variances(centred: Tensor) -> Tensor:
+    n, dim = centred.shape[-2:]
+    values = svdvals(centred).square() / (n - 1)
+    return torch.nn.functional.pad(values, (0, dim - values.shape[-1]))
 
 
 def _rounding(x: Tensor, values: Tensor) -> Tensor:

@@ -96,3 +96,10 @@ def test_tests_of_mean_and_covariance_see_their_own_departure_alone():
     s = torch.from_numpy(np.cov(x.numpy().T))
     w = ((s - torch.eye(4)) ** 2).sum() / 4 - 4 / 299 * (s.trace() / 4) ** 2 + 4 / 299
     assert covariance_test(x).statistic.item() == pytest.approx(float(299 * 2 * w), rel=1e-10)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e150, 1e300])
+def test_rank_and_condition_number_do_not_depend_on_the_scale(scale):
+    x = _normal(40, 5) * torch.arange(1.0, 6.0)
+    assert effective_rank(scale * x).item() == pytest.approx(effective_rank(x).item(), rel=1e-9)
+    assert condition_number(scale * x).item() == pytest.approx(condition_number(x).item(), rel=1e-9)

@@ -3,8 +3,13 @@
 The tests fall in two groups. Against N(0, I): the mean, the covariance, and slices, on which location, scale and shape
 all tell. Against any normal law: the sample whitened first, on which only the shape tells. P-values are corrected for
 the number of tests by Holm's method: of checks of samples from N(0, I) at most a share alpha reports a departure.
+
+Rows of one group, such as views of one image, may depend on each other in any way. Such a sample is cut into views,
+each of which takes one row of every group: the rows of a view are independent, and its p-values hold. Those of all
+views are combined to one, twice their median, which holds however the views depend on each other.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
@@ -14,19 +19,22 @@ from torch import Tensor
 from sigreg_lab import diagnostics
 from sigreg_lab.check import laws, verdict
 from sigreg_lab.check.findings import DirectionFinding, Findings, TestFinding
-from sigreg_lab.check.reader import LARGEST_VALUE, LEAST_ROWS, Sample
-from sigreg_lab.nulls import NullLaw
+from sigreg_lab.check.reader import LARGEST_VALUE, Sample
+from sigreg_lab.check.request import LEAST_ROWS, MAX_GIGABYTES, one_row_a_sample
+from sigreg_lab.nulls import NullLaw, combine_pvalues, split_groups
 from sigreg_lab.slicing import make_directions, project, seeded_generator
 from sigreg_lab.univariate import AndersonDarling, EppsPulley
 from sigreg_lab.validation import check_sample
 
 NUM_SLICES = 256
 ALPHA = 0.05
+MAX_MINUTES = 10.0
 DIRECTIONS_KIND = "orthogonal"
 #: A principal axis counts as collapsed below this share of the variance that N(0, I), scaled to the sample's mean
 #: variance, would have there: a standard deviation of 1% of what is usual.
 COLLAPSED = 1e-4
 _LOADINGS = 5
+_DECOMPOSITIONS = 20  # operations of the singular values of the sample, over N K min(N, K)
 _NEARLY_SINGULAR = 1e-12  # of the covariance; beyond it whitening returns rounding errors
 
 _N = "N(0, I)"
@@ -50,20 +58,27 @@ TESTS = {
 def diagnose(
     sample: Sample | Tensor,
     *,
+    groups: Tensor | None = None,
     num_slices: int = NUM_SLICES,
     seed: int = 0,
     alpha: float = ALPHA,
     replicates: int | None = None,
+    max_gigabytes: float = MAX_GIGABYTES,
+    max_minutes: float = MAX_MINUTES,
     on_simulate: Callable[[int], None] | None = None,
 ) -> Findings:
     """Measure a sample against N(0, I).
 
     Args:
         sample: what ``read_sample`` returned, or a tensor of shape (N, K), N at least 8.
+        groups: of a tensor whose rows are not independent: integers, shape (N,), equal for rows that depend on each
+            other, such as the number of the image; at least 8 groups. A ``Sample`` brings its own.
         num_slices: M, random directions; one for K = 1.
         seed: of the directions, and of the order in which rows are taken where a statistic takes only some.
         alpha: level of the verdict.
         replicates: samples simulated for the null laws; 499 to 999 by their cost if not given.
+        max_gigabytes: what sample, directions and projections may take together, in float64.
+        max_minutes: what the work may take, estimated for one core from its number of operations.
         on_simulate: called with their number before a simulation, which takes seconds; not if the cache has the laws.
 
     Returns:
@@ -71,22 +86,31 @@ def diagnose(
 
     Raises:
         ValueError: a tensor that is not (N, K), not floating point, not finite, of fewer than 8 rows or of values
-            beyond 1e60; ``alpha`` outside (0, 1); ``num_slices`` below 1, ``replicates`` below 100.
+            beyond 1e60; ``groups`` of another length or fewer than 8; ``alpha`` outside (0, 1); ``num_slices`` below 1,
+            ``replicates`` below 100; more memory or time than ``max_gigabytes`` and ``max_minutes``.
     """
     if isinstance(sample, Tensor):
         dim = sample.shape[-1] if sample.ndim else 0
-        sample = Sample(sample, tuple(str(i) for i in range(dim)), "tensor", len(sample) if sample.ndim else 0)
+        names = tuple(str(i) for i in range(dim))
+        sample = Sample(sample, names, "tensor", len(sample) if sample.ndim else 0, groups=groups)
+    elif groups is not None:
+        raise ValueError("groups go with a tensor; a Sample brings its own, read_sample(..., group=...)")
     check_sample(sample.x, "sample", ndim=2, min_samples=LEAST_ROWS)
     if sample.x.ndim != 2:
-        raise ValueError(f"sample must have shape (N, K), got {tuple(sample.x.shape)}; reshape it to one row a sample")
+        shape, remedy = tuple(sample.x.shape), one_row_a_sample(sample.x.ndim, "sample", "groups=")
+        raise ValueError(f"sample must have shape (N, K), got {shape}; {remedy}")
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must lie inside (0, 1), got {alpha}; 0.05 is usual")
     x = sample.x.detach().cpu().double()
     if float(x.abs().max()) > LARGEST_VALUE:
-        raise ValueError(f"sample holds values beyond {LARGEST_VALUE:g}; rescale it")
-    n, dim = x.shape
-    x = x[torch.randperm(n, generator=seeded_generator(seed, 1))]
+        raise ValueError(f"sample holds values beyond {LARGEST_VALUE:g}, as no sample of N(0, I) does; drop those rows")
+    places = _views(sample.groups, len(x), seed)
+    num_views, n = places.shape
+    dim = x.shape[1]
     num_slices = num_slices if dim > 1 else 1
+    if replicates is None and num_slices > 0:
+        replicates = laws.replicates_by_cost(n, dim, num_slices)
+    _check_limits(n, dim, num_slices, replicates or 0, max_gigabytes, max_minutes)
     directions = make_directions(
         DIRECTIONS_KIND, dim, num_slices, generator=seeded_generator(seed), dtype=torch.float64
     )
@@ -94,44 +118,48 @@ def diagnose(
         n, dim, directions, f"{DIRECTIONS_KIND}|slices={num_slices}|seed={seed}",
         replicates=replicates, on_start=on_simulate,
     )  # fmt: skip
-    slices = laws.slice_values(x, directions)
-    projections = project(x, directions)
-    variances = diagnostics.spectrum(x)
-    rounding = (8 * torch.finfo(torch.float64).eps * float(x.abs().max())) ** 2
-    constant = float(variances[0]) <= rounding
-    if constant:
-        variances = torch.zeros_like(variances)
-    y, reason = _whitened(x, sample.features)
+    tests = _adjusted(_combined([_tests(x[rows], directions, null) for rows in places]))
 
-    rows = _tests_of_the_whole(x, n, dim)
-    rows += _slice_tests(x, projections)
-    rows += _simulated(laws.known_statistics, (x, slices), null, n, "")
-    rows += _simulated(laws.whitened_statistics, (y,), null, 0 if y is None else len(y), reason)
-    tests = _adjusted([row for row in rows if _applies(row.name, dim)])
+    notes = (*sample.notes, *_note_on_groups(sample.groups, num_views, n))
+    x = x[places[0]]
+    slices = laws.slice_values(x, directions)
+    mean, size = x.mean(0), float(x.abs().max())
+    spread = float((x.amax(0) - x.amin(0)).max())
+    rounding = 8 * torch.finfo(torch.float64).eps * size
+    constant = spread <= rounding
+    spread = 0.0 if constant else spread
+    # Over the spread, so that squares of the smallest numbers do not vanish.
+    scaled = (x - mean) / (spread or 1.0)
+    relative = torch.zeros(dim, dtype=x.dtype) if constant else diagnostics.spectrum(scaled)
+    variances = relative * spread**2
+    std = scaled.std(0) * (spread or 1.0)
+    std = torch.where(std <= rounding, 0.0, std)
+    y, _ = _whitened(x)
 
     order = slices.argsort(descending=True)
-    pairs, pair_points = _pairs(y, sample.features)
+    pairs, pair_points = _pairs(y)
     found = {test.name for test in tests if test.adjusted is not None and test.adjusted < alpha}
     worst = _worst(x, sample.features, directions[:, order], pairs if "square_correlation" in found else ())
     expected = diagnostics.expected_spectrum(n, dim)
-    mean, std = x.mean(0), x.std(0)
-    std = torch.where(std**2 <= rounding, 0.0, std)
     distance = torch.maximum(mean.abs(), (std - 1).abs() / math.sqrt(0.5))
     extreme = distance.argsort(descending=True)[:_LOADINGS].tolist()
     middle = order[len(order) // 2]
+    level = alpha / len(tests) / (1 if num_views == 1 else 2)
     findings = Findings(
         verdict="",
         explanation=(),
         source=sample.source,
         total_rows=sample.total_rows,
-        notes=sample.notes,
+        notes=notes,
         num_rows=n,
         num_features=dim,
+        num_views=num_views,
         alpha=alpha,
         tests=tests,
         mean_length=float(mean.norm()),
-        detectable_mean=_detectable_mean(n, dim, alpha / len(tests)),
+        detectable_mean=_detectable_mean(n, dim, level),
         mean_variance=float(variances.mean()),
+        spread=spread,
         effective_rank=0.0 if constant else float(diagnostics.effective_rank(x)),
         condition_number=math.nan if constant else float(diagnostics.condition_number(x)),
         spectrum=tuple(variances.tolist()),
@@ -146,11 +174,78 @@ def diagnose(
         max_threshold=null.law("slice_max").critical_value(alpha),
         worst=worst,
         typical=_direction(x, sample.features, f"slice {int(middle)} (median)", directions[:, middle]),
-        pairs=pairs,
+        pairs=tuple((sample.features[i], sample.features[j], r) for i, j, r in pairs),
         pair_points=pair_points,
     )
-    off_centre = constant or _mean_pvalue(mean, variances, n) < alpha / len(tests)
-    return verdict.with_verdict(findings, collapsed=collapsed_axes(variances, expected, n), off_centre=off_centre)
+    off_centre = constant or _mean_pvalue(mean / spread, relative, n) < alpha / len(tests)
+    return verdict.with_verdict(findings, collapsed=collapsed_axes(relative, expected, n), off_centre=off_centre)
+
+
+def _check_limits(n: int, dim: int, num_slices: int, replicates: int, max_gigabytes: float, max_minutes: float) -> None:
+    """Raise ``ValueError`` where memory or time would exceed their limits, before either is taken."""
+    if not max_gigabytes > 0 or not max_minutes > 0:
+        raise ValueError(f"max_gigabytes and max_minutes must be positive, got {max_gigabytes} and {max_minutes}")
+    what = f"{n:,} rows x {dim:,} features on {num_slices:,} slices"
+    gigabytes = 8e-9 * (3 * n * dim + 2 * dim * num_slices + 2 * n * num_slices)
+    if gigabytes > max_gigabytes:
+        raise ValueError(
+            f"{what} take {gigabytes:,.1f} GB, the limit is {max_gigabytes:g} (max_gigabytes, --max-gb); lower "
+            "--slices or --max-rows"
+        )
+    operations = replicates * laws.operations(n, dim, num_slices) + _DECOMPOSITIONS * n * dim * min(n, dim)
+    minutes = operations / laws.OPERATIONS_PER_MINUTE
+    if minutes > max_minutes:
+        raise ValueError(
+            f"{what} are about {minutes:,.2g} minutes of work, the limit is {max_minutes:g} (max_minutes, "
+            "--max-minutes); lower --slices or --max-rows"
+        )
+
+
+def _views(groups: Tensor | None, n: int, seed: int) -> Tensor:
+    """Rows of each view, shape (V, G), in random order: view v takes the v-th row, at random, of each of G groups.
+
+    V is the size of the smallest group, so that every view has all groups; without groups there is one view of N rows.
+    """
+    generator = seeded_generator(seed, 1)
+    order = torch.randperm(n, generator=generator)
+    if groups is None:
+        return order[None]
+    if groups.shape != (n,) or groups.is_floating_point() or groups.is_complex():
+        raise ValueError(
+            f"groups must be integers of shape ({n},), one a row, got {groups.dtype} {tuple(groups.shape)}"
+        )
+    count = len(groups.unique())
+    if count < LEAST_ROWS:
+        raise ValueError(f"sample holds {count} group(s), at least {LEAST_ROWS} are needed")
+    return split_groups(order, groups.cpu()[order])[:, torch.randperm(count, generator=generator)]
+
+
+def _note_on_groups(groups: Tensor | None, num_views: int, n: int) -> tuple[str, ...]:
+    if groups is None:
+        return ()
+    note = f"{len(groups):,} rows in {n:,} groups: {num_views} view(s) of {n:,} rows, one of each group"
+    left = len(groups) - num_views * n
+    if left:
+        note += f"; {left:,} rows beyond the smallest group's number are not used"
+    if num_views > 1:
+        note += "; sizes, spectrum and directions are those of the first view"
+    return (note,)
+
+
+def _combined(views: Sequence[list[TestFinding]]) -> list[TestFinding]:
+    """One finding a test: the combined p-value, beside the statistic of the view of the median p-value."""
+    if len(views) == 1:
+        return views[0]
+    found = []
+    for rows in zip(*views, strict=True):
+        pvalues = [row.pvalue for row in rows if row.pvalue is not None]
+        if len(pvalues) < len(rows):
+            found.append(next(row for row in rows if row.pvalue is None))
+            continue
+        row = sorted(rows, key=lambda row: row.pvalue or 0.0)[(len(rows) - 1) // 2]
+        pvalue = float(combine_pvalues(torch.tensor(pvalues, dtype=torch.float64)))
+        found.append(dataclasses.replace(row, pvalue=pvalue, law=f"{row.law}; combined from {len(rows)} views"))
+    return found
 
 
 def collapsed_axes(variances: Tensor, expected: Tensor, n: int) -> int:
@@ -162,11 +257,23 @@ def collapsed_axes(variances: Tensor, expected: Tensor, n: int) -> int:
 
 def _mean_pvalue(mean: Tensor, variances: Tensor, n: int) -> float:
     """Whether the mean differs from 0 whatever the covariance: N |mean|^2 as a scaled chi-squared of equal mean and
-    variance (Box), so that the mean's test is not read as a shift where it only sees a large variance."""
+    variance (Box), so that the mean's test is not read as a shift where it only sees a large variance. The same for
+    mean and variances in any unit."""
     from scipy import stats
 
     total, squares = float(variances.sum()), float(variances.square().sum())
     return float(stats.chi2.sf(n * float(mean.square().sum()) * total / squares, total**2 / squares))
+
+
+def _tests(x: Tensor, directions: Tensor, null: laws.NullLaws) -> list[TestFinding]:
+    """All tests of independent rows, uncorrected."""
+    n, dim = x.shape
+    y, reason = _whitened(x)
+    rows = _tests_of_the_whole(x, n, dim)
+    rows += _slice_tests(x, project(x, directions))
+    rows += _simulated(laws.known_statistics, (x, laws.slice_values(x, directions)), null, n, "")
+    rows += _simulated(laws.whitened_statistics, (y,), null, 0 if y is None else len(y), reason)
+    return [row for row in rows if _applies(row.name, dim)]
 
 
 def _tests_of_the_whole(x: Tensor, n: int, dim: int) -> list[TestFinding]:
@@ -205,7 +312,7 @@ def _simulated(
     found = []
     for name in names:
         if name not in values:
-            found.append(_row(name, remark=reason or "the rows lie too far from 0 for it: rescale them"))
+            found.append(_row(name, remark=reason))
             continue
         law: NullLaw = null.law(name)
         pvalue = law.pvalue(torch.tensor(values[name], dtype=torch.float64))
@@ -233,8 +340,6 @@ def _applies(name: str, dim: int) -> bool:
 
 def _adjusted(rows: list[TestFinding]) -> tuple[TestFinding, ...]:
     """Holm's p-values, in the order of ``TESTS``."""
-    import dataclasses
-
     from statsmodels.stats.multitest import multipletests
 
     rows = sorted(rows, key=lambda row: list(TESTS).index(row.name))
@@ -243,7 +348,7 @@ def _adjusted(rows: list[TestFinding]) -> tuple[TestFinding, ...]:
     return tuple(row if row.pvalue is None else dataclasses.replace(row, adjusted=next(adjusted)) for row in rows)
 
 
-def _whitened(x: Tensor, features: Sequence[str]) -> tuple[Tensor | None, str]:
+def _whitened(x: Tensor) -> tuple[Tensor | None, str]:
     """The sample centred and multiplied by S^(-1/2), so that its columns still belong to the features; or why not."""
     n, dim = x.shape
     rows = laws.whitened_rows(n, dim)
@@ -252,13 +357,15 @@ def _whitened(x: Tensor, features: Sequence[str]) -> tuple[Tensor | None, str]:
             return None, f"takes up to {laws.MOST_WHITENED} features"
         return None, f"needs {max(laws.ROWS_PER_FEATURE * dim, LEAST_ROWS):,} rows or more"
     centred = x[:rows] - x[:rows].mean(0)
+    centred = centred / (float(centred.abs().max()) or 1.0)  # the result is the same, and no square vanishes
     values, vectors = torch.linalg.eigh(centred.T @ centred / rows)
     if not float(values[0]) > _NEARLY_SINGULAR * float(values[-1]):
         return None, "singular covariance"
     return centred @ (vectors * values.rsqrt()) @ vectors.T, ""
 
 
-def _pairs(y: Tensor | None, features: Sequence[str]) -> tuple[tuple[tuple[str, str, float], ...], Tensor | None]:
+def _pairs(y: Tensor | None) -> tuple[tuple[tuple[int, int, float], ...], Tensor | None]:
+    """The pairs of features whose squares correlate most, and the points of the first."""
     if y is None or y.shape[1] < 2:
         return (), None
     correlations = laws.square_correlations(y)
@@ -266,28 +373,25 @@ def _pairs(y: Tensor | None, features: Sequence[str]) -> tuple[tuple[tuple[str, 
     upper = torch.triu_indices(dim, dim, 1)
     values = correlations[upper[0], upper[1]]
     top = values.abs().topk(min(3, len(values))).indices
-    chosen = [(int(upper[0][i]), int(upper[1][i]), float(values[i])) for i in top]
-    first = chosen[0]
-    return tuple((features[i], features[j], r) for i, j, r in chosen), y[:, [first[0], first[1]]].clone()
+    chosen = tuple((int(upper[0][i]), int(upper[1][i]), float(values[i])) for i in top)
+    return chosen, y[:, list(chosen[0][:2])].clone()
 
 
 def _worst(
-    x: Tensor, features: Sequence[str], slices: Tensor, pairs: Sequence[tuple[str, str, float]]
+    x: Tensor, features: Sequence[str], slices: Tensor, pairs: Sequence[tuple[int, int, float]]
 ) -> tuple[DirectionFinding, ...]:
     """The worst slices, features and, if any depend on each other, diagonals of a pair; then the extreme axes."""
     dim = len(features)
     found = []
     if dim > 1:
         found += [_direction(x, features, f"slice, rank {i + 1}", slices[:, i]) for i in range(min(2, slices.shape[1]))]
-    single = laws.slice_values(x, torch.eye(dim, dtype=x.dtype)).argsort(descending=True)
+    single = laws.feature_values(x).argsort(descending=True)
     for k in single[:2].tolist():
-        found.append(_direction(x, features, f"feature {features[k]}", torch.eye(dim, dtype=x.dtype)[k]))
-    for first, second, _ in pairs[:1]:
-        i, j = features.index(first), features.index(second)
+        found.append(_direction(x, features, f"feature {features[k]}", _unit(dim, {k: 1.0})))
+    for i, j, _ in pairs[:1]:
         for sign, word in ((1.0, "sum"), (-1.0, "difference")):
-            a = torch.zeros(dim, dtype=x.dtype)
-            a[i], a[j] = math.sqrt(0.5), sign * math.sqrt(0.5)
-            found.append(_direction(x, features, f"{word} of {first} and {second}", a))
+            a = _unit(dim, {i: math.sqrt(0.5), j: sign * math.sqrt(0.5)})
+            found.append(_direction(x, features, f"{word} of {features[i]} and {features[j]}", a))
     found.sort(key=lambda direction: -direction.statistic)
     if dim == 1:
         return tuple(found)
@@ -298,9 +402,19 @@ def _worst(
     return tuple(found)
 
 
+def _unit(dim: int, coefficients: dict[int, float]) -> Tensor:
+    a = torch.zeros(dim, dtype=torch.float64)
+    for k, value in coefficients.items():
+        a[k] = value
+    return a
+
+
 def _principal_axes(x: Tensor) -> Tensor:
-    """The first and the last principal axis, shape (K, 2)."""
+    """The first and the last principal axis, shape (K, 2); memory of the size of the sample, however wide."""
     centred = x - x.mean(0)
+    centred = centred / (float(centred.abs().max()) or 1.0)
+    if x.shape[0] < x.shape[1]:
+        return torch.linalg.svd(centred, full_matrices=False)[2][[0, -1]].T
     _, vectors = torch.linalg.eigh(centred.T @ centred)
     return vectors[:, [-1, 0]]
 
@@ -309,10 +423,13 @@ def _direction(
     x: Tensor, features: Sequence[str], label: str, a: Tensor, expected_std: float = 1.0
 ) -> DirectionFinding:
     projection = x @ a
-    mean, std = float(projection.mean()), float(projection.std())
+    mean = float(projection.mean())
+    scale = float((projection - mean).abs().max()) or 1.0
+    centred = (projection - mean) / scale
+    std = scale * float(centred.std())
     skewness = kurtosis = None
-    if std > 1e-12 * max(1.0, abs(mean)):
-        z = (projection - mean) / projection.std(correction=0)
+    if std > 1e-12 * float(projection.abs().max()):
+        z = centred / centred.std(correction=0)
         skewness, kurtosis = float(z.pow(3).mean()), float(z.pow(4).mean()) - 3
     top = a.abs().argsort(descending=True)[:_LOADINGS].tolist()
     loadings = tuple((features[k], float(a[k])) for k in top if abs(float(a[k])) > 1e-6)

@@ -69,12 +69,14 @@ class Findings:
         verdict: one plain sentence.
         explanation: what stands behind it, and what it does not say.
         source, total_rows, notes: as in ``Sample``.
-        num_rows, num_features: N and K of what was checked.
+        num_rows, num_features: N and K of what was checked, in each view.
+        num_views: V, views of one row of each group; 1 if all rows are independent.
         alpha: level of the verdict, over all tests together.
         tests: one each.
         mean_length: Euclidean length of the mean vector.
         detectable_mean: the length of the mean that the mean's test finds in 8 of 10 samples of this size.
         mean_variance: trace of the covariance over K; 1 for N(0, I).
+        spread: the largest difference of two values of one feature; 0 if all rows are equal to rounding.
         effective_rank, condition_number: see ``sigreg_lab.diagnostics``.
         spectrum, expected_spectrum: variances along principal axes, and those to expect of N(0, I) at this size.
         extreme_features: (feature, mean, std) of those whose mean or std is furthest from 0 and 1.
@@ -95,11 +97,13 @@ class Findings:
     notes: tuple[str, ...]
     num_rows: int
     num_features: int
+    num_views: int
     alpha: float
     tests: tuple[TestFinding, ...]
     mean_length: float
     detectable_mean: float
     mean_variance: float
+    spread: float
     effective_rank: float
     condition_number: float
     spectrum: tuple[float, ...]

@@ -1,10 +1,10 @@
 """Findings as one HTML page: pictures and style inside, nothing fetched."""
 
-from html import escape
-from pathlib import Path
+import html
 
 from sigreg_lab.check import pictures
 from sigreg_lab.check.findings import Findings
+from sigreg_lab.check.plain import plain
 from sigreg_lab.check.text import loadings, number, pvalue, size, summary
 from sigreg_lab.experiment.provenance import now, provenance
 
@@ -22,15 +22,6 @@ th, td { padding: 0.28em 0.9em 0.28em 0; vertical-align: top; } td { border-bott
 tr.found td { color: #a63a00; font-weight: 600; } tr.left td { color: #777; }
 tr.group td { color: #666; padding-top: 0.7em; white-space: nowrap; }
 """
-
-
-def write_page(findings: Findings, path: Path) -> None:
-    """Write the page.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    path.write_text(render(findings), encoding="utf-8")
 
 
 def render(findings: Findings) -> str:
@@ -83,6 +74,11 @@ def render(findings: Findings) -> str:
         '<meta name="viewport" content="width=device-width">'
         f"<title>{title}</title><style>{_STYLE}</style></head>\n<body>\n" + "\n".join(sections) + "\n</body></html>\n"
     )
+
+
+def escape(words: str) -> str:
+    """Words as they are: neither HTML nor marks of direction act."""
+    return html.escape(plain(words))
 
 
 def _list(lines: tuple[str, ...]) -> str:

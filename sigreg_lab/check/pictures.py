@@ -2,11 +2,13 @@
 
 import base64
 import io
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sigreg_lab.check.findings import DirectionFinding, Findings
+from sigreg_lab.check.plain import plain
 from sigreg_lab.figures.theme import new_figure, themed
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 DATA, MODEL, MARK = "#0173b2", "0.35", "#d55e00"
 _ASPECT = 0.4
+_LONGEST_LABEL = 44
 
 
 @themed()
@@ -90,7 +93,7 @@ def _histogram(axis: "Axes", direction: DirectionFinding) -> None:
     axis.plot(z, density, color=MODEL, lw=1.4, label="N(0, 1)")
     heights, _ = np.histogram(inside, bins=bins, range=(low, high), density=True)
     axis.set_ylim(0, min(1.1 * max(heights.max(), density.max()), 2.2))  # a spike would hide everything else
-    axis.set_title(direction.label, fontsize=9)
+    axis.set_title(_words(direction.label), fontsize=9, parse_math=False)
     axis.set_xlabel(f"mean {direction.mean:.2g}, std {direction.std:.2g}", fontsize=8)
     axis.set_yticks([])
     axis.grid(visible=False)
@@ -106,8 +109,16 @@ def pair_figure(f: Findings) -> "Figure":
     x, y = f.pair_points[:2000].T.numpy()
     axis.plot(x, y, ".", color=DATA, ms=3, alpha=0.5)
     first, second, _ = f.pairs[0]
-    axis.set(xlabel=f"feature {first}, whitened", ylabel=f"feature {second}, whitened", aspect="equal")
+    axis.set_xlabel(_words(f"feature {first}, whitened"), parse_math=False)
+    axis.set_ylabel(_words(f"feature {second}, whitened"), parse_math=False)
+    axis.set_aspect("equal")
     return figure
+
+
+def _words(label: str) -> str:
+    """A label with names from a file, as it is but no longer than a picture has room for."""
+    label = plain(label)
+    return label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 3]}..."
 
 
 def as_svg(figure: "Figure") -> str:
@@ -115,6 +126,7 @@ def as_svg(figure: "Figure") -> str:
     import matplotlib
 
     buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "sigreg-lab"}):
+    with matplotlib.rc_context({"svg.hashsalt": "sigreg-lab"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # names in any script: boxes then
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()

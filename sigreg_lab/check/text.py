@@ -5,29 +5,31 @@ from rich.table import Table
 from rich.text import Text
 
 from sigreg_lab.check.findings import DirectionFinding, Findings
+from sigreg_lab.check.plain import plain
 
 
 def show(findings: Findings, console: Console) -> None:
     """Print verdict, tests, mean and covariance, and directions."""
     f = findings
-    console.print(Text(f.verdict, style="bold"))
+    console.print(_text(f.verdict, "bold"))
     console.print()
-    console.print(Text(f"Checked: {f.source}, {size(f)}, against N(0, I).", overflow="fold"))
+    console.print(_text(f"Checked: {f.source}, {size(f)}, against N(0, I)."))
     for note in f.notes:
-        console.print(f"Note: {note}", markup=False, highlight=False)
+        console.print(_text(f"Note: {note}"))
     for line in f.explanation:
-        console.print(line, markup=False, highlight=False)
+        console.print(_text(line))
     console.print()
     console.print(_tests(f))
     console.print()
-    console.print(Group(*(Text(f"{name:22} {value}") for name, value in summary(f))))
+    console.print(Group(*(_text(f"{name:22} {value}") for name, value in summary(f))))
     console.print()
     console.print(_directions(f))
 
 
 def size(f: Findings) -> str:
     """How many rows and features."""
-    return f"{f.num_rows:,} rows x {f.num_features:,} feature{'s' if f.num_features > 1 else ''}"
+    views = f"{f.num_views} views of " if f.num_views > 1 else ""
+    return f"{views}{f.num_rows:,} rows x {f.num_features:,} feature{'s' if f.num_features > 1 else ''}"
 
 
 def summary(f: Findings) -> list[tuple[str, str]]:
@@ -70,6 +72,11 @@ def loadings(direction: DirectionFinding, most: int = 5) -> str:
     return ", ".join(f"{name} ({weight:+.2f})" for name, weight in direction.loadings[:most])
 
 
+def _text(words: str, style: str = "") -> Text:
+    """Words as they are: neither markup of rich nor escape sequences of a terminal act."""
+    return Text(plain(words), style=style, overflow="fold")
+
+
 def _tests(f: Findings) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("test", no_wrap=True)
@@ -82,7 +89,7 @@ def _tests(f: Findings) -> Table:
             null = test.null_hypothesis
             table.add_row(f"against {null}", style="dim")
         rejected = test.adjusted is not None and test.adjusted < f.alpha
-        told = test.sensitive_to if test.statistic is not None else f"not computed: {test.remark}"
+        told = _text(test.sensitive_to if test.statistic is not None else f"not computed: {test.remark}")
         cells = (f"  {test.label}", number(test.statistic), pvalue(test.pvalue), pvalue(test.adjusted))
         table.add_row(*cells, told, style="bold red" if rejected else None)
     return table
@@ -97,7 +104,6 @@ def _directions(f: Findings) -> Table:
         std = f"{direction.std:.3g}"
         if direction.expected_std != 1:
             std += f" ({direction.expected_std:.2g} expected)"
-        table.add_row(
-            direction.label, number(direction.statistic), f"{direction.mean:.2g}", std, loadings(direction, 3)
-        )
+        label, load = _text(direction.label), _text(loadings(direction, 3))
+        table.add_row(label, number(direction.statistic), f"{direction.mean:.2g}", std, load)
     return table

@@ -27,8 +27,12 @@ def _rejected(f: Findings) -> list[str]:
 
 def _sentence(f: Findings, collapsed: int, off_centre: bool) -> str:
     size = f"{f.num_rows:,} rows of {f.num_features:,} {'features' if f.num_features > 1 else 'feature'}"
-    if f.spectrum[0] == 0:
+    if f.num_views > 1:
+        size = f"{f.num_views} views of {size}"
+    if f.spread == 0:
         return f"Collapsed: all {f.num_rows:,} rows are equal."
+    if f.spectrum[0] == 0:
+        return f"Collapsed: the {f.num_rows:,} rows differ by {f.spread:.2g} at most."
     seen = min(f.num_rows - 1, f.num_features)
     if collapsed:
         left = seen - collapsed
@@ -78,7 +82,9 @@ def _explanation(f: Findings, collapsed: int) -> list[str]:
         lines.append(
             f"Features {first} and {second} are uncorrelated after whitening, but their squares are not (r = {r:.2f})."
         )
-    if f.spectrum[0] == 0:
+    if f.spectrum[0] == 0 < f.spread:
+        return ["The rows differ, but their variances are too small for a number: look at the encoder or at the file."]
+    if f.spread == 0:
         return ["Nothing varies, so there is no shape to speak of: look at the encoder or at how the file was made."]
     if not _rejected(f) and not collapsed:
         lines.append(
@@ -99,7 +105,7 @@ def _explanation(f: Findings, collapsed: int) -> list[str]:
     still = [name for name, _, std in f.extreme_features if std == 0]
     if still:
         lines.append(f"Constant features: {', '.join(still)}{' (and maybe more)' if len(still) == 5 else ''}.")
-    least = 2 / (f.replicates + 1)
+    least = 1 / (f.replicates + 1)
     error = math.sqrt(f.alpha * (1 - f.alpha) / f.replicates)
     lines.append(
         f"'p, Holm' is corrected for the {_count(f)} tests. Where p is from {f.replicates} simulated samples, "

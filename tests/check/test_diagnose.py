@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from sigreg_lab.alternatives import MULTIVARIATE
-from sigreg_lab.check import diagnose, laws
+from sigreg_lab.check import Sample, diagnose, laws
 from sigreg_lab.check.diagnose import TESTS
 from sigreg_lab.multivariate import MardiaKurtosis
 from sigreg_lab.slicing import make_directions, seeded_generator
@@ -126,7 +126,7 @@ def test_one_feature_more_features_than_rows_and_far_rows():
     assert any("span at most 11 of the 30" in line for line in wide.explanation)
     assert "Rank-deficient" not in wide.verdict
     far = diagnose(1e7 * _sample("null"), **OPTIONS)
-    assert next(t for t in far.tests if t.name == "energy").remark
+    assert next(t for t in far.tests if t.name == "energy").pvalue == pytest.approx(1 / 500)
     assert next(t for t in far.tests if t.name == "bhep").statistic is not None
 
 
@@ -143,7 +143,7 @@ def test_same_arguments_same_findings_and_other_seeds_other_slices():
         (torch.zeros(10), {}, "at least 2 dimension"),
         (torch.zeros(2, 10, 3), {}, "must have shape"),
         (torch.full((10, 3), math.nan), {}, "NaN"),
-        (torch.full((10, 3), 1e70, dtype=torch.float64), {}, "rescale"),
+        (torch.full((10, 3), 1e70, dtype=torch.float64), {}, "drop those rows"),
         (torch.randn(10, 3), {"alpha": 1.5}, "alpha"),
         (torch.randn(10, 3), {"num_slices": 0}, "num_slices"),
         (torch.randn(10, 3), {"replicates": 50}, "replicates"),
@@ -152,3 +152,60 @@ def test_same_arguments_same_findings_and_other_seeds_other_slices():
 def test_bad_arguments_are_refused(sample, options, reason):
     with pytest.raises(ValueError, match=reason):
         diagnose(sample, **options)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e-90])
+def test_small_rows_are_not_called_equal_and_their_shape_is_measured(scale):
+    x = _sample("null")
+    findings, usual = diagnose(scale * x, **OPTIONS), diagnose(x, **OPTIONS)
+    assert "are equal" not in findings.verdict
+    assert ("Collapsed: the 200 rows differ by" in findings.verdict) == (scale == 1e-300)
+    assert findings.effective_rank == pytest.approx(usual.effective_rank, rel=1e-6)
+    assert findings.condition_number == pytest.approx(usual.condition_number, rel=1e-6)
+    pvalues, expected = ({t.name: t.pvalue for t in f.tests} for f in (findings, usual))
+    for name in ("mardia_kurtosis", "alternative_skewness", "bhep", "square_correlation"):
+        assert pvalues[name] == pytest.approx(expected[name], abs=1e-9)
+    assert all(std == pytest.approx(scale, rel=0.5) for _, _, std in findings.extreme_features)
+    least = next(d for d in usual.worst if d.label == "axis of least variance")
+    small = next(d for d in findings.worst if d.label == "axis of least variance")
+    assert small.std == pytest.approx(scale * least.std, rel=1e-6)
+    assert small.skewness == pytest.approx(math.copysign(least.skewness, small.skewness), rel=1e-6)
+
+
+def test_rows_that_differ_by_rounding_alone_are_equal():
+    x = torch.full((40, 3), 0.7, dtype=torch.float64)
+    x[::2] += 1e-16
+    assert diagnose(x, **OPTIONS).verdict == "Collapsed: all 40 rows are equal."
+
+
+def test_wide_samples_take_memory_of_their_own_size():
+    """A K x K matrix would take 80 GB."""
+    dim = 100_000
+    x = torch.randn(10, dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    findings = diagnose(x, num_slices=16, replicates=100, alpha=0.1)
+    axes = {d.label: d for d in findings.worst}
+    direct = torch.linalg.svdvals(x - x.mean(0))
+    assert axes["axis of most variance"].std == pytest.approx(float(direct[0]) / 3, rel=1e-6)
+    assert axes["axis of least variance"].std == pytest.approx(0, abs=1e-9)
+    assert sum(d.label.startswith("feature ") for d in findings.worst) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_slices": 10**12}, r"1,000,000,000,000 slices take .* GB, the limit is 2 \(max_gigabytes, --max-gb\)"),
+        ({"max_gigabytes": 1e-6}, r"the limit is 1e-06 \(max_gigabytes, --max-gb\); lower --slices"),
+        ({"max_minutes": 1e-3}, r"are about 0\.\d+ minutes of work, the limit is 0.001 \(max_minutes, --max-minutes\)"),
+        ({"max_minutes": math.nan}, "must be positive"),
+        ({"max_gigabytes": 0.0}, "must be positive"),
+    ],
+)
+def test_memory_and_time_are_bounded_before_the_work(monkeypatch, options, message):
+    monkeypatch.setattr(laws, "slice_values", None)  # nothing is computed
+    with pytest.raises(ValueError, match=message):
+        diagnose(_sample("null"), **{"num_slices": 32} | options)
+
+
+def test_features_may_share_a_name():
+    sample = Sample(_sample("x", n=800), ("a", *"bbbbb"), "e", 800)
+    assert diagnose(sample, **OPTIONS).pairs[0][:2] == ("a", "b")

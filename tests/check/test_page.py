@@ -49,15 +49,20 @@ def test_the_json_is_plain_and_complete(findings):
     assert "projection" not in plain["worst"][0]
 
 
-def test_names_of_columns_are_escaped_and_nothing_is_markup():
-    names = ("<script>alert(1)</script>", "[red]b", "$c$", "d&e")
-    findings = _findings("location_0.3", features=names)
+@pytest.mark.parametrize("name", ["location_0.3", "x"])
+def test_names_of_columns_are_escaped_and_nothing_is_markup(name):
+    names = ("<script>alert(1)</script>\n", "[/]", "$\\alpha_$", "\x1b[31mred\u202e\udcff" + 200 * "名")
+    findings = _findings(name, n=800, features=names)
     page = render(findings)
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
-    shown = " ".join(text.loadings(direction, 9) for direction in findings.worst)
-    assert "[red]b" in shown
-    assert _printed(findings).count("[red]b") > 0
+    printed = _printed(findings)
+    for text_shown in (page, printed.replace("\n", "")):
+        assert all(character.isprintable() or character in "\n" for character in text_shown)
+        assert "\\x1b[31m" in text_shown.replace(" ", "")
+    assert "[/]" in printed
+    assert "$\\alpha_$" in printed
+    page.encode()
 
 
 def _printed(findings):
@@ -66,6 +71,11 @@ def _printed(findings):
     console = Console(width=100, record=True, file=io.StringIO())
     text.show(findings, console)
     return console.export_text()
+
+
+def test_the_terminal_shows_names_with_markup_of_any_kind():
+    findings = _findings("null", features=("[/]", "[bold]", "[link=x]", "[/red]"))
+    assert "[link=x]" in _printed(findings)
 
 
 def test_collapsed_and_single_features_have_pages():

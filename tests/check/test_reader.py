@@ -163,7 +163,7 @@ REASONS = {
     "noise.csv": "",
     "words.csv": "has no column of numbers",
     "names.csv": "no rows",
-    "ragged.csv": "not a readable .csv file",
+    "ragged.csv": "line 12 has 4 field(s), the first line has 2 (a, b)",
     "object.npy": "pickles are never loaded",
     "object.npz": "pickles are never loaded",
     "pickle.npy": "pickles are never loaded",
@@ -178,7 +178,7 @@ REASONS = {
     "seven.npy": "7 usable rows, at least 8 are needed",
     "one.npy": "1 usable row, at least 8 are needed",
     "nan.npy": "5 usable rows (excluded 15 of 20 rows",
-    "huge.npy": "rescale",
+    "huge.npy": "drop rows beyond 1e+60",
     "none.npy": "nothing to check",
     "cut.npy": "",
 }
