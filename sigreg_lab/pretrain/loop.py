@@ -466,6 +466,8 @@ class Run:
             if isinstance(part, nn.Module):
                 load_weights(part, state[name], self.config.backbone)
             else:
+                for saved in state[name]["param_groups"]:  # how it steps is this device's, not the checkpoint's
+                    saved |= {option: part.defaults[option] for option in ("fused", "capturable", "foreach")}
                 part.load_state_dict(state[name])
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(float(group["lr"]))

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from sigreg_lab.pretrain import PretrainConfig, configure, pretrain
-from sigreg_lab.pretrain.checkpoint import load_checkpoint
+from sigreg_lab.pretrain.checkpoint import load_checkpoint, save_checkpoint
 from sigreg_lab.pretrain.loop import CHECKPOINT
 
 #: Everything that has a state: dropout, an averaged encoder, a predictor, an online probe.
@@ -102,6 +102,19 @@ def test_a_broken_foreign_or_dangerous_file_is_refused(tmp_path):
     torch.save({"format": 1, "call": json.JSONDecoder}, path)
     with pytest.raises(ValueError, match="UnpicklingError"):
         load_checkpoint(path)
+
+
+def test_a_checkpoint_goes_on_on_another_kind_of_device(whole, tmp_path):
+    """On a GPU the optimiser is fused and can be captured, and its rate is a tensor; on a CPU it is neither."""
+    pretrain(RUN, folder=tmp_path, max_minutes=1e-9)
+    state = load_checkpoint(tmp_path / CHECKPOINT)
+    for name in ("optimizer", "probe_optimizer"):
+        for group in state[name]["param_groups"]:
+            group |= {"fused": True, "capturable": True, "lr": torch.tensor(group["lr"])}
+    save_checkpoint(tmp_path / CHECKPOINT, {key: value for key, value in state.items() if key != "format"})
+    result = pretrain(RUN, folder=tmp_path, resume=True)
+    assert result.finished
+    assert _same(load_checkpoint(whole / CHECKPOINT)["encoder"], load_checkpoint(tmp_path / CHECKPOINT)["encoder"])
 
 
 @pytest.mark.parametrize("recipe", ["mnist1d", "images-small", "cifar10-fast"])
