@@ -637,7 +637,9 @@ def make_fabric(config: PretrainConfig) -> "Fabric":
     if world > 1:
         fabric = Fabric(accelerator=kind, devices=local, num_nodes=world // local, strategy="ddp", precision=precision)
         fabric.launch()
-        torch.distributed.distributed_c10d._set_pg_timeout(datetime.timedelta(seconds=config.wait_seconds))
+        older = torch.distributed.distributed_c10d  # torch 2.11 has the function by another name
+        set_timeout = getattr(torch.distributed, "set_timeout", None) or older._set_pg_timeout
+        set_timeout(datetime.timedelta(seconds=config.wait_seconds))
         return fabric
     return Fabric(accelerator=kind, devices=1, precision=precision)
 

@@ -1,11 +1,13 @@
 """Two processes of torchrun: the same weights everywhere, each image seen once, the steps of one process."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -100,6 +102,7 @@ def test_two_processes_make_the_steps_of_one(ranks):
 
 FAILING = """
 import sys, time, torch
+from pathlib import Path
 sys.path.insert(0, ".")
 torch.set_num_threads(1)
 from tests.pretrain.test_data_parallel import RUN
@@ -119,12 +122,15 @@ def failing(self, pixels):
     return views
 Run.augment = failing
 try:
-    pretrain(dataclasses.replace(RUN, wait_seconds=4.0, online_probe=False))
-    print(f"{rank} ended", flush=True)
+    pretrain(dataclasses.replace(RUN, wait_seconds=60.0 if kind == "nan" else 4.0, online_probe=False))
+    said = "ended"
 except Exception as error:
-    print(f"{rank} {type(error).__name__}: {error}", flush=True)
-    if kind == "raises" and rank == 1:
-        time.sleep(12)  # a process that failed and stays
+    said = f"{type(error).__name__}: {error}"
+partial = Path(sys.argv[2], f"rank-{rank}.part")  # the ranks' lines would run into each other in one pipe
+partial.write_text(said)
+partial.replace(partial.with_suffix(".txt"))
+if kind == "raises" and rank == 1:
+    time.sleep(12)  # a process that failed and stays
 os._exit(0)
 """
 
@@ -133,16 +139,17 @@ os._exit(0)
 def test_what_happens_to_one_process_is_said_by_the_others_soon(tmp_path, kind):
     (tmp_path / "child.py").write_text(FAILING)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    lines: dict[str, str] = {}
-    with subprocess.Popen(
-        [*command, str(tmp_path / "child.py"), kind], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True,
-    ) as process:  # fmt: skip
-        while "0" not in lines and (line := process.stdout.readline()):
-            if line[:2] in ("0 ", "1 "):
-                lines[line[0]] = line[2:].strip()
-        os.killpg(process.pid, signal.SIGKILL)
-    if kind == "nan":
-        assert lines["0"].startswith("FloatingPointError: the loss is nan at step 1"), lines
-    else:
-        assert lines["0"].startswith("RuntimeError: process 0: another process of the run has ended, or has not"), lines
+    said = tmp_path / "rank-0.txt"
+    with (tmp_path / "log").open("w+") as log:
+        with subprocess.Popen(
+            [*command, str(tmp_path / "child.py"), kind, str(tmp_path)], stdout=log, stderr=log, start_new_session=True
+        ) as process:
+            while not said.exists() and process.poll() is None:
+                time.sleep(0.05)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        log.seek(0)
+        assert said.exists(), log.read()
+    expected = {"nan": "FloatingPointError: the loss is nan at step 1"}
+    alone = "RuntimeError: process 0: another process of the run has ended, or has not"
+    assert said.read_text().startswith(expected.get(kind, alone))
