@@ -164,7 +164,7 @@ def curves(
             line = (part if hue is None else part[part[hue] == key]).sort_values(x)
             if line.empty:
                 continue
-            text = None if key is None else _name(key, names, hue_name)
+            text = "_" if key is None else _name(key, names, hue_name)
             whiskers(axis, line[x], line, band, marker=marker, ms=4, lw=1.2, color=colours[str(key)], label=text)
             if exact and line["exact"].notna().any():
                 axis.plot(line[x], line["exact"], lw=0.9, ls=":", color="0.25", zorder=5, label=exact)
@@ -244,7 +244,7 @@ def forest(
                 rows["estimate"],
                 places,
                 xerr=errors,
-                label=None if key is None else _name(key, names, hue_name),
+                label="_" if key is None or own else _name(key, names, hue_name),
                 **style,
             )
         for text, level in (references or {}).items():

@@ -106,7 +106,7 @@ STUDY = Study(
     measure=measure,
     estimate=estimate,
     claims=(
-        Claim("regulariser_needed", "with one label per class SIGReg beats both controls", beaten),
+        Claim("regulariser_needed", "SIGReg beats both controls with one label per class", beaten),
         Claim("statistics_alike", "with all labels every other statistic is within a point of Epps-Pulley", alike),
         Claim("lambda_inside", "every chosen lambda lies inside the range that was tried", inside, detail=True),
     ),
