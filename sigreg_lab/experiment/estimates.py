@@ -109,7 +109,7 @@ class Estimate:
     def __getattr__(self, axis: str) -> Any:
         if axis.startswith("_") or axis not in self.__dict__.get("row", ()):
             raise AttributeError(f"no column {axis!r} in this estimate")
-        return self.row[axis]
+        return _whole(self.row[axis])
 
     def __repr__(self) -> str:
         place = ", ".join(f"{k}={v}" for k, v in self.row.items() if k not in COLUMNS)
@@ -201,7 +201,7 @@ class Estimates:
 
     def axis(self, name: str) -> list[Any]:
         """The values of an axis: numbers in ascending order, texts in that of the table."""
-        values = list(dict.fromkeys(self.table[name].dropna())) if name in self.table else []
+        values = [_whole(v) for v in dict.fromkeys(self.table[name].dropna())] if name in self.table else []
         return values if any(isinstance(value, str) for value in values) else sorted(values)
 
     def least(self) -> Estimate:
@@ -225,6 +225,11 @@ class Estimates:
         if not found:
             raise LookupError("no estimates to choose from")
         return found
+
+
+def _whole(value: Any) -> Any:
+    """A whole number as one: a column with gaps holds it as a float."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def tabulate(rows: Sequence[Row]) -> "pd.DataFrame":
