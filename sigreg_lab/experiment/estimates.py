@@ -112,7 +112,7 @@ class Estimate:
         return _whole(self.row[axis])
 
     def __repr__(self) -> str:
-        place = ", ".join(f"{k}={v}" for k, v in self.row.items() if k not in COLUMNS)
+        place = ", ".join(f"{k}={_whole(v)}" for k, v in self.row.items() if k not in COLUMNS)
         return f"{self.row['quantity']} ({place}): {self}"
 
     def __str__(self) -> str:

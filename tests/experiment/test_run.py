@@ -137,7 +137,7 @@ def test_ctrl_c_and_its_like_end_in_one_line_and_keep_finished_cells(workplace, 
 
 
 def test_a_contradiction_stops_run_and_publish_and_writes_nothing(workplace):
-    with pytest.raises(StudyError, match=r"contradicts exactly known values: mean \(shift=1000.0\): .*, not 0 "):
+    with pytest.raises(StudyError, match=r"contradicts exactly known values: mean \(shift=1000\): .*, not 0 "):
         _run(overrides=["shift=0,1000"])
     assert _count(Path("runs/store/toy.sqlite")) == 6
     assert not [path for path in Path("runs").rglob("*") if path.is_file() and "store" not in path.parts]
