@@ -15,6 +15,7 @@ from sigreg_lab.names import label
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.axis import XAxis, YAxis
     from matplotlib.figure import Figure
 
     from sigreg_lab.experiment.estimates import Estimates
@@ -50,9 +51,10 @@ class Panels:
         self.axes: list[Axes] = list(self.grid.flat)
         for empty in self.axes[len(self._keys) :]:
             empty.set_visible(False)
-        for axis, (r, c) in zip(self.axes, self._keys, strict=False):
-            parts = [self._title(name, key, titles or {}) for name, key in ((row, r), (column, c)) if name]
-            axis.set_title(", ".join(parts), fontsize="medium")
+        self._lines = [self._title(row, r, titles or {}) if row else "" for r in rows]
+        for place, (axis, (_, c)) in enumerate(zip(self.axes, self._keys, strict=False)):
+            if column and (not row or place < len(columns)):
+                axis.set_title(self._title(column, c, titles or {}), fontsize="medium")
 
     def __iter__(self) -> Any:
         for axis, (r, c) in zip(self.axes, self._keys, strict=False):
@@ -73,9 +75,10 @@ class Panels:
         return given.format(plain) if given else plain if isinstance(key, str) else f"{name} = {plain}"
 
     def outer_labels(self, x: str, y: str) -> None:
-        """Labels of the axes, along the left and the lower edge alone."""
-        for axis in self.grid[:, 0]:
-            axis.set_ylabel(y)
+        """Labels of the axes, along the left and the lower edge alone; the rows of panels are named to the left."""
+        lines = self._lines if self.row else [""] * len(self.grid)
+        for axis, line in zip(self.grid[:, 0], lines, strict=True):
+            axis.set_ylabel(f"{line}\n{y}" if line else y)
         for axis in self.grid[-1]:
             axis.set_xlabel(x)
 
@@ -173,7 +176,7 @@ def curves(
         if log_x:
             log_ticks(axis, values_of(table, x))
         if log_y:
-            axis.set_yscale("log")
+            plain_log(axis.yaxis)
         if limits:
             axis.set_ylim(*limits)
     panels.outer_labels(x_label, y_label)
@@ -381,12 +384,25 @@ def scatter(
                 style = {"s": 14, "alpha": 0.7, "linewidths": 0}
                 axis.scatter(rows[x], rows[y], marker=symbol, color=colours[str(key)], label=text or None, **style)
         if log_x:
-            axis.set_xscale("log")
+            plain_log(axis.xaxis)
         if log_y:
-            axis.set_yscale("log")
+            plain_log(axis.yaxis)
     panels.outer_labels(x_label, y_label)
-    panels.legend(legend_columns)
+    if hue not in (row, column) or marker:  # else the panels name the colours
+        panels.legend(legend_columns)
     return panels.figure
+
+
+def plain_log(axis: "XAxis | YAxis") -> None:
+    """A logarithmic axis whose ticks, at 1, 2 and 5 times powers of ten, are written as plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
+    low, high = axis.get_data_interval()
+    subs = (1, 2, 5) if low > 0 and high < 1000 * low else (1,)
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def whiskers(axis: "Axes", places: Any, rows: "pd.DataFrame", band: bool = False, **style: Any) -> None:
