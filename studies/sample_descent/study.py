@@ -99,8 +99,17 @@ def points(e: Estimates) -> Any:
     table["row"] = [f"K = {k}, M = {m}" for k, m in zip(table["K"], table["M"], strict=True)]
     order = ["before", *(name for name in STATISTICS if name in set(table["panel"]))]
     table = table.assign(place=table["panel"].map(order.index)).sort_values(["K", "M", "place"], kind="stable")
-    labels = {"x_label": "first coordinate", "y_label": "second"}
-    return scatter(table, x="x", y="y", row="row", column="panel", hue="panel", size=(1.5, 1.45), **labels)
+    return scatter(
+        table,
+        x="x",
+        y="y",
+        row="row",
+        column="panel",
+        hue="panel",
+        size=(1.5, 1.45),
+        x_label="first coordinate",
+        y_label="second",
+    )
 
 
 def ends(e: Estimates) -> Any:
