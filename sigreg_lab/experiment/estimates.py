@@ -236,7 +236,7 @@ def tabulate(rows: Sequence[Row]) -> "pd.DataFrame":
     """Rows as the table: axes first, in the order in which they come, then the columns above."""
     import pandas as pd
 
-    table = pd.DataFrame(list(rows))
+    table = pd.DataFrame(list(rows), columns=None if rows else COLUMNS)
     missing = [name for name in COLUMNS if name not in table]
     if missing:
         raise ValueError(

@@ -283,6 +283,7 @@ def heat_map(
     centre: float | None = None,
     limits: tuple[float, float] | None = None,
     form: str = "{:.2f}",
+    log: bool = False,
     wrap: int = 0,
 ) -> "Figure":
     """Numbers as colours, and written; grey where there is none.
@@ -300,9 +301,12 @@ def heat_map(
         centre: where two colours meet; one colour if not given.
         limits: numbers of the first and the last colour.
         form: how a number is written.
+        log: colours by the logarithm, two of them meeting at 1; numbers beyond ``limits`` have those of the ends.
         wrap: most panels in a line, if there is no ``row``.
     """
     import seaborn as sns
+    from matplotlib.colors import LogNorm
+    from matplotlib.ticker import FuncFormatter
 
     table = estimates.table
     across, down = values_of(table, x), values_of(table, y)
@@ -313,19 +317,26 @@ def heat_map(
     low, high = limits or (table["estimate"].min(), table["estimate"].max())
     for axis, part in panels:
         grid = part.pivot_table(index=y, columns=x, values="estimate", sort=False).reindex(index=down, columns=across)
-        texts = grid.map(lambda v: "" if np.isnan(v) else form.format(v))
+        texts = grid.map(lambda v: "" if np.isnan(v) else "∞" if np.isinf(v) else form.format(v))
         axis.set_facecolor("0.88")
+        style = {"norm": LogNorm(low, high)} if log else {"vmin": low, "vmax": high, "center": centre}
+        colours = "vlag" if log or centre is not None else "viridis"
+        shown = grid.clip(low, high)
         sns.heatmap(
-            grid, ax=axis, annot=texts, fmt="", annot_kws={"fontsize": 6.5}, center=centre, vmin=low, vmax=high,
-            cmap="viridis" if centre is None else "vlag", cbar=False, linewidths=0.5,
+            shown, ax=axis, annot=texts, fmt="", annot_kws={"fontsize": 6.5}, cmap=colours, cbar=False, linewidths=0.5,
+            **style,
         )  # fmt: skip
         axis.set(xlabel="", ylabel="")
-        axis.set_xticklabels([_name(key, names) for key in across], rotation=0 if len(str(across)) < 80 else 45)
+        axis.set_xticklabels([_name(key, names) for key in across], rotation=45 if isinstance(across[0], str) else 0)
         axis.set_yticklabels([_name(key, names) for key in down], rotation=0)
     for axis in panels.grid[-1]:
         axis.set_xlabel(x_label)
     bar = panels.axes[0].collections[0]
-    panels.figure.colorbar(bar, ax=panels.axes, label=value_label, fraction=0.03, pad=0.01)
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    scale = panels.figure.colorbar(bar, ax=panels.axes, label=value_label, fraction=0.03, pad=0.01, format=plain)
+    scale.minorticks_off()
+    if log:
+        scale.set_ticks([tick for tick in 2.0 ** np.arange(-12, 13) if low <= tick <= high])
     return panels.figure
 
 
