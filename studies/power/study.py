@@ -14,7 +14,7 @@ from sigreg_lab.experiment.cells import Config, Row
 from sigreg_lab.experiment.estimates import Estimates, about, exactly, interval, ranks, rate, tabulate
 from sigreg_lab.experiment.reference import exceedances, power_interval
 from sigreg_lab.figures.kinds import curves, heat_map
-from sigreg_lab.theory.most_powerful import most_powerful, power_of_moments
+from sigreg_lab.theory.powers import most_powerful, power_of_moments
 
 from .measure import measure
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from sigreg_lab.theory.most_powerful import most_powerful, power_of_moments
+from sigreg_lab import alternatives
+from sigreg_lab.theory.powers import most_powerful, power_of_mean, power_of_moments, power_of_radius
 
 
 @pytest.mark.parametrize("statistic", ["vcreg", "mean_std"])
@@ -35,3 +36,16 @@ def test_a_law_that_is_the_null_or_differs_in_both_is_refused():
         with pytest.raises(ValueError, match="one of mean and sd must differ"):
             most_powerful(0.05, 10, mean, sd)
     assert np.isfinite(most_powerful(0.05, 10, 0.3, 1.0))
+
+
+@pytest.mark.parametrize(("law", "dim"), [("location_0.3", 4), ("scale_1.1", 4), ("rank_defect_1", 4), ("sphere", 4)])
+def test_exact_powers_are_those_of_a_simulation(law, dim):
+    n, law = 10, alternatives.MULTIVARIATE[law](dim)
+    x = law.sample(np.random.default_rng(2), (40_000, n))
+    mean, radius = n * (x.mean(1) ** 2).sum(-1), np.abs((x**2).sum((1, 2)) / (n * dim) - 1)
+    for name, values, critical in (("mean", mean, stats.chi2.isf(0.05, dim)), ("radius", radius, 0.25)):
+        if name == "mean" and law.name == "sphere":
+            continue
+        expected = {"mean": power_of_mean, "radius": power_of_radius}[name](critical, n, law)
+        error = np.sqrt(expected * (1 - expected) / len(values))
+        assert abs((values > critical).mean() - expected) <= 4 * error

@@ -1,10 +1,12 @@
-"""Exact powers under normal laws: of the most powerful test, and of tests on mean and variance alone.
+"""Exact powers under normal laws: of the most powerful test, of tests on mean and variance, of simple tests in R^K.
 
 [1] Neyman & Pearson (1933), Philosophical Transactions A 231, 289-337.
 """
 
 import numpy as np
 from scipy import special, stats
+
+from sigreg_lab.alternatives import MultivariateAlternative
 
 PARTS = 20_000  # of equal weight, of the law of the variance
 
@@ -53,3 +55,25 @@ def power_of_moments(statistic: str, critical_value: float, n: int, mean: float,
         bound = critical_value - (np.sqrt(variance) - 1) ** 2
     root, error = np.sqrt(np.maximum(bound, 0.0)), sd / np.sqrt(n)
     return float(np.mean(special.ndtr((-root - mean) / error) + special.ndtr((mean - root) / error)))
+
+
+def power_of_mean(critical_value: float, n: int, law: MultivariateAlternative) -> float:
+    """Power of N |mean|^2 on n samples of N(mean, sd^2 P), P a projection: a noncentral chi-squared variable."""
+    variance, rank, shift = _spherical(n, law)
+    return float(stats.ncx2.sf(critical_value / variance, rank, shift / variance))
+
+
+def power_of_radius(critical_value: float, n: int, law: MultivariateAlternative) -> float:
+    """Power of |sum_j |x_j|^2 / (N K) - 1| on n samples of N(mean, sd^2 P), P a projection; 0 if all |x|^2 are K."""
+    if law.name in ("sphere", "vertices"):
+        return 0.0
+    variance, rank, shift = _spherical(n, law)
+    ends = n * law.dim * np.array([1 - critical_value, 1 + critical_value]) / variance
+    sums = stats.ncx2(n * rank, shift / variance)
+    return float(sums.cdf(ends[0]) + sums.sf(ends[1]))
+
+
+def _spherical(n: int, law: MultivariateAlternative) -> tuple[float, int, float]:
+    """Variance and rank of a covariance sd^2 P, and n |mean|^2."""
+    variances = law.covariance.diagonal()
+    return float(variances.max()), int((variances > 0).sum()), float(n * (law.mean @ law.mean))
