@@ -126,6 +126,7 @@ def curves(
     references: Mapping[str, float] | None = None,
     exact: str = "",
     log_x: bool = True,
+    plain_x: bool = False,
     log_y: bool = False,
     limits: tuple[float, float] | None = None,
     share_y: bool | str = True,
@@ -150,6 +151,7 @@ def curves(
         references: dashed horizontal lines, by their legend entry.
         exact: legend entry of a thin line through the exact values; none are drawn if empty.
         log_x: logarithmic, with a tick at each value.
+        plain_x: logarithmic over many powers of ten, with ticks at some of them.
         log_y: logarithmic.
         limits: ends of the vertical axis.
         share_y: as ``subplots`` takes it.
@@ -173,7 +175,9 @@ def curves(
                 axis.plot(line[x], line["exact"], lw=0.9, ls=":", color="0.25", zorder=5, label=exact)
         for text, level in (references or {}).items():
             axis.axhline(level, color="0.45", lw=1, ls="--", zorder=0, label=text)
-        if log_x:
+        if plain_x:
+            plain_log(axis.xaxis)
+        elif log_x:
             log_ticks(axis, values_of(table, x))
         if log_y:
             plain_log(axis.yaxis)
