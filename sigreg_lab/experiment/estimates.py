@@ -255,10 +255,14 @@ def contradictions(estimates: Estimates) -> list[str]:
     within with probability 99.9% (Bonferroni; Student's law where replicates are given). An exact value without an
     estimate is a contradiction too.
     """
-    known = [estimate for estimate in estimates if math.isfinite(estimate.exact)]
+    known = [estimate for estimate in estimates if not math.isnan(estimate.exact)]
     level = 1 - FAMILY / max(1, len(known))
     found = []
     for estimate in known:
+        if math.isinf(estimate.exact):  # as of an exponent: faster than any power
+            if estimate.value != estimate.exact:
+                found.append(f"{estimate!r}, not {estimate.exact}")
+            continue
         allowed = estimate.row["tolerance"] + ROUNDING * max(1.0, abs(estimate.exact))
         if estimate.standard_error > 0:
             allowed += _quantile(level, estimate.replicates) * estimate.standard_error

@@ -40,7 +40,7 @@ def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
             against = "V" if "of v" in name else "the whole"
             found.append(about(f"squared error over that of {against}", 1 + value / base["mean"], noise, **place))
         if name == LESS_ROUNDED_GRADIENT:
-            spread = float(whole.loc[("gradient", row["sd"], row["n"]), "standard_deviation"])
+            spread = whole["standard_deviation"][("gradient", row["sd"], row["n"])]
             found.append(about("change of the gradient, in its noise", value / spread, error / spread, **place))
     return found + list(_exponents(Estimates(tabulate(found))))
 
@@ -73,10 +73,10 @@ def most_local(e: Estimates) -> str:
 
 def local_is_worse(e: Estimates) -> Decision:
     """Gradients averaged over local batches err more than that of the whole batch."""
-    at = {"variant": most_local(e), "estimator": "v", "sd": nearest(e, NOT_FAR)}
-    errors = e.of("squared error over that of the whole", **at)
+    variant = most_local(e)
+    errors = e.of("squared error over that of the whole", variant=variant, estimator="v", sd=nearest(e, NOT_FAR))
     n = min(errors.axis("n"), default=0)
-    return every(errors.of(n=n), above=1.0).also(shards=at["variant"][6:], n=n)
+    return every(errors.of(n=n), above=1.0).also(shards=variant[6:], n=n)
 
 
 def unbiased_is_better(e: Estimates) -> Decision:

@@ -72,7 +72,8 @@ def test_a_known_contradiction_is_found_and_a_right_study_is_left_alone():
     right = [exactly("e", 1 / 3, exact=0.333333333333), rate("r", 40, 1000, exact=0.05), exactly("b", 3e-7, 0.0, 1e-6)]
     assert contradictions(_table(*right)) == []
     wrong = [exactly("e", 0.3334, exact=1 / 3), rate("r", 10, 1000, exact=0.05), exactly("b", 2e-6, 0.0, 1e-6)]
-    wrong += [about("a", math.nan, 0.1, exact=1.0)]
+    wrong += [about("a", math.nan, 0.1, exact=1.0), exactly("i", -3.0, exact=-math.inf)]
+    right += [exactly("i", -math.inf, exact=-math.inf)]
     for row in wrong:
         assert len(contradictions(_table(*right, row))) == 1, row
 
