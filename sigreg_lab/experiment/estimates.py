@@ -128,7 +128,9 @@ class Estimate:
         scale, unit = (100.0, "%") if percent else (1.0, "")
         numbers = [scale * number for number in (self.value, self.low, self.high)]
         half = max(numbers[2] - numbers[0], numbers[0] - numbers[1])
-        if digits is None and not 0 < half < math.inf:
+        if digits is None and 0 < max(map(abs, numbers)) < 1e-3:
+            texts = [f"{number:.1e}" for number in numbers]
+        elif digits is None and not 0 < half < math.inf:
             texts = [f"{number:,.4g}" for number in numbers]
         else:
             decimals = min(max(0, -math.floor(math.log10(half))), 9) if digits is None else digits

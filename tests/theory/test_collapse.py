@@ -71,7 +71,9 @@ def test_the_mean_on_the_full_line_is_its_integral():
     assert moved_mean(null_means.FULL_LINE, step, part, n) == pytest.approx(value, rel=1e-9)
 
 
-@pytest.mark.parametrize("name", ["epps_pulley", "anderson_darling", "cramer_von_mises", "watson", "vcreg", "mean_std"])
+@pytest.mark.parametrize(
+    "name", ["epps_pulley", "anderson_darling", "cramer_von_mises", "watson", "vcreg", "mean_std", "jarque_bera"]
+)
 def test_null_means_are_those_of_samples(name):
     n, statistic = 12, univariate.REGISTRY[name]()
     values = statistic(torch.from_numpy(np.random.default_rng(8).standard_normal((n, 40_000))))
