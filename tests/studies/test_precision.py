@@ -110,7 +110,7 @@ def test_what_is_right_is_accepted_and_what_is_wrong_is_not(rows):
     assert "gradient, against its documented bound" in wrong(gradient=rows["gradient"].clip(lower=1e-10))
     assert wrong(gradient=rows["gradient"].clip(lower=1e-10), largest=80.0) == ""
     assert "changed (" in wrong(changed=1.0)
-    assert "yardstick" in wrong(yardstick=1e-9)
+    assert "yardstick" in wrong(yardstick=1e-8)
 
 
 def test_rounding_of_the_input_is_that_of_the_format(rows):
