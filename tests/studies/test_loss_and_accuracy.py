@@ -70,7 +70,7 @@ def test_a_loss_that_tells_nothing_but_lambda_is_found_out():
 def test_a_loss_that_ranks_as_the_accuracy_does_is_said_to():
     rows = _rows(lambda g, lam: 1 / (1 + g))
     rows["loss"] = rows["penalty"] = rows["prediction"] * rows["lam"] ** 1e-6
-    rows[["test_all", "test_1"]] = (1 / (1 + rows[["loss"]])).to_numpy()
+    rows["test_all"] = rows["test_1"] = 1 / (1 + rows["loss"])
     verdict = _estimates(rows)[1]
     assert verdict["as_reported"] in ("holds", "cannot be told")
     assert verdict["least_loss_loses"] == "fails"

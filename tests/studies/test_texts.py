@@ -16,8 +16,8 @@ from sigreg_lab.experiment.tell import OTHER_BLOCKS, TEMPLATE, tell
 RESULTS = Path(__file__).parents[2] / "results"
 #: Names that hold a numeral.
 NAMES = re.compile(
-    r"(Theorem|Lemma|Table|Fig\.|Figure|[Ss]ection|[Ee]qs?\.|Algorithm|[Aa]ppendix) ?[\dA-Z][\d.]*(\([a-z\d]\))?|\bB\.\d+"
-    r"|N\(0, (I|1)\)|b?float\d+|CIFAR-10|hd3|mean² \+ \(std - 1\)²|K²|1/N|10\^|T1[abc]?|L2"
+    r"(Theorem|Lemma|Table|Fig\.|Figure|[Ss]ection|[Ee]qs?\.|Algorithm|[Aa]ppendix) ?[\dA-Z][\d.]*(\([a-z\d]\))?"
+    r"|\bB\.\d+|N\(0, (I|1)\)|b?float\d+|CIFAR-10|hd3|mean² \+ \(std - 1\)²|K²|1/N|10\^|T1[abc]?|L2"
 )
 #: What concludes: it belongs in the words of a verdict.
 CONCLUDES = re.compile(
