@@ -38,11 +38,11 @@ from matplotlib import ticker
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import integrate, optimize, special, stats
+from sigreg_lab.figures.tables import markdown_table, span
 
 from sigreg_lab.alternatives import MULTIVARIATE
 from sigreg_lab.experiment import Study, rate_interval
 from sigreg_lab.experiment.study import Cell, Config, Row
-from sigreg_lab.figures.tables import markdown_table, span
 from sigreg_lab.figures.theme import error_bars, legend_below, log_ticks, new_figure, palette, themed
 from sigreg_lab.slicing import iid_directions, sliced_statistic
 from sigreg_lab.univariate import REGISTRY

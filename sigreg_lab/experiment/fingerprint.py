@@ -22,19 +22,25 @@ def fingerprint(study: Study) -> dict[str, str]:
     import in turn, with the C that lies beside them; functions' own imports are among them. Comments, docstrings and
     layout do not count. Claims, figures, texts and presets do not enter.
     """
+    code = code_digest(study.folder / MEASURE, [study.name, study.axes, study.paired])
+    return {"code": code, "versions": canonical({lib: _version(lib) for lib in LIBRARIES})}
+
+
+def code_digest(file: Path, also: object = None) -> str:
+    """A digest of a file, of all code that it imports, and of what it is given."""
     seen: dict[Path, ast.Module] = {}
-    pending = [study.folder / MEASURE, PACKAGE / "experiment" / "cells.py"]
+    pending = [file, PACKAGE / "experiment" / "cells.py"]
     while pending:
         path = pending.pop()
         if path not in seen:
             seen[path] = _parse(path)
             pending += _imported(seen[path], path)
-    digest = hashlib.sha256(canonical([study.name, study.axes, study.paired]).encode())
-    for name, path in sorted((_name(path, study.folder), path) for path in seen):
+    digest = hashlib.sha256(canonical(also).encode())
+    for name, path in sorted((_name(path, file.parent), path) for path in seen):
         digest.update(f"{name}:{ast.dump(seen[path])}\n".encode())
     for source in sorted({source for path in seen for source in path.parent.glob("*.[ch]")}):
         digest.update(source.read_bytes())
-    return {"code": digest.hexdigest()[:16], "versions": canonical({lib: _version(lib) for lib in LIBRARIES})}
+    return digest.hexdigest()[:16]
 
 
 def _name(path: Path, folder: Path) -> str:

@@ -5,7 +5,6 @@ its checkpoint, in the folder that the setting ``runs`` names. Two controls: no 
 The null is nearest neighbours' answers against shuffled test labels.
 """
 
-import hashlib
 import math
 import tempfile
 from pathlib import Path
@@ -13,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sigreg_lab.experiment.cells import Cell, Config, Row, canonical
+from sigreg_lab.experiment.cells import Cell, Config, Row
+from sigreg_lab.experiment.fingerprint import code_digest
 from sigreg_lab.pretrain import PretrainResult, pretrain, probe
 from sigreg_lab.pretrain.config import configure
 from sigreg_lab.pretrain.loop import load
@@ -43,7 +43,7 @@ def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[
         regularizer = "none" if name == "untrained" else name
         config = configure(path, regularizer, int(train_seed.generate_state(1)[0]), changes, recipe)
         runs = Path(settings["runs"] or scratch)
-        folder = runs / f"{recipe}-{name}-{cell['seed']}-{_digest([cell, settings])}"
+        folder = runs / f"{recipe}-{name}-{cell['seed']}-{code_digest(Path(__file__), [cell, settings])}"
         folder.mkdir(parents=True, exist_ok=True)
         data = load(config)
         result = pretrain(config, data, folder=folder, resume=True)
@@ -104,7 +104,3 @@ def _generated(folder: Path, rng: np.random.Generator) -> Path:
             pixels = rng.integers(0, 100, (32, 32, 3)) + 50 * label_
             Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{index}.png")
     return folder
-
-
-def _digest(what: object) -> str:
-    return hashlib.sha256(canonical(what).encode()).hexdigest()[:12]
