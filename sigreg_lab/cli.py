@@ -198,7 +198,7 @@ def tell_command(
     study = load_study(name)
     folder = run_folder(study, out, preset, settings or ())
     retell(study, folder, folder)
-    write_report(folder.parent)
+    write_report(folder.parent, own=[study])
     print(f"Told: {folder} ({_names(folder, '*.png')})")
 
 

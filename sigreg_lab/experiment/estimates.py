@@ -206,6 +206,20 @@ class Estimates:
         values = [_whole(v) for v in dict.fromkeys(self.table[name].dropna())] if name in self.table else []
         return values if any(isinstance(value, str) for value in values) else sorted(values)
 
+    def first(self, axis: str) -> Any:
+        """The least value of an axis; ``LookupError`` if it has none."""
+        return self._end(axis, 0)
+
+    def last(self, axis: str) -> Any:
+        """The largest value of an axis; ``LookupError`` if it has none."""
+        return self._end(axis, -1)
+
+    def _end(self, axis: str, place: int) -> Any:
+        values = self.axis(axis)
+        if not values:
+            raise LookupError(f"no estimates with a value of {axis!r}")
+        return values[place]
+
     def least(self) -> Estimate:
         """The row with the least number.
 

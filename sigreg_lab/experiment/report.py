@@ -31,7 +31,7 @@ from sigreg_lab.experiment.tables import markdown_table
 Record = dict[str, Any]
 
 
-def write_report(results: Path, expected: Sequence[str] = ()) -> Path:
+def write_report(results: Path, expected: Sequence[str] = (), own: Sequence[Study] = ()) -> Path:
     """Write ``REPORT.md`` of a folder that holds one folder per study, from their findings alone.
 
     Results that cannot be read, or of a study that is not there, are named in a warning and passed over.
@@ -39,7 +39,9 @@ def write_report(results: Path, expected: Sequence[str] = ()) -> Path:
     Args:
         results: the folder.
         expected: studies that should be there; the report says of each that is not that it was not run.
+        own: studies that lie elsewhere than the others.
     """
+    elsewhere = {study.name: study for study in own}
     sections: list[tuple[Study, str, str]] = []  # study, its finding in a line, its section
     for manifest_file in sorted(results.glob(f"*/{MANIFEST}")):
         folder = manifest_file.parent
@@ -48,7 +50,7 @@ def write_report(results: Path, expected: Sequence[str] = ()) -> Path:
             if isinstance(files, dict) and FINDINGS not in files:
                 continue  # of a benchmark, or of a study that could not tell of its rows
             manifest = read_manifest(folder)
-            study = load_study(manifest["study"])
+            study = elsewhere.get(manifest["study"]) or load_study(manifest["study"])
             check_digests(folder, {name: manifest["files"].get(name) for name in (FINDINGS, CLAIMS)})
         except StudyError as error:
             warnings.warn(f"{folder} is not in the report: {error}", stacklevel=2)

@@ -65,7 +65,7 @@ def run_study(
         _write(study, preset, config, store, folder)
     finally:
         store.close()
-    write_report(folder.parent)
+    write_report(folder.parent, own=[study])
     return Outcome(folder, computed, len(study.cells(config)) - computed)
 
 

@@ -57,7 +57,7 @@ def pull(e: Estimates, quantity: str, **where: Any) -> Estimates:
 def moments_stay(e: Estimates) -> Decision:
     """From the nearest start Adam brings most samples of Epps-Pulley out, and few of moments."""
     runs = e.of("escaped", part="escape", case="adam")
-    near = min(runs.axis("at"), default=0)
+    near = runs.first("at")
     caught, free = runs.of(statistic=MOMENTS, at=near), runs.at("escaped", statistic="epps_pulley", at=near)
     return (every(caught, below=0.5) & every(free, above=0.5)).also(near=near, free=free)
 
@@ -70,7 +70,7 @@ def vanishes(e: Estimates) -> Decision:
     """Epps-Pulley's gradient falls linearly at the origin, yet Adam needs as many steps from 1e-5 as from 0.01."""
     linear = every(pull(e, "exponent", statistic="epps_pulley", case="point"), above=0.9, below=1.1)
     steps = e.of("steps", part="escape", statistic="epps_pulley", case="adam")
-    near, far = (steps.at("steps", at=eps) for eps in (min(steps.axis("at")), NEAR))
+    near, far = (steps.at("steps", at=eps) for eps in (steps.first("at"), NEAR))
     fold = e.at("time per e-fold", statistic="epps_pulley", case="flow")
     alike = every([near, far], above=0.7 * near.value, below=1.3 * near.value)
     return (linear & alike).also(near=near, far=far, fold=fold, step=0.01)
@@ -89,7 +89,7 @@ def twins_stay(e: Estimates) -> Decision:
 def periods_hide(e: Estimates) -> Decision:
     """On the paper's grid Adam calls widely spread samples perfect that the full line rejects."""
     at = {"part": "basin", "statistic": "epps_pulley_paper_grid", "case": "end"}
-    widest = max(e.of("value", **at).axis("at"))
+    widest = e.of("value", **at).last("at")
     grid, line = (e.at(name, at=widest, **at) for name in ("value", "value on the full line"))
     far = e.at("far", at=widest, **at)
     return (every(grid, below=0.5) & every(line, above=3.0)).also(grid=grid, line=line, far=far, spread=widest)

@@ -63,20 +63,20 @@ def same_as(name: str) -> str:
 
 def small(e: Estimates, **where: Any) -> Estimates:
     """Minimisers in the smallest batch, each loss once."""
-    return e.of(MINIMISER, n=min(e.axis("n")), own=True, **where)
+    return e.of(MINIMISER, n=e.first("n"), own=True, **where)
 
 
 def shrunken(e: Estimates) -> Decision:
     """Epps-Pulley is smallest below 1 on small batches."""
     minimisers = e.of(MINIMISER, loss="epps_pulley")
-    n, most = min(minimisers.axis("n")), max(minimisers.axis("n"))
+    n, most = minimisers.first("n"), minimisers.last("n")
     one, large = minimisers.at(MINIMISER, n=n), minimisers.at(MINIMISER, n=most)
     return every(one, below=1.0).also(one=one, large=large)
 
 
 def most_shrink(e: Estimates) -> Decision:
     found = every(small(e), below=1.0)
-    lost = {one.loss for one in e.of("no minimum", n=min(e.axis("n")), own=True) if one.value}
+    lost = {one.loss for one in e.of("no minimum", n=e.first("n"), own=True) if one.value}
     extremes = {end: found.evidence[end].loss for end in ("least", "largest")}
     return found.also(names=extremes, lost=len(lost))
 
@@ -90,7 +90,7 @@ def only_two_at_one(e: Estimates) -> Decision:
     """Of the losses known exactly, Watson and the U-statistic alone have their minimum at 1 for every batch size."""
     exact = e.of("exact minimiser", own=True)
     two = every(exact.of(loss=["watson", "epps_pulley_u"]), above=1 - 1e-5, below=1 + 1e-5)
-    small = exact.of(n=min(exact.axis("n")), loss=lambda loss: loss not in ("watson", "epps_pulley_u"))
+    small = exact.of(n=exact.first("n"), loss=lambda loss: loss not in ("watson", "epps_pulley_u"))
     others = some(small, above=1 - 1e-5, below=1 + 1e-5)
     return two & ~others
 

@@ -62,7 +62,7 @@ def nearest(e: Estimates, sd: float) -> float:
 def does_not_vanish(e: Estimates) -> Decision:
     """At the target the bias of the gradient of T is the same in every batch."""
     bias = e.of(BIAS["gradient"], variant="whole", estimator="v", sd=nearest(e, 1.0))
-    first, last = (bias.at(BIAS["gradient"], n=n) for n in (min(bias.axis("n")), max(bias.axis("n"))))
+    first, last = (bias.at(BIAS["gradient"], n=n) for n in (bias.first("n"), bias.last("n")))
     power = e.at(f"exponent, {BIAS['gradient']}, T", sd=nearest(e, 1.0))
     return every(power, above=-0.1, below=0.1).also(first=first, last=last, power=power)
 
@@ -75,7 +75,7 @@ def local_is_worse(e: Estimates) -> Decision:
     """Gradients averaged over local batches err more than that of the whole batch."""
     variant = most_local(e)
     errors = e.of("squared error over that of the whole", variant=variant, estimator="v", sd=nearest(e, NOT_FAR))
-    n = min(errors.axis("n"), default=0)
+    n = errors.first("n")
     return every(errors.of(n=n), above=1.0).also(shards=variant[6:], n=n)
 
 

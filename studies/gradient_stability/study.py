@@ -55,7 +55,7 @@ def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
 
 def largest_n(e: Estimates, quantity: str, **where: Any) -> Estimates:
     found = e.of(quantity, **where)
-    return found.of(n=max(found.axis("n"), default=0))
+    return found.of(n=found.last("n"))
 
 
 def bounded(e: Estimates) -> Decision:

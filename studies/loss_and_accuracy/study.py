@@ -77,7 +77,7 @@ def smallest_collapses(e: Estimates) -> Decision:
     """All runs of the smallest lambda collapse, and they have the least loss."""
     name = e.axis("regularizer")[0]
     shares = e.of("collapsed", regularizer=name, labels="all")
-    least = shares.of(lam=min(shares.axis("lam")))
+    least = shares.of(lam=shares.first("lam"))
     return every(least, above=0.5).also(lam=least.least().lam)
 
 

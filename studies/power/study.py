@@ -133,7 +133,7 @@ def below(e: Estimates, **where: Any) -> Decision:
 
 def matched(e: Estimates) -> Decision:
     """A law of ten atoms with the moments of N(0, 1) is unseen by moment tests and Epps-Pulley, seen by ranks."""
-    n = max(e.axis("n"))
+    n = e.last("n")
     at = {"alternative": "gauss_hermite_10", "n": n}
     unseen = every(e.of("power", statistic=[BASE, *MOMENTS], **at), below=0.1)
     epps_pulley = e.at("power", statistic=BASE, **at)

@@ -85,13 +85,13 @@ def _gains(powers: Estimates) -> Any:
 
 def main_n(e: Estimates) -> int:
     """The number of samples shown: the largest of those tried in the highest dimension."""
-    return int(max(e.of("power", dim=max(e.axis("dim"))).axis("n")))
+    return int(max(e.of("power", dim=e.last("dim")).axis("n")))
 
 
 def rank_one(e: Estimates, quantity: str, **where: Any) -> Estimates:
     """Epps-Pulley against one lost dimension, over the most slices."""
     found = e.of(quantity, alternative="rank_defect_1", statistic=SLICED[0], n=main_n(e), **where)
-    return found.of(num_slices=max(found.axis("num_slices"), default=0))
+    return found.of(num_slices=found.last("num_slices"))
 
 
 def high(dim: float) -> bool:

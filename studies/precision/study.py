@@ -89,7 +89,7 @@ def sliced(e: Estimates, quantity: str, **where: Any) -> Estimates:
     """With the fewest slices, of which there are all N, at the null, in the largest batch if not said otherwise."""
     fewest = min((m for m in e.axis("num_slices") if m > 0), default=0)
     found = e.of(quantity, num_slices=fewest, **({"scale": 1.0} | where))
-    return found.of(n=max(found.axis("n"), default=0)) if "n" not in where else found
+    return found.of(n=found.last("n")) if "n" not in where else found
 
 
 def by(e: Estimates, quantity: str, way: str, **where: Any) -> Estimates:

@@ -43,13 +43,13 @@ def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
 
 def top(e: Estimates, quantity: str, **where: Any) -> Estimates:
     """In the highest dimension, for the smoothest tasks if not said otherwise."""
-    return e.of(quantity, dim=max(e.axis("dim")), **where)
+    return e.of(quantity, dim=e.last("dim"), **where)
 
 
 def risk(e: Estimates, prior: str, law: str, probe: str = "knn") -> Estimate:
     """Error over the isotropic Gaussian's, on most samples with most noise."""
-    ratios = top(e, "error ratio", prior=prior, law=law, probe=probe, noise=NOISES[-1], length=max(e.axis("length")))
-    return ratios.of(n=max(ratios.axis("n"), default=0)).at("error ratio")
+    ratios = top(e, "error ratio", prior=prior, law=law, probe=probe, noise=NOISES[-1], length=e.last("length"))
+    return ratios.of(n=ratios.last("n")).at("error ratio")
 
 
 def tasks_decide(e: Estimates) -> Decision:
@@ -87,21 +87,21 @@ def lemma_two(e: Estimates) -> Decision:
 
 def order_holds(e: Estimates) -> Decision:
     """k-NN's bias goes as r^4, with a term beside the printed one."""
-    smooth, rough = max(e.axis("length")), min(e.axis("length"))
+    smooth, rough = e.last("length"), e.first("length")
     power = top(e, "exponent", law="Gaussian", probe="knn", length=smooth)
     found = top(e, "bias", law="Gaussian", probe="knn", length=rough)
-    found = found.of(at=min(found.axis("at"), default=0))
-    printed = max(e.axis("dim")) / rough**2
+    found = found.of(at=found.first("at"))
+    printed = e.last("dim") / rough**2
     decision = every(power, above=3.9, below=4.1) & every(found, above=printed)
     return decision.also(power=power.least(), found=found.least(), printed=printed)
 
 
 def bound_holds(e: Estimates) -> Decision:
     """The kernel's bias is below the bound 2 B^2 + 8 L^2 J(p) of Theorem 1 at small bandwidths."""
-    rough, dim = min(e.axis("length")), max(e.axis("dim"))
+    rough, dim = e.first("length"), e.last("dim")
     bound = dim * (dim + 2) / rough**4 + 4 * dim * dim / rough**2
     bias = top(e, "bias", law="Gaussian", probe="kernel", length=rough)
-    bias = bias.of(at=min(bias.axis("at"), default=0))
+    bias = bias.of(at=bias.first("at"))
     return every(bias, below=bound).also(bound=bound, bias=bias.least(), times=bound / bias.least().value)
 
 
@@ -117,7 +117,7 @@ def minima_right(e: Estimates) -> Decision:
 def vicreg_differs(e: Estimates) -> Decision:
     """A small correlation costs r^2/(K (K + 2)) over all slices, where VICReg's sum has 2 r^2/K: not the same loss."""
     cost = top(e, "one correlation r, in r^2/(K (K + 2))", length=1.0)
-    dim = max(e.axis("dim"))
+    dim = e.last("dim")
     return every(cost, above=0.5, below=2.0).also(times=2 * (dim + 2), dim=dim)
 
 
@@ -140,7 +140,7 @@ def _ridge(e: Estimates) -> Any:
 
 def _bias(e: Estimates) -> Any:
     return curves(
-        e.of("bias", dim=max(e.axis("dim")), law=lambda law: law != ROTATED),
+        e.of("bias", dim=e.last("dim"), law=lambda law: law != ROTATED),
         x="at",
         hue="law",
         row="length",
@@ -158,8 +158,8 @@ def _bias(e: Estimates) -> Any:
 
 
 def _risks(e: Estimates) -> Any:
-    ratios = e.of("error ratio", noise=NOISES[-1], length=max(e.axis("length")), law=lambda law: law != ROTATED)
-    ratios = ratios.of(n=max(ratios.axis("n"), default=0))
+    ratios = e.of("error ratio", noise=NOISES[-1], length=e.last("length"), law=lambda law: law != ROTATED)
+    ratios = ratios.of(n=ratios.last("n"))
     table = ratios.table
     lines = [f"{NAMES[p]}, tasks in the {prior}" for p, prior in zip(table["probe"], table["prior"], strict=True)]
     return forest(

@@ -56,7 +56,7 @@ def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
 
 def most(estimates: Estimates, quantity: str, **where: Any) -> Estimates:
     """Those over the most slices, with a defect."""
-    return estimates.of(quantity, num_slices=max(estimates.axis("num_slices")), **where)
+    return estimates.of(quantity, num_slices=estimates.last("num_slices"), **where)
 
 
 def rewarded(e: Estimates) -> Decision:
@@ -68,18 +68,16 @@ def rewarded(e: Estimates) -> Decision:
 
 def single(e: Estimates, dim: int) -> Decision:
     """Power of mean and maximum against one lost dimension, in the largest batch."""
-    n = max(e.axis("n"))
+    n = e.last("n")
     mean, largest = (most(e, "power", reduction=r, defect=1, dim=dim, n=n) for r in ("mean", "max"))
     gap = difference(next(iter(largest), None) or mean.least(), mean.least())
-    return every(gap, above=0.0).also(mean=mean.least(), maximum=largest.least(), slices=max(e.axis("num_slices")))
+    return every(gap, above=0.0).also(mean=mean.least(), maximum=largest.least(), slices=e.last("num_slices"))
 
 
 def blind(e: Estimates) -> Decision:
     """In the highest dimension neither detects one lost dimension in half of the samples."""
-    dim, n = max(e.axis("dim")), max(e.axis("n"))
-    return every(most(e, "power", defect=1, dim=dim, n=n), below=0.5).also(
-        dim=dim, n=n, slices=max(e.axis("num_slices"))
-    )
+    dim, n = e.last("dim"), e.last("n")
+    return every(most(e, "power", defect=1, dim=dim, n=n), below=0.5).also(dim=dim, n=n, slices=e.last("num_slices"))
 
 
 def unbiased(e: Estimates) -> Decision:
@@ -157,7 +155,7 @@ STUDY = Study(
         Claim(
             "maximum_in_few_dimensions",
             "in few dimensions the maximum over slices detects one lost dimension more often than the mean",
-            lambda e: single(e, min(e.axis("dim"))),
+            lambda e: single(e, e.first("dim")),
         ),
         Claim("single_unseen", "in high dimension no test detects one lost dimension in half of the samples", blind),
         Claim(

@@ -102,7 +102,7 @@ def first_law(e: Estimates, quantity: str, **where: Any) -> Estimates:
 def many_slices(e: Estimates) -> Decision:
     """Independent slices for an error of 100% and 30%, in the highest dimension."""
     needed = first_law(e, "slices needed", directions="iid")
-    dim = max(needed.axis("dim"))
+    dim = needed.last("dim")
     whole, part = (next(iter(needed.of(dim=dim, target=target))) for target in TARGETS[:2])
     return every(ratio(part, whole), above=5.0).also(whole=whole, part=part, target=part.target, dim=dim)
 
@@ -128,14 +128,14 @@ def sobol_no_worse(e: Estimates) -> Decision:
 def fixed_stays(e: Estimates) -> Decision:
     """The largest fixed set in the highest dimension leaves more than half of the gradient wrong, at every step."""
     fixed = first_law(e, "gradient", directions="fixed")
-    dim, most = max(fixed.axis("dim")), max(fixed.axis("num_slices"))
+    dim, most = fixed.last("dim"), fixed.last("num_slices")
     return every(fixed.at("gradient", dim=dim, num_slices=most), above=0.5)
 
 
 def hd3_in_the_plane(e: Estimates) -> Decision:
     """HD3 does not converge in K = 2."""
     values = first_law(e, "value", directions="hd3", dim=2)
-    last = values.at("value", num_slices=max(values.axis("num_slices")))
+    last = values.at("value", num_slices=values.last("num_slices"))
     return every(last, above=0.05)
 
 

@@ -46,7 +46,7 @@ def test_a_claim_without_rows_is_said_to_be_not_measured():
 def test_tables_and_details_come_from_lookups():
     text = _text(_table(0.1, 0.5, 0.2))
     assert "| no regulariser | 0.1 (0.1, 0.1) | 0.5 (0.5, 0.5) |" in text
-    assert "| vicreg | 0.2 (0.2, 0.2) | - |" in text
+    assert "| VICReg | 0.2 (0.2, 0.2) | - |" in text
     assert "8 and 16, 10% (8%, 12%), red or blue." in text
     assert text.index("| kind |") < text.index("<details>") < text.index("8 and 16")
 
