@@ -5,8 +5,6 @@ A statistic measures how far a sample is from N(0, 1), both parameters known ("c
 ``null_hypothesis`` is "composite" does not see location and scale: it measures how far a sample is from any normal law.
 """
 
-import hashlib
-import inspect
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
@@ -14,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sigreg_lab import kernels
 from sigreg_lab.kernels import sort_samples
-from sigreg_lab.nulls import MonteCarlo, NullLaw
+from sigreg_lab.nulls import MonteCarlo, NullLaw, simulated_law
 from sigreg_lab.nulls.law import Array, check_alpha
 from sigreg_lab.validation import at_least_float32, check_sample
 
@@ -29,6 +28,11 @@ MOST_REPLICATES = 1_000_000
 LEAST_REPLICATES = 1_000
 SEED = 20_251_111
 VALUES_PER_CHUNK = 100_000  # what stays in the processor's cache
+#: What lies under the statistics: a change of it makes simulated laws anew, as one of the statistic does.
+CODE = tuple(
+    Path(kernels.__file__).with_name(name)
+    for name in ("characteristic_function.py", "characteristic_function.c", "vectors.h", "eager.py", "sorting.py")
+)
 
 
 class TestResult(NamedTuple):
@@ -188,60 +192,13 @@ class UnivariateTest(torch.nn.Module):
                 f"n={n} samples are too many to simulate the law of {self.name}, possible up to n={most} "
                 f"(univariate.base.SIMULATED_VALUES={SIMULATED_VALUES}): test a random subsample{other}"
             )
-        name = f"{type(self).__module__}.{self}|{parameters_of(self)}|n={n}"
-        if (type(self), name) not in _LAWS:
-            code = _fingerprint(self)
-            replicates = min(MOST_REPLICATES, max(LEAST_REPLICATES, SIMULATED_VALUES // n))
-            _LAWS[type(self), name] = MonteCarlo(
-                lambda rng, count: self.simulate(rng, count, n),
-                key=f"{name}|{code}" if code else "",  # a changed formula reads no law of the old one
-                replicates=replicates,
-                seed=SEED,
-                chunk=min(replicates, 4 * VALUES_PER_CHUNK // n + 1),
-            )
-        return _LAWS[type(self), name]
-
-
-def parameters_of(statistic: torch.nn.Module) -> list[tuple[str, object]]:
-    """What tells instances of a class apart, whether or not ``extra_repr`` shows it: attributes, parameters and
-    buffers, those of the modules that it is made of too."""
-    of_all = vars(UnivariateTest())
-    own = {
-        f"{name}.{key}": value
-        for name, module in statistic.named_modules()
-        for key, value in vars(module).items()
-        if key not in of_all
-    }
-    return sorted((key, _content(value)) for key, value in (own | statistic.state_dict()).items())
-
-
-def _content(value: object) -> object:
-    """``value``, or where its text might not show all of it a digest: that of an array leaves out digits and values."""
-    if isinstance(value, list | tuple):
-        return [_content(item) for item in value]
-    if isinstance(value, dict):
-        return [(key, _content(item)) for key, item in value.items()]
-    if isinstance(value, Tensor):
-        data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    elif isinstance(value, np.ndarray):
-        data = value
-    else:
-        return value
-    return str(value.dtype), tuple(value.shape), hashlib.sha256(data.tobytes()).hexdigest()
-
-
-def _fingerprint(statistic: UnivariateTest) -> str:
-    """A digest of the files that define a statistic and what it is made of; empty if one of them was typed in."""
-    digest = hashlib.sha256()
-    classes = dict.fromkeys(base for module in statistic.modules() for base in type(module).__mro__)
-    for base in classes:
-        if base.__module__.split(".")[0] not in ("torch", "builtins", "typing"):
-            try:
-                digest.update(Path(inspect.getfile(base)).read_bytes())
-            except (OSError, TypeError):  # a class of a notebook or a prompt: no file tells when it changes
-                return ""
-    return digest.hexdigest()[:16]
-
-
-#: The laws that this process has read or simulated already. A class that was typed in again is another class.
-_LAWS: dict[tuple[type, str], MonteCarlo] = {}
+        replicates = min(MOST_REPLICATES, max(LEAST_REPLICATES, SIMULATED_VALUES // n))
+        return simulated_law(
+            lambda rng, count: self.simulate(rng, count, n),
+            f"{type(self).__module__}.{self}|n={n}",
+            self,
+            *CODE,
+            replicates=replicates,
+            seed=SEED,
+            chunk=4 * VALUES_PER_CHUNK // n + 1,
+        )
