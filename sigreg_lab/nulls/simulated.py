@@ -63,24 +63,45 @@ def fingerprint(*made_of: object) -> Fingerprint:
     """The fingerprint of what numbers are made of.
 
     Args:
-        made_of: instances of ``torch.nn.Module``, by the files of their classes and of those that they are made of,
-            and by their attributes, parameters and buffers; classes, functions and Python modules, by their files;
-            and files, by their content.
+        made_of: instances of ``torch.nn.Module``, by their attributes, parameters and buffers, and by the classes that
+            they and their parts are of; classes and functions, by the files that hold them, their bases, and the
+            functions and classes of the same folder that they use; Python modules, by their files; and files.
     """
     parameters: list[object] = []
-    parts: dict[Any, None] = {}
+    code: dict[Any, Path | None] = {}
     for part in made_of:
         if isinstance(part, torch.nn.Module):
             parameters.append(_parameters(part))
-            parts |= dict.fromkeys(type(module) for module in part.modules())
+            kinds: list[Any] = [type(module) for module in part.modules()]
         else:
-            parts[part] = None
-    for part in [part for part in parts if inspect.isclass(part)]:
-        parts |= dict.fromkeys(inspect.getmro(part))  # a class stands on its bases
-    own = {part: _file(part) for part in parts if not _is_foreign(part)}
-    contents = sorted({_digest(file) for file in own.values() if file is not None})
+            kinds = [part]
+        for kind in kinds:
+            code |= _code(kind)
+    contents = sorted({_digest(file) for file in code.values() if file is not None})
     digest = hashlib.sha256(b"".join(contents) + repr(parameters).encode()).hexdigest()[:16]
-    return Fingerprint(digest, tuple(part for part, file in own.items() if file is None))
+    return Fingerprint(digest, tuple(part for part, file in code.items() if file is None))
+
+
+@functools.cache
+def _code(part: Any) -> dict[Any, Path | None]:
+    """What a part stands on, itself included, and the file that holds each."""
+    found: dict[Any, Path | None] = {}
+    pending = [part]
+    while pending:
+        part = pending.pop()
+        if part not in found and not _is_foreign(part):
+            found[part] = _file(part)
+            pending += [*(inspect.getmro(part) if inspect.isclass(part) else ()), *_beside(part, found[part])]
+    return found
+
+
+def _beside(part: Any, file: Path | None) -> list[Any]:
+    """The functions and classes of other files of the same folder that the part's file uses."""
+    if file is None or not (inspect.isclass(part) or inspect.isfunction(part)):
+        return []
+    names = vars(sys.modules[part.__module__]).values()
+    files = [(value, _file(value)) for value in names if inspect.isclass(value) or inspect.isfunction(value)]
+    return [value for value, its in files if its is not None and its != file and its.parent == file.parent]
 
 
 def _is_foreign(part: Any) -> bool:
@@ -98,7 +119,7 @@ def _file(part: Any) -> Path | None:
 
 @functools.cache
 def _digest(file: Path) -> bytes:
-    """Read once in a process, whose code stays as it was imported."""
+    """Read once in a process, whose code stays what it was when it was imported."""
     return hashlib.sha256(file.read_bytes()).digest()
 
 

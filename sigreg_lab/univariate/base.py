@@ -6,7 +6,7 @@ A statistic measures how far a sample is from N(0, 1), both parameters known ("c
 """
 
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,11 @@ from sigreg_lab import kernels
 from sigreg_lab.kernels import sort_samples
 from sigreg_lab.nulls import MonteCarlo, NullLaw, simulated_law
 from sigreg_lab.nulls.law import Array, check_alpha
+from sigreg_lab.univariate.sums import Nodes, SumForm
 from sigreg_lab.validation import at_least_float32, check_sample
+
+if TYPE_CHECKING:
+    from sigreg_lab.univariate.evaluate import SharedSample
 
 METHODS = ("auto", "asymptotic", "monte-carlo")
 Method = Literal["auto", "asymptotic", "monte-carlo"]
@@ -50,6 +54,10 @@ class UnivariateTest(torch.nn.Module):
     law by ``asymptotic_law`` and ``asymptotic_from``; without them the law is simulated, once for each class, value of
     its parameters (the attributes that ``__init__`` sets) and N. ``sigreg_lab.univariate.REGISTRY`` need not know it.
 
+    Where there is a faster way to the same number, it declares that too: ``sum_form`` for several processes and for
+    slices of embeddings, ``bulk`` for many statistics on one sample, ``nodes`` for those who reckon with them. A
+    subclass that writes another ``_statistic`` inherits none of the three.
+
     Attributes:
         name: the name in registries, rows and tables.
         sensitive_to: which departures from N(0, 1) it reacts to, in a few words.
@@ -74,6 +82,12 @@ class UnivariateTest(torch.nn.Module):
         of the official classes; a statistic that uses it says so."""
         super().__init__()
         self.sorted = sorted
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in ("sum_form", "bulk", "nodes"):
+            if "_statistic" in vars(cls) and name not in vars(cls):  # another formula than the base's
+                setattr(cls, name, getattr(UnivariateTest, name))
 
     def forward(self, x: Tensor) -> Tensor:
         """The statistic of each column.
@@ -113,6 +127,18 @@ class UnivariateTest(torch.nn.Module):
 
     def _statistic(self, x: Tensor) -> Tensor:
         raise NotImplementedError
+
+    def sum_form(self) -> SumForm | None:
+        """The statistic as a function of sample means; None if it is none. See ``SumForm``, ``characteristic_sums``."""
+        return None
+
+    def bulk(self, sample: "SharedSample") -> Tensor:
+        """The statistic of each column of a sample that ``evaluate`` hands to several statistics, shape (M,)."""
+        return self.unchecked(sample.ordered if self.uses_order else sample.x, presorted=True)
+
+    def nodes(self) -> Nodes | None:
+        """Nodes of a statistic that compares characteristic functions on a grid; None for all others."""
+        return None
 
     def test(self, x: Tensor, method: Method = "auto") -> TestResult:
         """Statistic and p-value of each column, for independent samples under the null hypothesis.

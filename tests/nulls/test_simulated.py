@@ -57,6 +57,22 @@ def test_the_same_text_has_the_same_fingerprint_wherever_it_lies_and_another_tex
     assert found[0] == found[1] != found[2]
 
 
+def test_functions_and_classes_beside_a_class_enter_if_its_file_uses_them(tmp_path, monkeypatch):
+    found = []
+    for index, helper in enumerate(("x + 1", "x + 2")):
+        folder = tmp_path / str(index)
+        folder.mkdir()
+        (folder / "rule_beside.py").write_text(f"def rule(x):\n    return {helper}\n")
+        (folder / "formula_beside.py").write_text("from rule_beside import rule\n\nclass Formula:\n    pass\n")
+        (folder / "unused_beside.py").write_text(f"def rule(x):\n    return {index}\n")
+        for name in ("rule_beside", "formula_beside"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(folder)
+            found.append(fingerprint(importlib.import_module("formula_beside").Formula).digest)
+    assert found[0] != found[1]
+
+
 def test_bases_functions_modules_and_files_enter_by_their_files(written, tmp_path):
     module = written(FORMULA)
     whole = fingerprint(module).digest
