@@ -14,6 +14,7 @@ from sigreg_lab import multivariate, regularizers, univariate
 PACKAGE = Path(sigreg_lab.__file__).parent
 #: From the ground up; a name is a folder or a file.
 ROOMS = (
+    "cache",
     "validation",
     "names",
     "kernels",

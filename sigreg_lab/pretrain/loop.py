@@ -34,7 +34,7 @@ import torch
 from torch import Tensor, nn
 
 from sigreg_lab.diagnostics import effective_rank
-from sigreg_lab.distributed import mean_over_samples, on_all_ranks, world_size
+from sigreg_lab.distributed import on_all_ranks, world_size
 from sigreg_lab.pretrain.checkpoint import (
     check_same_data,
     check_same_run,
@@ -329,11 +329,11 @@ class Run:
         else:
             with torch.no_grad(), _kept_buffers(self.encoder):
                 outputs = torch.cat([self._outputs(_part(views, p), step, i)[0] for i, p in enumerate(parts)], 1)
-        centre = self._average_centre(views)
+        targets = self._average_targets(views)
         self.watch.lap("network")
 
         outputs.requires_grad_()
-        terms = self._loss(outputs, centre)
+        terms = self._loss(outputs, targets)
         (gradient,) = torch.autograd.grad(terms.total, outputs, retain_graph=diagnose)
         extra = self._gradient_norms(terms, outputs) if diagnose else {}
         self.watch.lap("loss")
@@ -384,30 +384,21 @@ class Run:
         shape = (sum(len(group) for group in views), views[0].shape[1])
         return torch.cat(rest, -1).unflatten(0, shape), embedding.unflatten(0, shape)
 
-    def _average_centre(self, views: list[Tensor]) -> Tensor | None:
-        """The averaged encoder's mean projection of the global views, shape (N, K); None without one."""
+    def _average_targets(self, views: list[Tensor]) -> Tensor | None:
+        """The averaged encoder's projections of the global views, shape (V_g, N, K); None without one."""
         if self.average is None:
             return None
         with torch.no_grad(), self.fabric.autocast():
             projection = self.average(views[0].flatten(0, 1))[1]
-        return projection.float().unflatten(0, views[0].shape[:2]).mean(0)
+        return projection.unflatten(0, views[0].shape[:2])
 
-    def _loss(self, outputs: Tensor, centre: Tensor | None) -> LeJEPATerms:
-        config, generator = self.config, self.generators[_SLICES]
+    def _loss(self, outputs: Tensor, targets: Tensor | None) -> LeJEPATerms:
         # On a CPU a regulariser refuses what is not finite, and would leave the other ranks alone in their collectives.
         if outputs.device.type == "cpu" and not on_all_ranks(bool(outputs.isfinite().all())):
             nan = outputs.sum() * float("nan")
             return LeJEPATerms(nan, nan, nan)
-        if config.predictor == 0 and centre is None:
-            return self.loss_fn(outputs, generator)
-        z, predicted = outputs.chunk(2, -1) if config.predictor else (outputs, outputs)
-        target = centre if centre is not None else z[: self.views[0]].mean(0)
-        per_sample = mean_over_samples((predicted - target).square().mean(0))
-        pred = per_sample.sum() if config.dimensions == "sum" else per_sample.mean()
-        regularizer = self.loss_fn.regularizer
-        reg = regularizer(z, generator) if regularizer is not None else torch.zeros_like(pred)
-        lam = config.lam if regularizer is not None else 0.0
-        return LeJEPATerms((1 - lam if config.form == "convex" else 1.0) * pred + lam * reg, pred, reg)
+        z, predicted = outputs.chunk(2, -1) if self.config.predictor else (outputs, None)
+        return self.loss_fn(z, self.generators[_SLICES], predicted=predicted, targets=targets)
 
     def _gradient_norms(self, terms: LeJEPATerms, outputs: Tensor) -> dict[str, float]:
         """Norms of both terms' gradients at the projections, before lambda weighs them."""

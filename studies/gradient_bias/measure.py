@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 
 from sigreg_lab.experiment.cells import Cell, Config, Row
-from sigreg_lab.regularizers.sums import sum_form
 from sigreg_lab.theory.epps_pulley import population, rounded_mean
 from sigreg_lab.univariate import EppsPulley
 
@@ -92,7 +91,7 @@ def _loss_and_gradient(
 
 def _reduced_error(estimator: str, z: torch.Tensor, sd: float, shards: int, whole: tuple[Real, Real]) -> Real:
     """Relative error of value and gradient from the shards' reduced sums against those of the whole batch."""
-    form = sum_form(EppsPulley(estimator=estimator))  # type: ignore[arg-type]
+    form = EppsPulley(estimator=estimator).sum_form()  # type: ignore[arg-type]
     assert form is not None
     scale = torch.full((1, z.shape[-1]), sd, dtype=torch.float64, requires_grad=True)
     means = form.means((scale * z).unflatten(0, (shards, -1))).mean(0)
