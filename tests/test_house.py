@@ -28,6 +28,7 @@ ROOMS = (
     "pretrain",
     "figures",
     "check",
+    "compare",
     "cli",
 )
 

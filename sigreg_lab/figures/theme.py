@@ -69,9 +69,17 @@ def label(key: str) -> str:
     return LABELS.get(plain, plain.replace("_", " ")) + (", standardised" if plain != key else "")
 
 
+#: What a figure on a dark page has other colours for.
+_DARK = {
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), "0.88"),
+    **dict.fromkeys(("axes.edgecolor", "xtick.labelcolor", "ytick.labelcolor"), "0.75"),
+    "grid.color": "0.28",
+}
+
+
 @contextmanager
-def themed() -> Iterator[None]:
-    """Draw inside this block, or in a function that it decorates, in the house's look."""
+def themed(dark: bool = False) -> Iterator[None]:
+    """Draw inside this block, or in a function that it decorates, in the house's look; ``dark``: for a dark page."""
     import matplotlib
     import seaborn as sns
 
@@ -83,6 +91,7 @@ def themed() -> Iterator[None]:
         "axes.titlelocation": "left",
         "grid.color": "0.92",
         "font.family": "DejaVu Sans",
+        **(_DARK | {"axes.facecolor": "none", "figure.facecolor": "none"} if dark else {}),
     }
     with matplotlib.rc_context(style):
         yield

@@ -136,7 +136,7 @@ def pretrain(
         MemoryError: the device's memory is too small.
     """
     data = data if data is not None else load(config)
-    _check_views(config, data)
+    check_views(config, data)
     config = resolved(config, len(data.train.pixels))
     loss_fn = make_loss(config)
     fabric = make_fabric(config)
@@ -250,7 +250,7 @@ class Run:
         )
         network: Any = torch.compile(encoder) if config.compile else encoder
         self.model, self._optimizer = fabric.setup(network, self.optimizer)
-        self.views = list(_view_counts(config))
+        self.views = list(view_counts(config))
         self.generators = {purpose: torch.Generator(fabric.device) for purpose in (_VIEWS, _SLICES)}
         self.captures = on_gpu and may_capture(config, self.train, fabric.world_size, loss_fn)
         self._graph: _Graph | None = None
@@ -548,7 +548,7 @@ def _stream_seed(*purpose: int) -> int:
     return seeded_generator(*purpose).initial_seed()
 
 
-def _check_views(config: PretrainConfig, data: Splits) -> None:
+def check_views(config: PretrainConfig, data: Splits) -> None:
     """Raise ``ValueError`` where the views asked for are of another kind than the data."""
     shape = tuple(data.train.pixels.shape[1:])
     kinds = {"affine": ("images", 3), "crops": ("images", 3), "signals": ("signals", 2)}  # of one's own: unknown
@@ -606,11 +606,11 @@ def make_loss(config: PretrainConfig) -> LeJEPALoss:
         form=config.form,  # type: ignore[arg-type]
         prediction=config.prediction,  # type: ignore[arg-type]
         dimensions=config.dimensions,  # type: ignore[arg-type]
-        global_views=_view_counts(config)[0] if config.augment == "crops" else None,
+        global_views=view_counts(config)[0] if config.augment == "crops" else None,
     )
 
 
-def _view_counts(config: PretrainConfig) -> tuple[int, int]:
+def view_counts(config: PretrainConfig) -> tuple[int, int]:
     """Numbers of global and of local views."""
     return (config.crops.global_views, config.crops.local_views) if config.augment == "crops" else (config.num_views, 0)
 

@@ -47,12 +47,14 @@ class ResolvedRegularizer:
         options: the options given.
         known: all options with their defaults, as far as there are.
         digest: of the source of a class of one's own, SHA-256; empty for a name of the registry.
+        spec: what finds it from any folder.
     """
 
     head: str
     options: dict[str, Option]
     known: dict[str, Option]
     digest: str
+    spec: str
     _make: Callable[..., Any] = dataclasses.field(repr=False)
 
     @property
@@ -66,10 +68,16 @@ class ResolvedRegularizer:
         """The name as a part of a file's name."""
         return re.sub(r"[^\w.=+-]", "-", self.name)
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What makes it another regulariser: its head, all options with their values, the digest."""
-        return {"head": self.head, "options": self.known | self.options, "source": self.digest}
+    def identity(self, **defaults: Option) -> dict[str, Any]:
+        """What makes it another regulariser: its head, all options with their values, the digest.
+
+        Args:
+            defaults: as ``build`` takes them.
+        """
+        return {"head": self.head, "options": self.known | self._taken(defaults) | self.options, "source": self.digest}
+
+    def _taken(self, defaults: dict[str, Option]) -> dict[str, Option]:
+        return {} if self.digest else {key: value for key, value in defaults.items() if key in self.known}
 
     def build(self, **defaults: Option) -> Any:
         """The regulariser; None for "none".
@@ -82,8 +90,7 @@ class ResolvedRegularizer:
             ValueError: the class cannot be made with its options.
         """
         if not self.digest:
-            taken = {key: value for key, value in defaults.items() if key in self.known}
-            return self._make(**(taken | self.options))
+            return self._make(**(self._taken(defaults) | self.options))
         try:
             built = self._make(**self.options)
         except Exception as error:
@@ -105,6 +112,10 @@ def resolve_regularizer(spec: str) -> ResolvedRegularizer:
         StudyError: an option of another type than its default.
     """
     head, given = _split(spec)
+    points = [point for point in metadata.entry_points(group=ENTRY_POINTS) if point.name == head]
+    if len(points) + (head in REGISTRY) > 1:
+        places = ", ".join(point.value for point in points)
+        raise ValueError(f"{head!r} is the name of two regularisers, of packages too: {places}; write MODULE:CLASS")
     if head in REGISTRY:
         known = dict(regularizer_options(head))
         unknown = [key for key in given if key not in known]
@@ -112,16 +123,15 @@ def resolve_regularizer(spec: str) -> ResolvedRegularizer:
             takes = f"it takes {', '.join(known)}" if known else "it takes none"
             raise ValueError(f"unknown option {', '.join(unknown)} of regularizer {head!r}; {takes}")
         options = {key: _parsed(known[key], text, f"{spec}: {key}") for key, text in given.items()}
-        return ResolvedRegularizer(head, options, known, "", lambda **o: make_regularizer(head, **o))
-    points = {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
-    if head in points:
-        return _own(spec, head, points[head].value, given)
+        return ResolvedRegularizer(head, options, known, "", spec, lambda **o: make_regularizer(head, **o))
+    if points:
+        return _own(spec, head, f"{points[0].module}:{points[0].attr}", given)
     if ":" in head or head.endswith(".py"):
         place, _, kind = head.rpartition(":") if ":" in head else (head, "", "")
         if not kind.isidentifier() or not place:
             raise ValueError(f"{spec}: names no class; write {place or 'FILE.py'}:CLASS")
         return _own(spec, f"{Path(place).name if place.endswith('.py') else place}:{kind}", head, given)
-    known_names = ", ".join([*REGISTRY, *points])
+    known_names = ", ".join([*REGISTRY, *(point.name for point in metadata.entry_points(group=ENTRY_POINTS))])
     raise ValueError(
         f"unknown regularizer {head!r}; known: {known_names}; a class of your own goes by FILE.py:CLASS or MODULE:CLASS"
     )
@@ -214,7 +224,11 @@ def _own(spec: str, name: str, place: str, given: dict[str, str]) -> ResolvedReg
         raise ValueError(f"{name} needs the option(s) {', '.join(lacking)}; write {spec}:{lacking[0]}=VALUE")
     options = {key: _parsed(_plain(known.get(key)), text, f"{spec}: {key}") for key, text in given.items()}
     plain = {key: value if _plain(value) is not None else repr(value) for key, value in known.items()}
-    return ResolvedRegularizer(name, options, plain, source_digest(Path(str(module.__file__))), cls)
+    source = Path(str(module.__file__))
+    located = f"{source.resolve() if where.endswith('.py') else where}:{kind}"
+    if given:
+        located += ":" + ",".join(f"{key}={text}" for key, text in given.items())
+    return ResolvedRegularizer(name, options, plain, source_digest(source), located, cls)
 
 
 def _plain(value: Any) -> Option:
