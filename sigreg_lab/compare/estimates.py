@@ -34,7 +34,7 @@ from sigreg_lab.experiment.study import Row
 
 LEVEL = 0.95
 ONE_POINT = 0.01
-_RETUNED = 500
+_RETUNED = 1000
 
 
 class Estimate(NamedTuple):
@@ -63,13 +63,14 @@ class Spread(NamedTuple):
 
     Attributes:
         variance: of the accuracy, from the choice of lambda.
-        low: lower end of the range of lambda that stays within one point of the best, by interpolation.
+        low: lower end of the range of lambda that stays within one point of validation accuracy of the best.
         high: upper end.
         open_low: whether the range goes on below the least lambda tried.
         open_high: whether it goes on above the largest.
-        factor: high / low of the weights.
-        factor_low: lower end of the factor's 95% interval, over tuning seeds.
-        factor_high: upper end.
+        factor: of the weights, the upper over the lower.
+        factor_low: of the range that is within one point at 95%, given the noise of tuning runs.
+        factor_high: of the range that is not shown to be outside.
+        open_factor: whether that one goes on beyond the lambdas tried.
     """
 
     variance: float
@@ -80,6 +81,7 @@ class Spread(NamedTuple):
     factor: float = math.nan
     factor_low: float = math.nan
     factor_high: float = math.nan
+    open_factor: bool = False
 
 
 def crossed_interval(values: NDArray[np.float64], more: float = 0.0) -> tuple[float, float, float]:
@@ -252,28 +254,27 @@ def _tuning_noise(plans: Sequence[Plan], protocol: Protocol) -> float:
 
 
 def _spread(plan: Plan, protocol: Protocol, form: str, noise: float, rng: np.random.Generator) -> Spread:
+    from scipy import stats
+
     weights = np.array(sorted(plan.tried))
+    best = int(np.flatnonzero(weights == plan.chosen)[0])
     means = np.array([_against_best(plan, weight) for weight in weights])
     counts = np.array([len(plan.tried[weight]) for weight in weights])
-    alive = np.isfinite(means)
-    if noise == 0:
-        chosen = np.full(_RETUNED, np.argmax(np.where(weights == plan.chosen, 1, 0)))
-    else:
-        chosen = _retuned(np.where(alive, means, -np.inf), protocol, noise, rng)
-    variance = float(np.var(means[chosen]))
-    low, high, open_low, open_high = _range(weights, means)
-    drawn = means + noise / np.sqrt(counts) * rng.standard_normal((_RETUNED, len(weights)))
-    factors = [b / a for a, b, *_ in (_range(weights, m) for m in drawn)]
-    quantiles = np.quantile(factors, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    error = noise * np.sqrt(1 / counts + 1 / counts[best])
+    error[best] = 0.0
+    half = stats.norm.ppf((1 + LEVEL) / 2) * error
+    variance = float(np.var(means[_retuned(means, protocol, noise, rng)]))
+    likely, least, most = (_range(weights, values, best) for values in (means, means - half, means + half))
     return Spread(
         variance,
-        lam_of(low, form),
-        lam_of(high, form),
-        open_low,
-        open_high,
-        high / low,
-        float(quantiles[0]),
-        float(quantiles[1]),
+        lam_of(likely[0], form),
+        lam_of(likely[1], form),
+        likely[2],
+        likely[3],
+        likely[1] / likely[0],
+        least[1] / least[0],
+        most[1] / most[0],
+        most[2] or most[3],
     )
 
 
@@ -304,25 +305,23 @@ def _retuned(
     return np.argmax(np.where(alive, value, -np.inf), axis=1)
 
 
-def _range(weights: NDArray[np.float64], means: NDArray[np.float64]) -> tuple[float, float, bool, bool]:
-    """Ends of the range around the best weight within one point of it, and whether it goes on beyond those tried.
+def _range(weights: NDArray[np.float64], values: NDArray[np.float64], best: int) -> tuple[float, float, bool, bool]:
+    """Ends of the range around the best weight where values are above one point below 0, and whether they go on.
 
-    Between two weights the accuracy is interpolated on the logarithm; a run that broke ends the range at its neighbour.
+    Between two weights values are interpolated on the logarithm; a run that broke ends the range at its neighbour.
     """
-    best = int(np.argmax(means))
-    floor = means[best] - ONE_POINT
     ends = []
     for step in (-1, 1):
         place = best
-        while 0 <= place + step < len(weights) and means[place + step] >= floor:
+        while 0 <= place + step < len(weights) and values[place + step] >= -ONE_POINT:
             place += step
         beyond = place + step
         if not 0 <= beyond < len(weights):
             ends.append((float(weights[place]), True))
-        elif not math.isfinite(means[beyond]):
+        elif not math.isfinite(values[beyond]):
             ends.append((float(weights[place]), False))
         else:
-            share = (means[place] - floor) / (means[place] - means[beyond])
+            share = (values[place] + ONE_POINT) / (values[place] - values[beyond])
             log = (1 - share) * math.log(weights[place]) + share * math.log(weights[beyond])
             ends.append((math.exp(log), False))
     (low, open_low), (high, open_high) = ends

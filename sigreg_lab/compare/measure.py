@@ -38,10 +38,10 @@ def measure(config: PretrainConfig) -> Row:
         ``right``, which test images each probe on all labels gets right, packed; effective ranks of the training images
         at backbone and projector, that at the backbone before training, and whether the run has collapsed; the
         projections' standard deviation; ``curve``, the loss terms along the run (step, total, prediction, regulariser);
-        seconds and MiB a step of the regulariser.
+        seconds and MiB a step of the regulariser. Where the loss is not finite, the reason (``broke``) and ``curve``.
 
     Raises:
-        Exception: whatever breaks the run.
+        Exception: whatever else breaks the run.
     """
     data = _data(config.data, config.image_size, config.memory_gib, config.max_megapixels, config.images_per_class)
     curve: list[list[float]] = []
@@ -49,7 +49,10 @@ def measure(config: PretrainConfig) -> Row:
     def note(step: int, values: dict[str, float]) -> None:
         curve.append([step, *(round(values[name], 7) for name in ("total", "prediction", "regularizer"))])
 
-    result = pretrain(config, data, note)
+    try:
+        result = pretrain(config, data, note)
+    except FloatingPointError as error:  # how the losses went there is worth keeping
+        return {"broke": f"{type(error).__name__}: {error}", "curve": _thinned(curve)}
     seconds, memory = regularizer_cost(config, next(result.encoder.parameters()).device)
     return {
         **_probes(result),

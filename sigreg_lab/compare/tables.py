@@ -297,12 +297,17 @@ def lam_range(line: Line) -> str:
 
 
 def factor(line: Line) -> str:
-    """How wide that range is, as a factor of the weight, with its interval over tuning seeds."""
+    """How wide that range is, as a factor of the weight; at 95%, between what and what it lies."""
     spread = line.spread
     if line.lam is None:
         return "-"
-    more = " or more" if spread.open_low or spread.open_high else ""
-    return f"{spread.factor:.2g}{more} ({spread.factor_low:.2g}, {spread.factor_high:.2g})"
+    more = "+" if spread.open_low or spread.open_high else ""
+    most = "+" if spread.open_factor else ""
+    return f"{_digits(spread.factor)}{more} ({_digits(spread.factor_low)}, {_digits(spread.factor_high)}{most})"
+
+
+def _digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
 def pvalue(value: float) -> str:
@@ -366,6 +371,7 @@ def summary_rows(found: Findings) -> list[dict[str, Any]]:
             "weight_factor": line.spread.factor,
             "weight_factor_low": line.spread.factor_low,
             "weight_factor_high": line.spread.factor_high,
+            "weight_factor_open": line.spread.open_factor,
         }
         row |= {"seeds_finished": line.seeds, "seeds_broke": line.reported_broke, "runs": line.made}
         row |= {"runs_broke": line.broke, "runs_collapsed": line.collapsed}
