@@ -6,7 +6,8 @@ A mean over S seeds and n test images of right answers a_si, both drawn at rando
 
 with s_S^2 the variance of the seeds' means, s_n^2 that of the images' means and MS the mean square of what neither
 explains, (S - 1)(n - 1) degrees of freedom: the analysis of variance of two crossed random factors [1, ch. 4]. Its
-degrees of freedom are Satterthwaite's. Of one seed, Wilson's interval speaks of the test images alone.
+degrees of freedom are Satterthwaite's, by which an interval could be narrower than Student's over the seeds alone; then
+Student's stands. Of one seed, Wilson's interval speaks of the test images alone.
 
 Tuning is a third source: had other tuning seeds been drawn, another lambda might have been chosen. Its variance is that
 of the validation accuracy of the lambda that is chosen when the rungs are run again on the measured means with new
@@ -85,7 +86,7 @@ class Spread(NamedTuple):
 
 
 def crossed_interval(values: NDArray[np.float64], more: float = 0.0) -> tuple[float, float, float]:
-    """Interval of a mean over seeds and test images, and the p-value of the mean being 0.
+    """Interval of a mean over seeds and test images, never narrower than that over seeds, and the p-value of 0.
 
     Args:
         values: numbers, shape (S, n), S and n at least 2.
@@ -103,13 +104,14 @@ def crossed_interval(values: NDArray[np.float64], more: float = 0.0) -> tuple[fl
     noise = (rest**2).sum() / ((seeds - 1) * (images - 1) * seeds * images)
     parts = [of_seeds.var(ddof=1) / seeds, of_images.var(ddof=1) / images]
     variance = max(parts[0] + parts[1] - noise, *parts) + more
+    low, high, pvalue = seeds_interval(of_seeds, more)
     if variance <= 0:
-        return float(mean), float(mean), 1.0 if mean == 0 else 0.0
+        return low, high, pvalue
     freedom = variance**2 / (((parts[0] + more) ** 2) / (seeds - 1) + parts[1] ** 2 / (images - 1))
     error = math.sqrt(variance)
     half = stats.t.ppf((1 + LEVEL) / 2, freedom) * error
-    pvalue = 2 * stats.t.sf(abs(mean) / error, freedom)
-    return float(mean - half), float(mean + half), float(pvalue)
+    pvalue = max(pvalue, float(2 * stats.t.sf(abs(mean) / error, freedom)))
+    return min(low, float(mean - half)), max(high, float(mean + half)), pvalue
 
 
 def seeds_interval(values: NDArray[np.float64], more: float = 0.0) -> tuple[float, float, float]:

@@ -84,7 +84,7 @@ def differences(found: Findings) -> Picture | None:
             colour = colours.mark if line.less_first.pvalue < 0.05 else colours.data
             _bar(axis, place, line.less_first, colour, 1.6)
             axis.plot(line.less_first.value, place, "o", ms=5, color=colour)
-        axis.set_xlabel(f"test accuracy less that of {_short(found.first)} (95%)", parse_math=False)
+        axis.set_xlabel(f"difference to {_short(found.first)} (95%)", parse_math=False)
         return figure
 
     alt = f"Difference to {found.first}: " + "; ".join(f"{line.name} {interval(line.less_first)}" for line in lines)

@@ -25,7 +25,7 @@ def render(found: Findings, about: dict[str, Any]) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: plain(value) if isinstance(value, str) else value,
+        finalize=lambda value: plain(value) if type(value) is str else value,  # what is markup already stays so
     )
     environment.filters |= {"interval": tables.interval, "pvalue": tables.pvalue}
     protocol, form = found.settings.protocol, found.settings.base.form
@@ -36,7 +36,8 @@ def render(found: Findings, about: dict[str, Any]) -> str:
         about=tables.about(found),
         verdict=tables.verdict(found),
         notes=tables.notes(found),
-        columns=tables.COLUMNS,
+        ranking=tables.RANKING,
+        working=tables.WORKING,
         lines=found.lines,
         sources=next((line.accuracy.over for line in found.lines if line.accuracy.over), ""),
         first=found.first,
@@ -44,7 +45,10 @@ def render(found: Findings, about: dict[str, Any]) -> str:
         pictures=[p for p in (figures.accuracies(found), figures.differences(found)) if p],
         tuning=[(line, picture) for line in found.lines if (picture := figures.tuning(found, line))],
         curves=[(line, picture) for line in found.lines if (picture := figures.curves(found, line))],
-        probes={key: words for key, words in tables.PROBES.items() if any(key in line.probes for line in shown)},
+        features=tables.FEATURES,
+        probes={
+            key: words for key, words in tables.PROBES.items() if any(f"backbone_{key}" in x.probes for x in shown)
+        },
         probed=shown,
         broken=[line for line in found.lines if line.reasons],
         protocol=protocol,

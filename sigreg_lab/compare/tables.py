@@ -2,9 +2,10 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from sigreg_lab.check.plain import plain
 from sigreg_lab.compare.estimates import (
     LEVEL,
     NOTHING,
@@ -21,19 +22,17 @@ from sigreg_lab.compare.runs import Outcome, Settings
 from sigreg_lab.experiment import mean_interval
 from sigreg_lab.experiment.study import Row
 
+FEATURES = ("backbone", "projector")
 #: Probes in words, in the order of tables.
 PROBES = {
-    f"{features}_{probe}": f"{words}, {features}"
-    for features in ("backbone", "projector")
-    for probe, words in (
-        ("linear_all", "linear"),
-        ("knn_all", "20 nearest neighbours"),
-        ("few-shot_10", "10 labels a class"),
-        ("few-shot_1", "1 label a class"),
-    )
+    "linear_all": "linear",
+    "knn_all": "20 nearest neighbours",
+    "few-shot_10": "10 labels a class",
+    "few-shot_1": "1 label a class",
 }
+KEYS = tuple(f"{features}_{probe}" for features in FEATURES for probe in PROBES)
 #: Those that may tune and rank.
-CRITERIA = tuple(name for name in PROBES if name.endswith("_all"))
+CRITERIA = tuple(name for name in KEYS if name.endswith("_all"))
 
 
 class Line(NamedTuple):
@@ -80,7 +79,7 @@ class Line(NamedTuple):
     reasons: dict[str, int]
     seconds: Estimate
     mib: float | None
-    ranks: tuple[float, float]
+    ranks: dict[str, float]
     missing: tuple[int, int]
 
     @property
@@ -138,7 +137,7 @@ def _line(
     probe = settings.protocol.criterion
     reported = [row for _, row in sorted(plan.reported.items())]
     rows = [row for tried in plan.tried.values() for row in tried.values()] + reported
-    known = [name for name in PROBES if any(score(row, f"test_{name}") is not None for row in reported)]
+    known = [name for name in KEYS if any(score(row, f"test_{name}") is not None for row in reported)]
     finished = [row for row in rows if not row.get("broke")]
     over_seeds = accuracy([_without_images(row) for row in reported], probe)
     seconds = [float(row["regularizer_seconds"]) for row in finished if "regularizer_seconds" in row]
@@ -162,7 +161,10 @@ def _line(
         dict(Counter(str(row["broke"]) for row in rows if row.get("broke"))),
         Estimate(sum(seconds) / len(seconds), *mean_interval(seconds), "runs") if seconds else NOTHING,
         sum(mib) / len(mib) if mib else None,
-        (_mean(reported, "embedding_rank"), _mean(reported, "projection_rank")),
+        {
+            name: _mean(reported, column)
+            for name, column in zip(FEATURES, ("embedding_rank", "projection_rank"), strict=True)
+        },
         plan.missing(),
     )
 
@@ -200,8 +202,8 @@ def about(found: Findings) -> str:
 
 def words(probe: str) -> str:
     """A probe in words."""
-    what, _, where = PROBES[probe].rpartition(", ")
-    return f"{what} ({where})"
+    where, _, what = probe.partition("_")
+    return f"{PROBES[what]} ({where})"
 
 
 def verdict(found: Findings) -> list[str]:
@@ -315,8 +317,9 @@ def pvalue(value: float) -> str:
     return "-" if math.isnan(value) else "<0.0001" if value < 1e-4 else f"{value:.2g}"
 
 
-#: The main table: header, and what stands below it.
-COLUMNS: "dict[str, Any]" = {
+Columns = dict[str, Callable[[Line], str]]
+#: The table of results: header, and what stands below it.
+RANKING: Columns = {
     "rank": lambda line: str(line.rank or "-"),
     "regulariser": lambda line: line.name,
     "lambda": lambda line: "-" if line.lam is None else f"{line.lam:.3g}",
@@ -324,28 +327,41 @@ COLUMNS: "dict[str, Any]" = {
     "runs": lambda line: f"{line.seeds} of {len_reported(line)}" if line.reported_broke else str(line.seeds),
     "less first (95%)": lambda line: interval(line.less_first),
     "p, Holm": lambda line: pvalue(line.less_first.pvalue),
+}
+#: The table of what it takes: how finely lambda must be tuned, which runs failed, what a step costs.
+WORKING: Columns = {
+    "regulariser": lambda line: line.name,
     "lambda within 1 point": lam_range,
     "factor (95%)": factor,
-    "broke": lambda line: f"{line.broke}/{line.made}",
-    "collapsed": lambda line: f"{line.collapsed}/{line.made}",
-    "ms": lambda line: "-" if math.isnan(line.seconds.value) else f"{1e3 * line.seconds.value:.3g}",
-    "MiB": lambda line: "-" if line.mib is None else f"{line.mib:.3g}",
+    "broke": lambda line: f"{line.broke} of {line.made}",
+    "collapsed": lambda line: f"{line.collapsed} of {line.made}",
+    "ms a step (95%)": lambda line: (
+        "-" if not line.seconds.value > 0 else interval(_scaled(line.seconds, 1e3), digits=2)
+    ),
+    "MiB": lambda line: f"{line.mib:.3g}" if line.mib else "-",
 }
+
+
+def _scaled(estimate: Estimate, by: float) -> Estimate:
+    return estimate._replace(value=by * estimate.value, low=by * estimate.low, high=by * estimate.high)
 
 
 def show(found: Findings) -> str:
     """The findings as text for a terminal."""
-    table = [list(COLUMNS)] + [[column(line) for column in COLUMNS.values()] for line in found.lines]
-    widths = [max(len(row[i]) for row in table) for i in range(len(COLUMNS))]
-    rows = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
     sources = next((line.accuracy.over for line in found.lines if line.accuracy.over), "")
-    foot = [
-        f"Intervals: 95%, over {sources}." if sources else "",
-        f"less first: test accuracy less that of {found.first}, paired by seed. ms, MiB: of a step of the regulariser.",
-    ]
-    parts = [about(found), " ".join(verdict(found)), "\n".join(rows), " ".join(line for line in foot if line)]
-    told = notes(found)
-    return "\n\n".join([*(part for part in parts if part), "\n".join(told)] if told else [p for p in parts if p])
+    foot = f"Intervals: 95%, over {sources}. " if sources else ""
+    foot += f"less first: test accuracy less that of {found.first}, paired by seed."
+    parts = [about(found), " ".join(verdict(found)), _text(RANKING, found.lines), foot, _text(WORKING, found.lines)]
+    return "\n\n".join(part for part in (*parts, "\n".join(notes(found))) if part)
+
+
+def _text(columns: Columns, lines: Sequence[Line]) -> str:
+    """A table with aligned columns."""
+    table = [list(columns)] + [[plain(column(line)) for column in columns.values()] for line in lines]
+    widths = [max(len(row[i]) for row in table) for i in range(len(columns))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
+    )
 
 
 def summary_rows(found: Findings) -> list[dict[str, Any]]:
@@ -377,8 +393,8 @@ def summary_rows(found: Findings) -> list[dict[str, Any]]:
         row |= {"runs_broke": line.broke, "runs_collapsed": line.collapsed}
         row |= {"tuning_runs_missing": line.missing[0], "seeds_missing": line.missing[1]}
         row |= _flat("regularizer_seconds", line.seconds) | {"regularizer_mib": line.mib}
-        row |= {"embedding_rank": line.ranks[0], "projection_rank": line.ranks[1]}
-        for name in PROBES:
+        row |= {f"effective_rank_{features}": rank for features, rank in line.ranks.items()}
+        for name in KEYS:
             row |= _flat(name, line.probes.get(name, NOTHING))
         rows.append(row)
     return rows
