@@ -116,7 +116,7 @@ def prepare(
             if one.name == other.name:
                 raise ValueError(f"two regularisers are called {one.name}; give each a name, or class, of its own")
             if identity == other.identity:
-                raise ValueError(f"{one.name} and {other.name} are the same regulariser; name one of them")
+                raise ValueError(f"{other.name} and {one.name} are the same regulariser; name one of them")
         candidates.append(Candidate(one.name, one.spec, identity))
     splits = load(config)
     config, notes = fitted(config, splits)
