@@ -252,13 +252,14 @@ def notes(found: Findings) -> list[str]:
             )
         if line.broke and line.lam is None and not line.missing[0] and not line.seeds:
             told.append(f"{line.name}: no lambda was found at which all tuning runs finished; it is not ranked.")
-        if line.at_edge:
-            told.append(
-                f"{line.name}: the best lambda, {line.lam:.3g}, is the {_edge(found, line)} that was tried; a wider "
-                "grid may do better (--extra)."
-            )
-        if line.collapsed:
-            told.append(f"{line.name}: {line.collapsed} of {line.made} runs collapsed.")
+    edges = [f"{line.name} ({line.lam:.3g}, the {_edge(found, line)})" for line in found.lines if line.at_edge]
+    if edges:
+        told.append(
+            f"The best lambda lies at the edge of those tried: {', '.join(edges)}. More may do better: --extra."
+        )
+    collapsed = [f"{line.name} {line.collapsed} of {line.made}" for line in found.lines if line.collapsed]
+    if collapsed:
+        told.append(f"Runs that collapsed: {', '.join(collapsed)}.")
     return told
 
 
