@@ -67,7 +67,8 @@ def prepare(
     """Check everything that a comparison is made of.
 
     Args:
-        names: regularisers, as ``resolve_regularizer`` takes them; the others are compared with the first.
+        names: regularisers, as ``resolve_regularizer`` takes them, or controls; all are compared with the first.
+            Controls that are not named come last.
         every: whether those of the registry that are not named come after them.
         data: a data set's name or path.
         recipe: of pretraining; by the data if None.
@@ -91,10 +92,8 @@ def prepare(
     from sigreg_lab.pretrain.run import fitted
     from sigreg_lab.regularizers import REGISTRY, check_regularizer, resolve_regularizer
 
-    listed = [name for name in names if name not in CONTROLS]
-    if every:
-        listed += [name for name in REGISTRY if name not in (*listed, *CONTROLS)]
-    if not listed:
+    listed = [*names, *(name for name in REGISTRY if every and name not in (*names, *CONTROLS))]
+    if not set(listed) - {*CONTROLS}:
         raise ValueError(f"name regularisers to compare, or --all; known: {', '.join(REGISTRY)}")
     tuned = [text for text in overrides if text.partition("=")[0] == "lam"]
     if tuned:
@@ -107,17 +106,20 @@ def prepare(
     protocol = Protocol(
         weights=grid, extra=extra, tuning_seeds=tuning_seeds, seeds=seeds, first_seed=first_seed, criterion=rank_by
     )
-    chosen = [resolve_regularizer(name) for name in listed]
+    listed += [name for name in CONTROLS if name not in listed]
+    chosen = {name: resolve_regularizer(name) for name in listed if name not in CONTROLS}
     given: dict[str, Any] = {"num_slices": config.num_slices, "directions": config.directions}
     candidates: list[Candidate] = []
-    for one in chosen:
-        identity = one.identity(**given)
+    for name in listed:
+        one = chosen.get(name)
+        identity = one.identity(**given) if one else {"head": name}
+        candidate = Candidate(one.name, one.spec, identity) if one else Candidate(name, "none", identity)
         for other in candidates:
-            if one.name == other.name:
-                raise ValueError(f"two regularisers are called {one.name}; give each a name, or class, of its own")
+            if candidate.name == other.name:
+                raise ValueError(f"two regularisers are called {other.name}; give each a name, or class, of its own")
             if identity == other.identity:
-                raise ValueError(f"{other.name} and {one.name} are the same regulariser; name one of them")
-        candidates.append(Candidate(one.name, one.spec, identity))
+                raise ValueError(f"{other.name} and {candidate.name} are the same regulariser; name one of them")
+        candidates.append(candidate)
     splits = load(config)
     config, notes = fitted(config, splits)
     make_fabric(config)
@@ -127,10 +129,9 @@ def prepare(
     if config.steps < 1:
         raise ValueError("steps and epochs are 0, so that nothing is trained; set one of them")
     shape = (sum(view_counts(config)), config.batch_size, config.projector[-1])
-    for one in chosen:
+    for one in chosen.values():
         make_loss(dataclasses.replace(config, regularizer=one.spec))
         check_regularizer(one, shape, device, **given)
-    candidates += [Candidate(name, "none", {"head": name}) for name in CONTROLS]
     settings = Settings(config, _identity(splits), protocol, measure, fingerprint(Path(measuring.__file__)))
     return Comparison(settings, candidates, notes)
 
@@ -187,7 +188,7 @@ def compare(
             candidates,
             store,
             (lambda: cluster_executor(scheduler)) if scheduler else (lambda: local_executor(count)),
-            workers=10**6 if scheduler else count,
+            workers=0 if scheduler else count,
             seconds=seconds - (time.monotonic() - start),
             expected=expected,
             progress=progress,
@@ -281,8 +282,9 @@ def _digest(settings: Settings, candidates: Sequence[Candidate]) -> str:
 
 
 def _shared(settings: Settings, candidates: Sequence[Candidate]) -> dict[str, Any]:
-    """The config that all runs share, as that of a control."""
-    return make_job(settings, candidates[-1], Wanted(None, 0, "report")).shown
+    """The config that all runs share, as that of the control without a regulariser."""
+    control = next(candidate for candidate in candidates if candidate.name == CONTROLS[0])
+    return make_job(settings, control, Wanted(None, 0, "report")).shown
 
 
 def _runs(settings: Settings, candidates: Sequence[Candidate]) -> int:
@@ -291,7 +293,8 @@ def _runs(settings: Settings, candidates: Sequence[Candidate]) -> int:
 
 def _expected(settings: Settings, candidates: Sequence[Candidate], store: Store, local: bool) -> float:
     """Seconds that a run of the first regulariser takes: that of one in the store, else measured on a few steps."""
-    job = make_job(settings, candidates[0], Wanted(settings.protocol.weights[0], FIRST_TUNING_SEED, "tuning"))
+    first = next(candidate for candidate in candidates if candidate.name not in CONTROLS)
+    job = make_job(settings, first, Wanted(settings.protocol.weights[0], FIRST_TUNING_SEED, "tuning"))
     try:
         record = store.get(job.key)
     except DamagedRecord:

@@ -30,9 +30,10 @@ def render(found: Findings, about: dict[str, Any]) -> str:
     environment.filters |= {"interval": tables.interval, "pvalue": tables.pvalue}
     protocol, form = found.settings.protocol, found.settings.base.form
     weights = [lam_of(weight, form) for weight in protocol.weights]
+    names = [plan.name for plan in found.outcome.plans if not plan.control]
     shown = [line for line in found.lines if line.probes]
     return environment.get_template(TEMPLATE).render(
-        title=f"{found.settings.data['name']}: {', '.join(plan.name for plan in found.outcome.plans[:-2])}",
+        title=f"{found.settings.data['name']}: {', '.join(names)}",
         about=tables.about(found),
         verdict=tables.verdict(found),
         notes=tables.notes(found),

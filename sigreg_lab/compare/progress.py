@@ -36,21 +36,17 @@ class TerminalProgress(Progress):
         )
         self._bar = Bar(*columns, console=console, disable=not console.is_terminal)
         self._total = self._done = self._found = 0
-        self._workers = 1
-        self._seconds: list[float] = []
-        self._told = -_BETWEEN
+        self._began = self._told = 0.0
 
-    def begin(self, total: int, workers: int) -> None:
-        self._total, self._workers = total, workers
-        self._told = self._clock()
+    def begin(self, total: int) -> None:
+        self._total = total
+        self._began = self._told = self._clock()
         self._bar.start()
         self._task = self._bar.add_task("runs", total=total, left="")
 
     def advance(self, name: str, wanted: Wanted, row: Row, found: bool) -> None:
         self._done += 1
         self._found += found
-        if not found:
-            self._seconds.append(float(row["seconds"]))
         if row["broke"] and not found:
             what = "" if wanted.weight is None else f", weight {wanted.weight:.3g}"
             self._say(f"{name}{what}, seed {wanted.seed} broke: {row['broke']}")
@@ -65,10 +61,11 @@ class TerminalProgress(Progress):
             self._say(f"{self._found} runs were there from before")
 
     def _left(self) -> str:
-        if not self._seconds:
+        made = self._done - self._found
+        if not made:
             return ""
-        mean = sum(self._seconds[-50:]) / len(self._seconds[-50:])
-        return f"about {duration(mean * (self._total - self._done) / self._workers)} left"
+        each = (self._clock() - self._began) / made
+        return f"about {duration(each * (self._total - self._done))} left"
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -67,7 +67,7 @@ class Job(NamedTuple):
 class Progress:
     """Told how a comparison goes; this one keeps silent."""
 
-    def begin(self, total: int, workers: int) -> None:
+    def begin(self, total: int) -> None:
         """``total`` runs are to come, at most; those in the store count."""
 
     def advance(self, name: str, wanted: Wanted, row: Row, found: bool) -> None:
@@ -125,7 +125,7 @@ def make_runs(
         candidates: regularisers and controls.
         store: of finished runs.
         executor: opens a pool to run on; called again if the pool breaks.
-        workers: runs at a time.
+        workers: runs at a time; 0: all that can be made, for a cluster to share out.
         seconds: the time there is; no run begins that is not expected to end in it, and those that have not ended
             then are stopped.
         expected: seconds of a run, before any has been made.
@@ -137,7 +137,7 @@ def make_runs(
     tell = progress or Progress()
     plans = [Plan(candidate.name, settings.protocol) for candidate in candidates]
     queue = _Queue(settings, candidates, plans, store, tell)
-    tell.begin(sum(sum(plan.missing()) for plan in plans), workers)
+    tell.begin(sum(sum(plan.missing()) for plan in plans))
     deadline = time.monotonic() + seconds
     out_of_time = False
     start = time.perf_counter()
@@ -146,7 +146,7 @@ def make_runs(
         queue.fill()
         while (queue.waiting or queue.alone) and not out_of_time:
             if not session:
-                session = store.start_session(now(), {**provenance(), "workers": workers})
+                session = store.start_session(now(), {**provenance(), "workers": workers or "dask"})
             try:
                 with executor() as pool:
                     out_of_time = _work(queue, pool, workers, deadline, expected, session)
@@ -271,7 +271,7 @@ class _Queue:
         """A run that may begin now."""
         if self.alone:
             return self.alone.pop(0) if not running else None
-        return self.waiting.pop(0) if self.waiting and running < workers else None
+        return self.waiting.pop(0) if self.waiting and (running < workers or not workers) else None
 
     def put_back(self, job: Job) -> None:
         (self.alone if job.key in self.tried_alone else self.waiting).insert(0, job)

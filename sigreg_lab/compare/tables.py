@@ -283,11 +283,11 @@ def interval(estimate: Estimate, sign: int = 1, digits: int = 3) -> str:
     """An estimate with its interval: 0.967 (0.955, 0.979)."""
     if math.isnan(estimate.value):
         return "-"
-    value = f"{sign * estimate.value + 0.0:.{digits}f}"
-    if not math.isfinite(estimate.low):
-        return f"{value} (one run)"
-    low, high = sorted((sign * estimate.low + 0.0, sign * estimate.high + 0.0))
-    return f"{value} ({low:.{digits}f}, {high:.{digits}f})"
+    value, *ends = (
+        f"{round(sign * number, digits) + 0.0:.{digits}f}"  # + 0.0: -0.0 is 0
+        for number in (estimate.value, *sorted((estimate.low, estimate.high), key=lambda end: sign * end))
+    )
+    return f"{value} ({', '.join(ends)})" if math.isfinite(estimate.low) else f"{value} (one run)"
 
 
 def lam_range(line: Line) -> str:

@@ -46,6 +46,12 @@ def _in_a_folder_of_ones_own(tmp_path, monkeypatch):
     Path("my_loss.py").write_text(OWN)
 
 
+@pytest.fixture
+def here(monkeypatch):
+    """Runs are made in this process, which spares the start of others; what they give is the same."""
+    monkeypatch.setattr(command, "local_executor", lambda workers: nullcontext(Inline()))
+
+
 def _flags(*settings):
     return [word for setting in (*TINY, *settings) for word in ("--set", setting)]
 
@@ -103,6 +109,7 @@ def test_the_worked_example_with_ones_own_regulariser_in_ones_own_file(monkeypat
     everything = "".join((page.parent / name).read_text() for name in (*manifest["files"], "manifest.json"))
     assert os.getcwd() not in everything, "no folder of this machine is told"
 
+    monkeypatch.setattr(command, "local_executor", lambda workers: nullcontext(Inline()))
     code, again, err = _call(monkeypatch, capsys, *arguments)
     assert code == 0
     assert again == out
@@ -113,7 +120,8 @@ def test_the_worked_example_with_ones_own_regulariser_in_ones_own_file(monkeypat
     assert "12 runs were there from before" in err, "runs of other code are made anew"
 
 
-def test_the_example_from_python_runs(monkeypatch):
+@pytest.mark.usefixtures("here")
+def test_the_example_from_python_runs():
     block = re.search(r"## From Python\n\n```python\n(.*?)```", DOCS, flags=re.DOTALL)[1]
     small = block.replace('overrides=["steps=5"]', f"extra=0, lambdas=[0.01, 0.1], overrides={TINY}")
     assert small != block
@@ -121,6 +129,7 @@ def test_the_example_from_python_runs(monkeypatch):
     assert names["found"].outcome.made == 2 * (2 + 2) + 4
 
 
+@pytest.mark.usefixtures("here")
 def test_runs_of_a_seed_begin_with_the_same_weights_batches_and_views():
     options = {"data": "digits", "overrides": TINY, "seeds": 2, "tuning_seeds": 1, "extra": 0, "lambdas": [0.01, 0.1]}
     _, found = compare(prepare(["sigreg-ep", "vicreg", "my_loss.py:MyRegularizer"], **options), Path("out"), workers=2)
@@ -134,6 +143,11 @@ def test_runs_of_a_seed_begin_with_the_same_weights_batches_and_views():
     assert first[0] != first[1]
 
 
+def test_a_control_that_is_named_first_is_what_the_others_are_compared_with():
+    comparison = prepare(["untrained", "vicreg"], data="digits", overrides=TINY)
+    assert [candidate.name for candidate in comparison.candidates] == ["untrained", "vicreg", "none"]
+
+
 def _bad(body):
     return f"import torch\nclass Mine:\n    def __call__(self, z, generator):\n        {body}\n"
 
@@ -143,6 +157,7 @@ def _bad(body):
     [
         ((), "name regularisers to compare, or --all; known: sigreg-ep"),
         (("none", "untrained"), "name regularisers to compare, or --all"),
+        (("none", "vicreg", "none"), "two regularisers are called none"),
         (("sigreg",), "unknown regularizer 'sigreg'; known: sigreg-ep"),
         (("nowhere.py:Mine",), "no file nowhere.py there"),
         (("my_loss.py:Mine",), "my_loss.py holds no class Mine; it holds MyRegularizer"),
@@ -194,6 +209,7 @@ def test_what_is_wrong_is_one_line_before_any_run(monkeypatch, capsys, arguments
             assert store.execute("SELECT count(*) FROM cells").fetchone() == (0,)
 
 
+@pytest.mark.usefixtures("here")
 def test_a_run_that_breaks_later_is_recorded_and_the_others_go_on(monkeypatch, capsys):
     late = "import torch\nclass Late:\n    calls = 0\n    def __call__(self, z, generator):\n"
     late += "        self.calls += 1\n        bad = self.calls == 5 and generator.initial_seed() % 2\n"
@@ -216,20 +232,22 @@ def test_a_run_that_breaks_later_is_recorded_and_the_others_go_on(monkeypatch, c
     assert "Runs that broke" in next(Path("out").glob("*/page.html")).read_text()
 
 
-def test_killed_and_resumed_gives_the_rows_of_a_run_that_was_never_stopped():
-    words = [sys.executable, "-m", "sigreg_lab.cli", "compare", "sigreg-ep", "my_loss.py:MyRegularizer"]
-    words += ["--data", "digits", *_flags("steps=20"), *SHORT, "--workers", "2", "--out"]
+@pytest.mark.usefixtures("here")
+def test_killed_and_resumed_gives_the_rows_of_a_run_that_was_never_stopped(monkeypatch, capsys):
+    arguments = ["sigreg-ep", "my_loss.py:MyRegularizer", "--data", "digits", *_flags("steps=20"), *SHORT]
+    words = [sys.executable, "-m", "sigreg_lab.cli", "compare", *arguments, "--workers", "2", "--out", "killed"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    with subprocess.Popen([*words, "killed"], env=environment, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL) as process:
         store = Path("killed", STORE)
         while _count(store) < 3:
             assert process.poll() is None, "it ended before it was killed"
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
-    before = _count(store)
-    assert before < 14
-    subprocess.run([*words, "killed"], env=environment, check=True, capture_output=True)
-    subprocess.run([*words, "whole"], env=environment, check=True, capture_output=True)
+    assert 3 <= _count(store) < 14
+    code, _, err = _call(monkeypatch, capsys, *arguments, "--out", "killed")
+    assert code == 0
+    assert "runs were there from before" in err
+    assert _call(monkeypatch, capsys, *arguments, "--out", "whole")[0] == 0
     folders = [next(Path(name).glob("digits-*")) for name in ("killed", "whole")]
     assert _rows(folders[0]) == _rows(folders[1])
     assert len(_rows(folders[0])) == 2 * (3 + 2) + 2 * 2
@@ -259,6 +277,7 @@ def test_a_budget_ends_with_what_is_there_and_says_what_is_missing(monkeypatch, 
     assert json.loads((folder / "manifest.json").read_text())["runs"]["out_of_time"]
 
 
+@pytest.mark.usefixtures("here")
 def test_an_unseen_folder_of_images(monkeypatch, capsys):
     rng = np.random.default_rng(0)
     for place, name in enumerate(("ant", "bee", "cat")):
@@ -275,6 +294,7 @@ def test_an_unseen_folder_of_images(monkeypatch, capsys):
     assert {row["broke"] for row in _read(folder / "rows.csv")} == {""}
 
 
+@pytest.mark.usefixtures("here")
 def test_shuffled_labels_give_chance(monkeypatch):
     """Through the whole path, tuning included: with labels drawn anew no probe knows more than chance."""
     splits = MADE_HERE["digits"]()
@@ -287,7 +307,6 @@ def test_shuffled_labels_give_chance(monkeypatch):
     without = dataclasses.replace(splits, **shuffled)
     monkeypatch.setattr(measure, "_data", lambda *_: without)
     monkeypatch.setattr(loop, "load_data", lambda *_: without)
-    monkeypatch.setattr(command, "local_executor", lambda workers: nullcontext(Inline()))
     comparison = prepare(
         ["sigreg-ep"], data="digits", overrides=["steps=30", "probe_draws=0"], seeds=4, tuning_seeds=1, extra=0,
         lambdas=[0.01, 0.1],
@@ -302,6 +321,7 @@ def test_shuffled_labels_give_chance(monkeypatch):
             assert low <= estimate.value <= high
 
 
+@pytest.mark.usefixtures("here")
 def test_a_cluster_gives_the_rows_of_this_machine(monkeypatch, capsys):
     distributed = pytest.importorskip("distributed")
     arguments = ["sigreg-ep", "my_loss.py:MyRegularizer", *_flags(), *SHORT]

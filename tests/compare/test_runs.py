@@ -30,7 +30,7 @@ class Counting(Progress):
     def __init__(self):
         self.total, self.seen, self.ended = 0, [], False
 
-    def begin(self, total, workers):
+    def begin(self, total):
         self.total = total
 
     def advance(self, name, wanted, row, found):
