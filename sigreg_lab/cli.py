@@ -46,8 +46,10 @@ app = typer.Typer(
 study_app = typer.Typer(help="Run studies, draw their figures, publish their results.", no_args_is_help=True)
 app.add_typer(study_app, name="study")
 
-RUNS = Path("results/runs")
+RESULTS = Path("results")
+RUNS = RESULTS / "runs"
 Preset = Annotated[str, typer.Option(help=f"How large: {', '.join(PRESETS)}.")]
+Results = Annotated[Path, typer.Option(help="Folder of the committed results.")]
 Out = Annotated[Path, typer.Option(help="Folder of the runs' results.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change a setting, key=value; repeat for more.")]
 
@@ -193,7 +195,7 @@ def run_command(
     scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, to compute there.")] = None,
     out: Out = RUNS,
 ) -> None:
-    """Compute the missing cells of studies, then write rows, summary, figures, report. Finished cells are kept."""
+    """Compute the missing cells of studies, then write what they say. Finished cells are kept."""
     from rich.console import Console
 
     from sigreg_lab.experiment.progress import TerminalProgress
@@ -219,33 +221,68 @@ def run_command(
         console.print(f"{item}: {outcome.computed} cells computed, {outcome.reused} found finished")
     print(f"Report:  {folders[0].parent / 'REPORT.md'}")
     for folder in folders:
-        print(f"Results: {folder} (rows.csv, summary.csv, manifest.json, {_names(folder, '*.png')})")
+        print(f"Results: {folder} (rows.csv, estimates.csv, findings.md, {_names(folder, '*.png')})")
 
 
-@study_app.command("figures", cls=Command)
-def figures_command(
-    name: Annotated[str, typer.Argument(help="A study's name.")], preset: Preset = "standard", out: Out = RUNS
+@study_app.command("tell", cls=Command)
+def tell_command(
+    name: Annotated[str, typer.Argument(help="A study's name.")],
+    preset: Preset = "standard",
+    settings: Set = None,
+    out: Out = RUNS,
 ) -> None:
-    """Draw a run's summary and figures again, from its rows alone."""
-    from sigreg_lab.experiment.run import draw, write_report
+    """Write a run's estimates, findings and pictures again, from its rows alone."""
+    from sigreg_lab.experiment.report import write_report
+    from sigreg_lab.experiment.results import retell, run_folder
+    from sigreg_lab.experiment.study import load_study
 
-    folder = out / preset / name
-    draw(name, folder)
+    study = load_study(name)
+    folder = run_folder(study, out, preset, settings or ())
+    retell(study, folder, folder)
     write_report(folder.parent)
-    print(f"Drawn: {folder} ({_names(folder, '*.png')})")
+    print(f"Told: {folder} ({_names(folder, '*.png')})")
 
 
 @study_app.command("publish", cls=Command)
 def publish_command(
     name: Annotated[str, typer.Argument(help="A study's name.")],
     preset: Preset = "standard",
+    settings: Set = None,
     out: Out = RUNS,
-    results: Annotated[Path, typer.Option(help="Folder of the committed results.")] = Path("results"),
+    results: Results = RESULTS,
 ) -> None:
-    """Copy a run, made from a clean commit, into the committed results, and renew their report."""
-    from sigreg_lab.experiment.run import publish
+    """Tell of a run, made from a clean commit, in the committed results, and renew the report."""
+    from sigreg_lab.experiment.results import publish
 
-    print(f"Published: {publish(name, preset=preset, out=out, results=results)}")
+    print(f"Published: {publish(name, preset=preset, out=out, results=results, overrides=settings or ())}")
+    _renew(results)
+
+
+@study_app.command("report", cls=Command)
+def report_command(
+    results: Results = RESULTS,
+    names: Annotated[list[str] | None, typer.Option("--study", help="Only this study; repeat for more.")] = None,
+) -> None:
+    """Tell of all committed results anew from their rows; renew REPORT.md, docs/claims.md and the README's findings."""
+    from sigreg_lab.experiment.results import MANIFEST, retell
+    from sigreg_lab.experiment.study import list_studies, load_study
+
+    for name in names or list_studies():
+        study = load_study(name)
+        if (results / name / MANIFEST).is_file():
+            retell(study, results / name, results / name)
+            print(f"Told: {results / name}")
+    _renew(results)
+
+
+def _renew(results: Path) -> None:
+    from sigreg_lab.experiment.report import renew, write_report
+    from sigreg_lab.experiment.study import list_studies
+
+    print(f"Report: {write_report(results, expected=list_studies())}")
+    for page in (results.parent / "docs" / "claims.md", results.parent / "README.md"):
+        if page.is_file():
+            renew(page, results)
 
 
 @app.command("pretrain", cls=Command)

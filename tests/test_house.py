@@ -15,11 +15,13 @@ PACKAGE = Path(sigreg_lab.__file__).parent
 #: From the ground up; a name is a folder or a file.
 ROOMS = (
     "validation",
+    "names",
     "kernels",
     "distributed",
     "nulls",
     "alternatives",
     "experiment",
+    "theory",
     "univariate",
     "slicing",
     "multivariate",

@@ -147,6 +147,14 @@ class EppsPulley(UnivariateTest):
         within = (within - n) / (n - 1) if self.estimator == "u" else within / n
         return pair * within - 2 * across.sum(-2) + n * target
 
+    def nodes(self) -> tuple[Array, Array, Array]:
+        """The grid, float64: nodes t > 0, exp(-t^2/2) there, and weights with exp(-t^2/sigma^2) and both sides of 0 in
+        them. The full line has a grid of its own, exact to rounding."""
+        if self.integration == "exact":
+            return self._full_line_grid().nodes()
+        target, weight = gaussian_grid(self.t_max, self.n_points, self.sigma, torch.device("cpu"))
+        return np.linspace(0, self.t_max, self.n_points)[1:], target.numpy(), weight.numpy()
+
     def eigenvalues(self) -> Array:
         """Weights of the limit law, descending: eigenvalues of the covariance, under N(0, 1), of cos(tX) and sin(tX)
         at the nodes, scaled by the roots of the weights. The full line has a grid of its own, exact to rounding."""
