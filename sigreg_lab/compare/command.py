@@ -25,11 +25,11 @@ from sigreg_lab.compare.protocol import (
 )
 from sigreg_lab.compare.runs import Candidate, Measure, Progress, Settings, all_rows, make_job, make_runs, run_job
 from sigreg_lab.compare.tables import CRITERIA, Findings, find, summary_rows
+from sigreg_lab.experiment.cells import canonical
 from sigreg_lab.experiment.executor import cluster_executor, local_executor
-from sigreg_lab.experiment.fingerprint import fingerprint
+from sigreg_lab.experiment.fingerprint import file_fingerprint
 from sigreg_lab.experiment.provenance import now, provenance
 from sigreg_lab.experiment.store import DamagedRecord, Store
-from sigreg_lab.experiment.study import canonical
 
 if TYPE_CHECKING:
     from sigreg_lab.pretrain.config import PretrainConfig
@@ -132,7 +132,7 @@ def prepare(
     for one in chosen.values():
         make_loss(dataclasses.replace(config, regularizer=one.spec))
         check_regularizer(one, shape, device, **given)
-    settings = Settings(config, _identity(splits), protocol, measure, fingerprint(Path(measuring.__file__)))
+    settings = Settings(config, _identity(splits), protocol, measure, file_fingerprint(Path(measuring.__file__)))
     return Comparison(settings, candidates, notes)
 
 

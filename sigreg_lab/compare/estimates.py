@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from sigreg_lab.compare.measure import unpacked
 from sigreg_lab.compare.protocol import Plan, Protocol, lam_of, score
 from sigreg_lab.experiment import rate_interval
-from sigreg_lab.experiment.study import Row
+from sigreg_lab.experiment.cells import Row
 
 LEVEL = 0.95
 ONE_POINT = 0.01

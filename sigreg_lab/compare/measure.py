@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sigreg_lab.diagnostics import effective_rank
-from sigreg_lab.experiment.study import Row
+from sigreg_lab.experiment.cells import Row
 from sigreg_lab.pretrain.config import PretrainConfig
 from sigreg_lab.pretrain.data import Splits, load_data
 from sigreg_lab.pretrain.loop import PretrainResult, make_loss, pretrain, view_counts

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sigreg_lab.compare.protocol import Wanted
 from sigreg_lab.compare.runs import Progress
-from sigreg_lab.experiment.study import Row
+from sigreg_lab.experiment.cells import Row
 from sigreg_lab.pretrain.progress import duration
 
 if TYPE_CHECKING:

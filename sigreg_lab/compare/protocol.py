@@ -19,7 +19,7 @@ import math
 from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
-from sigreg_lab.experiment.study import Row
+from sigreg_lab.experiment.cells import Row
 
 #: Tuning seeds begin here; those reported stay below.
 FIRST_TUNING_SEED = 1_000_000

@@ -13,9 +13,9 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from sigreg_lab.compare.protocol import Plan, Protocol, Wanted, lam_of
+from sigreg_lab.experiment.cells import Row, canonical
 from sigreg_lab.experiment.provenance import now, provenance
 from sigreg_lab.experiment.store import DamagedRecord, Record, Store
-from sigreg_lab.experiment.study import Row, canonical
 from sigreg_lab.pretrain.config import PretrainConfig, as_dict
 
 Measure = Callable[[PretrainConfig], Row]

@@ -20,7 +20,7 @@ from sigreg_lab.compare.estimates import (
 from sigreg_lab.compare.protocol import Plan, lam_of, score
 from sigreg_lab.compare.runs import Outcome, Settings
 from sigreg_lab.experiment import mean_interval
-from sigreg_lab.experiment.study import Row
+from sigreg_lab.experiment.cells import Row
 
 FEATURES = ("backbone", "projector")
 #: Probes in words, in the order of tables.
