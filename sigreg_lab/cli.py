@@ -1,4 +1,4 @@
-"""The command line: ``sigreg-lab study | pretrain | probe``."""
+"""The command line: ``sigreg-lab compare | check | pretrain | probe | study``."""
 
 import errno
 import io
@@ -130,6 +130,47 @@ def check_command(
     print(f"\nPage: {plain(str(page))}" + (f"\nJSON: {plain(str(json_file))}" if json_file else ""))
 
 
+@app.command("compare", cls=Command)
+def compare_command(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Regularisers: names, FILE.py:CLASS or MODULE:CLASS, with :key=value,... if need be."),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All of the registry, after those named.")] = False,
+    data: Annotated[str | None, typer.Option(help="A data set's name, or the path of an image folder.")] = None,
+    seeds: Annotated[int, typer.Option(help="Reported runs of each regulariser.")] = 5,
+    budget: Annotated[str | None, typer.Option(help="Stop after that time, such as 30m; run again to go on.")] = None,
+    settings: Set = None,
+    recipe: Annotated[str | None, typer.Option(help="Named settings; by the data if not given.")] = None,
+    lambdas: Annotated[str | None, typer.Option(help="The grid of lambda to begin with, as 0.01,0.1,0.5.")] = None,
+    extra: Annotated[int, typer.Option(help="Tuning runs beyond the grid: they widen it, or refine it.")] = 3,
+    tuning_seeds: Annotated[int, typer.Option(help="Seeds of the last two candidates for lambda; 1, 2, 4, ...")] = 4,
+    first_seed: Annotated[int, typer.Option(help="The first of the reported seeds.")] = 0,
+    rank_by: Annotated[str, typer.Option(help="The probe that tunes and ranks.")] = "backbone_linear_all",
+    workers: Annotated[int | None, typer.Option(help="Runs at a time; the number of cores if not given.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, to run there.")] = None,
+    out: Out = RUNS / "compare",
+) -> None:
+    """Compare regularisers by the accuracy of frozen probes: tuned alike, with ranks, intervals and their cost."""
+    from rich.console import Console
+
+    from sigreg_lab.compare import compare, prepare, show
+    from sigreg_lab.compare.command import PAGE, parse_lambdas
+    from sigreg_lab.compare.progress import TerminalProgress
+
+    console = Console(stderr=True)
+    comparison = prepare(
+        names or (), every=every, data=data, recipe=recipe, overrides=settings or (), seeds=seeds,
+        first_seed=first_seed, tuning_seeds=tuning_seeds, lambdas=parse_lambdas(lambdas), extra=extra, rank_by=rank_by,
+    )  # fmt: skip
+    folder, found = compare(
+        comparison, out, workers=workers, scheduler=scheduler, budget=budget, progress=TerminalProgress(console),
+        on_note=_noted(console),
+    )  # fmt: skip
+    print(show(found))
+    print(f"\nPage:    {folder / PAGE}\nResults: {folder} (rows.csv, summary.csv, manifest.json)")
+
+
 @study_app.command("list", cls=Command)
 def list_command() -> None:
     """Name each study, its question and the number of its cells."""
@@ -249,7 +290,7 @@ def pretrain_command(
     data: Annotated[
         str | None, typer.Option(help="digits, a data set's name, or the path of an image folder or parquet file.")
     ] = None,
-    regularizer: Annotated[str, typer.Option(help="A regulariser's name.")] = "sigreg-ep",
+    regularizer: Annotated[str, typer.Option(help="A name, or FILE.py:CLASS; both with :key=value.")] = "sigreg-ep",
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     recipe: Annotated[str | None, typer.Option(help="Named settings; by the data if not given.")] = None,
     settings: Set = None,
@@ -338,6 +379,7 @@ REMEDIES = {
 #: What is left of the work when a command is stopped.
 STOPPED = {
     "check": "stopped; nothing was written",
+    "compare": "stopped; finished runs are kept: run the same command to go on",
     "pretrain": "stopped; the last checkpoint is kept: run the same command with --resume to go on",
     "probe": "stopped; nothing was written",
 }

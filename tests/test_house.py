@@ -31,6 +31,7 @@ ROOMS = (
     "pretrain",
     "figures",
     "check",
+    "compare",
     "cli",
 )
 

@@ -10,9 +10,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+#: What a figure on a dark page has other colours for.
+_DARK = {
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), "0.88"),
+    **dict.fromkeys(("axes.edgecolor", "xtick.labelcolor", "ytick.labelcolor"), "0.75"),
+    "grid.color": "0.28",
+}
+
+
 @contextmanager
-def themed() -> Iterator[None]:
-    """Draw inside this block, or in a function that it decorates, in the house's look."""
+def themed(dark: bool = False) -> Iterator[None]:
+    """Draw inside this block, or in a function that it decorates, in the house's look; ``dark``: for a dark page."""
     import matplotlib
     import seaborn as sns
 
@@ -24,6 +32,7 @@ def themed() -> Iterator[None]:
         "axes.titlelocation": "left",
         "grid.color": "0.92",
         "font.family": "DejaVu Sans",
+        **(_DARK | {"axes.facecolor": "none", "figure.facecolor": "none"} if dark else {}),
     }
     with matplotlib.rc_context(style):
         yield

@@ -48,7 +48,7 @@ from sigreg_lab.pretrain.curves import Curves, Stopwatch, outside_share
 from sigreg_lab.pretrain.data import Images, Splits, Stream, as_float, load_data
 from sigreg_lab.pretrain.models import BACKBONES, Encoder, Features, build_encoder
 from sigreg_lab.pretrain.views import VIEWS
-from sigreg_lab.regularizers import LeJEPALoss, LeJEPATerms, make_regularizer, regularizer_options
+from sigreg_lab.regularizers import LeJEPALoss, LeJEPATerms, resolve_regularizer
 from sigreg_lab.slicing import seeded_generator
 from sigreg_lab.validation import on_device
 
@@ -136,7 +136,7 @@ def pretrain(
         MemoryError: the device's memory is too small.
     """
     data = data if data is not None else load(config)
-    _check_views(config, data)
+    check_views(config, data)
     config = resolved(config, len(data.train.pixels))
     loss_fn = make_loss(config)
     fabric = make_fabric(config)
@@ -250,7 +250,7 @@ class Run:
         )
         network: Any = torch.compile(encoder) if config.compile else encoder
         self.model, self._optimizer = fabric.setup(network, self.optimizer)
-        self.views = list(_view_counts(config))
+        self.views = list(view_counts(config))
         self.generators = {purpose: torch.Generator(fabric.device) for purpose in (_VIEWS, _SLICES)}
         self.captures = on_gpu and may_capture(config, self.train, fabric.world_size, loss_fn)
         self._graph: _Graph | None = None
@@ -539,7 +539,7 @@ def _stream_seed(*purpose: int) -> int:
     return seeded_generator(*purpose).initial_seed()
 
 
-def _check_views(config: PretrainConfig, data: Splits) -> None:
+def check_views(config: PretrainConfig, data: Splits) -> None:
     """Raise ``ValueError`` where the views asked for are of another kind than the data."""
     shape = tuple(data.train.pixels.shape[1:])
     kinds = {"affine": ("images", 3), "crops": ("images", 3), "signals": ("signals", 2)}  # of one's own: unknown
@@ -563,7 +563,7 @@ def load(config: PretrainConfig, name: str | None = None) -> Splits:
 
 
 def resolved(config: PretrainConfig, num_images: int) -> PretrainConfig:
-    """The config with epochs turned into steps.
+    """The config with epochs turned into steps, and with the digest of a regulariser that is one's own.
 
     Raises:
         ValueError: an option that is out of range or unknown.
@@ -579,6 +579,7 @@ def resolved(config: PretrainConfig, num_images: int) -> PretrainConfig:
         )
     if config.augment == "crops" and config.crops.local_views and config.backbone in BACKBONES:
         raise ValueError(f"backbone {config.backbone} takes one size only: set crops.local_views=0")
+    config = dataclasses.replace(config, regularizer_source=resolve_regularizer(config.regularizer).digest)
     if config.epochs:
         steps = max(1, round(config.epochs * (num_images // config.batch_size)))
         return dataclasses.replace(config, steps=steps, epochs=0.0)
@@ -586,22 +587,21 @@ def resolved(config: PretrainConfig, num_images: int) -> PretrainConfig:
 
 
 def make_loss(config: PretrainConfig) -> LeJEPALoss:
-    """The run's loss; the regulariser gets ``num_slices`` and ``directions`` if it takes slices."""
-    known = regularizer_options(config.regularizer)
-    slices = {name: getattr(config, name) for name in ("num_slices", "directions") if name in known}
-    if not slices and config.directions != "iid":
-        raise ValueError(f"regularizer {config.regularizer!r} draws no directions; leave out directions")
+    """The run's loss; a regulariser of the registry gets ``num_slices`` and ``directions`` if it takes slices."""
+    chosen = resolve_regularizer(config.regularizer)
+    if config.directions != "iid" and (chosen.digest or "directions" not in chosen.known):
+        raise ValueError(f"regularizer {chosen.name!r} draws no directions; leave out directions")
     return LeJEPALoss(
-        make_regularizer(config.regularizer, **slices),
+        chosen.build(num_slices=config.num_slices, directions=config.directions),
         config.lam,
         form=config.form,  # type: ignore[arg-type]
         prediction=config.prediction,  # type: ignore[arg-type]
         dimensions=config.dimensions,  # type: ignore[arg-type]
-        global_views=_view_counts(config)[0] if config.augment == "crops" else None,
+        global_views=view_counts(config)[0] if config.augment == "crops" else None,
     )
 
 
-def _view_counts(config: PretrainConfig) -> tuple[int, int]:
+def view_counts(config: PretrainConfig) -> tuple[int, int]:
     """Numbers of global and of local views."""
     return (config.crops.global_views, config.crops.local_views) if config.augment == "crops" else (config.num_views, 0)
 

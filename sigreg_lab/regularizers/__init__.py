@@ -6,6 +6,7 @@ from sigreg_lab.regularizers.joint import WMSE, BarlowTwins
 from sigreg_lab.regularizers.lejepa import LeJEPALoss, LeJEPATerms, convert_lambda, prediction_loss
 from sigreg_lab.regularizers.multivariate import MultivariateRegularizer
 from sigreg_lab.regularizers.registry import REGISTRY, make_regularizer, regularizer_options
+from sigreg_lab.regularizers.resolve import ResolvedRegularizer, check_regularizer, resolve_regularizer
 from sigreg_lab.regularizers.sigreg import SIGReg
 from sigreg_lab.regularizers.sphere import KoLeo, SphereSlicing, Uniformity
 from sigreg_lab.regularizers.visreg import VISReg
@@ -19,14 +20,17 @@ __all__ = [
     "LeJEPATerms",
     "MultivariateRegularizer",
     "Regularizer",
+    "ResolvedRegularizer",
     "SIGReg",
     "SphereSlicing",
     "Uniformity",
     "VICReg",
     "VISReg",
     "WeakSIGReg",
+    "check_regularizer",
     "convert_lambda",
     "make_regularizer",
     "prediction_loss",
     "regularizer_options",
+    "resolve_regularizer",
 ]
