@@ -95,7 +95,7 @@ def check(value, x):
 def test_regularizers_stay_on_the_device(name, directions, dtype):
     options = {"num_slices": 40, "directions": directions} if directions else {}
     z = sample(2, 32, 80, dtype=dtype)
-    check(LeJEPALoss(make_regularizer(name, **options))(z, seeded_generator(0)).total, z)
+    check(LeJEPALoss(make_regularizer(name, **options), dimensions="sum")(z, seeded_generator(0)).total, z)
 
 
 @pytest.mark.parametrize("shape", [(2, 32, 3), (1, 600, 20)], ids=str)  # the second in blocks of pairs

@@ -13,7 +13,8 @@ equal, as [1] says they are, but where the global views agree.
 
 Lambda weighs R against L_pred, so its value means something only together with how both are written: convex or
 additive, squares summed or averaged over the K coordinates, R with or without the factor N. ``convert_lambda`` goes
-from one way to another.
+from one way to another. The defaults, convex and averaged over coordinates, are those of the official code; the sum, as
+eq. 5 and 6 print it, makes the regulariser K times as weak at the same lambda, and is taken where it is asked for.
 
 In an initialised process group both terms are those of the whole batch, on every rank, and the mean over ranks of the
 parameters' gradients is the gradient of one process on the whole batch (see ``sigreg_lab.distributed``).
@@ -44,7 +45,7 @@ def prediction_loss(
     global_views: int | None = None,
     *,
     prediction: Literal["centroid", "pairwise"] = "centroid",
-    dimensions: Dimensions = "sum",
+    dimensions: Dimensions = "mean",
     targets: Tensor | None = None,
 ) -> Tensor:
     """Squared distance of each view to the global views, averaged over views and samples.
@@ -53,8 +54,8 @@ def prediction_loss(
         z: embeddings, shape (V, N, K), global views first.
         global_views: V_g; all V if not given.
         prediction: "centroid" (eq. 6) or "pairwise" (eq. 5).
-        dimensions: over the K coordinates, "sum" as eq. 5 and 6 are written, or "mean" as the paper's Algorithm 2 and
-            the official code compute it, smaller by the factor K.
+        dimensions: over the K coordinates, "mean" as the paper's Algorithm 2 and the official code compute it, or "sum"
+            as eq. 5 and 6 are written, larger by the factor K.
         targets: the global views' embeddings that ``z`` is compared with, shape (V_g, N, K), where they are not the
             first of ``z``: of a predictor's input, or of an averaged encoder. ``global_views`` does not count then.
 
@@ -107,7 +108,7 @@ class LeJEPALoss(torch.nn.Module):
         lam: lambda, the weight of the regulariser; 0 .. 1 in the convex form.
         form: "convex" ((1 - lambda) and lambda) or "additive" (1 and lambda).
         prediction: "centroid" (eq. 6) or "pairwise" (eq. 5).
-        dimensions: "sum" or "mean" over the coordinates of the prediction loss. The official code and its values of
+        dimensions: "mean" or "sum" over the coordinates of the prediction loss. The official code and its values of
             lambda go with "mean".
         global_views: number of global views, the first of each batch; all if not given.
 
@@ -123,7 +124,7 @@ class LeJEPALoss(torch.nn.Module):
         *,
         form: Form = "convex",
         prediction: Literal["centroid", "pairwise"] = "centroid",
-        dimensions: Dimensions = "sum",
+        dimensions: Dimensions = "mean",
         global_views: int | None = None,
     ) -> None:
         super().__init__()
@@ -182,7 +183,7 @@ def convert_lambda(
     lam: float,
     *,
     form: tuple[Form, Form] = ("convex", "convex"),
-    dimensions: tuple[Dimensions, Dimensions] = ("sum", "sum"),
+    dimensions: tuple[Dimensions, Dimensions] = ("mean", "mean"),
     dim: int | None = None,
     num_samples: tuple[float, float] = (1, 1),
 ) -> float:
@@ -194,7 +195,7 @@ def convert_lambda(
     Args:
         lam: lambda of the first.
         form: "convex" ((1 - lambda) and lambda) or "additive" (1 and lambda).
-        dimensions: "sum" or "mean" over the coordinates of the prediction loss.
+        dimensions: "mean" or "sum" over the coordinates of the prediction loss.
         dim: K, the number of coordinates; needed if ``dimensions`` change.
         num_samples: the factor that the regulariser carries: N, or 1 for a statistic without it. (N, N') also goes from
             batches of N to batches of N', where the population's part, which grows with N, keeps its weight; the

@@ -79,7 +79,7 @@ def _gradients(kind: str, number: float, n: int, replicates: int, seed: np.rando
     # Sums over the replicates of a loss each, so that a slice of the gradient is that of one replicate.
     losses = {
         "regulariser": SIGReg(EppsPulley(), NUM_SLICES)(z.flatten(0, 1), generator, directions=directions),
-        "prediction": prediction_loss(z.flatten(1, 2)),
+        "prediction": prediction_loss(z.flatten(1, 2), dimensions="sum"),
     }
     towards = {"regulariser": mean_gradient(scales, n, GRID), "prediction": scales}
     found = {}
@@ -132,7 +132,7 @@ def _equations(kind: str, number: float, n: int, replicates: int, seed: np.rando
     z = _views(np.random.default_rng(seed), (count, DIM), RHO, MANY_VIEWS).requires_grad_()
     values, gradients = {}, {}
     for name, prediction in (("eq. 5", "pairwise"), ("eq. 6", "centroid")):
-        value = prediction_loss(z, int(number), prediction=prediction)  # type: ignore[arg-type]
+        value = prediction_loss(z, int(number), prediction=prediction, dimensions="sum")  # type: ignore[arg-type]
         (gradients[name],) = torch.autograd.grad(value, z)
         values[name] = float(value.detach())
     squares = {name: float(g.square().sum()) for name, g in gradients.items()}

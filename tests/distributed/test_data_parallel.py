@@ -71,7 +71,9 @@ def objectives() -> dict[str, nn.Module]:
     found |= {label: SIGReg(cls(), 7) for label, cls in OWN.items()}
     for name, form, prediction in LOSSES:
         regularizer = make_regularizer(name, num_slices=7)
-        found[f"lejepa {name}"] = LeJEPALoss(regularizer, 0.3, form=form, prediction=prediction, global_views=2)
+        found[f"lejepa {name}"] = LeJEPALoss(
+            regularizer, 0.3, form=form, prediction=prediction, dimensions="sum", global_views=2
+        )
     return found
 
 

@@ -25,7 +25,7 @@ def test_pairwise_equals_equation_5_by_loops(num_global):
         for g in range(num_global):
             for v in range(V):
                 total += float((z[g, n] - z[v, n]).square().sum()) / (num_global * V)
-    value = prediction_loss(z, num_global, prediction="pairwise")
+    value = prediction_loss(z, num_global, prediction="pairwise", dimensions="sum")
     assert float(value) == pytest.approx(total / N, rel=1e-12)
 
 
@@ -36,7 +36,7 @@ def test_centroid_equals_equation_6_by_loops(num_global):
     for n in range(N):
         centre = sum(z[g, n] for g in range(num_global)) / num_global
         total += sum(float((centre - z[v, n]).square().sum()) for v in range(V)) / V
-    assert float(prediction_loss(z, num_global)) == pytest.approx(total / N, rel=1e-12)
+    assert float(prediction_loss(z, num_global, dimensions="sum")) == pytest.approx(total / N, rel=1e-12)
 
 
 @pytest.mark.parametrize("dimensions", ["sum", "mean"])
@@ -82,7 +82,10 @@ def test_targets_of_another_shape_are_refused(shape):
 def test_the_two_equations_differ_by_the_scatter_of_the_global_views(num_global):
     z = embeddings()
     scatter = (z[:num_global] - z[:num_global].mean(0)).square().sum(-1).mean()
-    difference = prediction_loss(z, num_global, prediction="pairwise") - prediction_loss(z, num_global)
+    pairwise, centroid = (
+        prediction_loss(z, num_global, prediction=way, dimensions="sum") for way in ("pairwise", "centroid")
+    )
+    difference = pairwise - centroid
     torch.testing.assert_close(difference, scatter, rtol=1e-12, atol=1e-15)
     assert (num_global == 1) == (float(difference) == 0)
 
@@ -90,14 +93,14 @@ def test_the_two_equations_differ_by_the_scatter_of_the_global_views(num_global)
 @pytest.mark.parametrize("prediction", ["centroid", "pairwise"])
 def test_mean_over_dimensions_is_smaller_by_their_number(prediction):
     z = embeddings()
-    total = prediction_loss(z, 2, prediction=prediction)
+    total = prediction_loss(z, 2, prediction=prediction, dimensions="sum")
     torch.testing.assert_close(prediction_loss(z, 2, prediction=prediction, dimensions="mean"), total / K)
 
 
 @pytest.mark.parametrize("prediction", ["centroid", "pairwise"])
 def test_prediction_gradcheck(prediction):
     z = embeddings().requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: prediction_loss(x, 2, prediction=prediction), z)
+    assert torch.autograd.gradcheck(lambda x: prediction_loss(x, 2, prediction=prediction, dimensions="sum"), z)
 
 
 @pytest.mark.parametrize(("form", "keep"), [("convex", 0.7), ("additive", 1.0)])
@@ -116,8 +119,8 @@ def test_total_is_the_weighed_sum(form, keep):
 
 def test_without_regularizer_the_prediction_loss_remains():
     z = embeddings()
-    terms = LeJEPALoss(make_regularizer("none"), 0.3)(z, seeded_generator(0))
-    torch.testing.assert_close(terms.total, prediction_loss(z))
+    terms = LeJEPALoss(make_regularizer("none"), 0.3, dimensions="sum")(z, seeded_generator(0))
+    torch.testing.assert_close(terms.total, prediction_loss(z, dimensions="sum"))
     assert float(terms.regularizer) == 0
 
 
@@ -220,6 +223,40 @@ def test_the_official_scripts_loss_is_the_one_that_the_documentation_names():
     invariance = (z.mean(0) - z).square().mean()
     regularizer = make_regularizer("sigreg-ep", num_slices=16)
     assert regularizer is not None
-    loss = LeJEPALoss(lambda z, generator: regularizer(z, generator, directions=directions), 0.02, dimensions="mean")
+    loss = LeJEPALoss(lambda z, generator: regularizer(z, generator, directions=directions), 0.02)
     terms = loss(z, torch.Generator())
     torch.testing.assert_close(terms.total, 0.02 * sigreg + 0.98 * invariance)
+
+
+def _epps_pulley(projections: torch.Tensor) -> torch.Tensor:
+    """The half-grid statistic as lightly and stable-pretraining write it, over dimension -2."""
+    t = torch.linspace(0, 3, 17)
+    phi = torch.exp(-(t**2) / 2)
+    weights = torch.full((17,), 2 * 3 / 16)
+    weights[[0, -1]] = 3 / 16
+    angles = projections.unsqueeze(-1) * t
+    error = (angles.cos().mean(-3) - phi).square() + angles.sin().mean(-3).square()
+    return (error @ (weights * phi)) * projections.shape[-2]
+
+
+def test_the_defaults_are_those_of_lightly():
+    z, directions = torch.randn(5, 32, 8), torch.nn.functional.normalize(torch.randn(8, 16), dim=0)
+    invariance = (z[:2].mean(0) - z).square().mean()
+    sigreg = SIGReg(EppsPulley())
+    loss = LeJEPALoss(lambda z, generator: sigreg(z, generator, directions=directions), global_views=2)
+    terms = loss(z, torch.Generator())
+    torch.testing.assert_close(terms.prediction, invariance)
+    torch.testing.assert_close(prediction_loss(z, 2), invariance)
+    torch.testing.assert_close(terms.total, 0.05 * _epps_pulley(z @ directions).mean() + 0.95 * invariance)
+    assert sigreg.num_slices == 1024
+
+
+def test_the_loss_of_stable_pretraining_is_the_one_that_the_documentation_names():
+    z, directions = torch.randn(5, 32, 8), torch.nn.functional.normalize(torch.randn(8, 16), dim=0)
+    invariance = (z[:2].mean(0) - z).square().mean()
+    sigreg = SIGReg(EppsPulley(), per_view=False)
+    loss = LeJEPALoss(
+        lambda z, generator: sigreg(z, generator, directions=directions), 0.02, form="additive", global_views=2
+    )
+    expected = invariance + 0.02 * _epps_pulley(z.reshape(-1, 8) @ directions).mean()
+    torch.testing.assert_close(loss(z, torch.Generator()).total, expected)
