@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 
-def check_sample(x: Tensor, name: str, *, ndim: int, min_samples: int, sample_dim: int = -2) -> None:
+def check_sample(
+    x: Tensor, name: str, *, ndim: int, min_samples: int, sample_dim: int = -2, can_omit: bool = False
+) -> None:
     """Raise ``ValueError`` unless ``x`` is a finite floating-point sample that a statistic can be computed on.
 
     Args:
@@ -18,6 +20,7 @@ def check_sample(x: Tensor, name: str, *, ndim: int, min_samples: int, sample_di
         ndim: least number of dimensions.
         min_samples: least number of samples along ``sample_dim``.
         sample_dim: the dimension that counts samples.
+        can_omit: whether the caller takes ``nan_policy="omit"``, which the message then names.
 
     Raises:
         ValueError: not a tensor, not floating point, too few dimensions, empty, too few samples, NaN or infinite.
@@ -42,9 +45,10 @@ def check_sample(x: Tensor, name: str, *, ndim: int, min_samples: int, sample_di
     finite = x.detach().isfinite()
     if not finite.all():
         bad = int(finite.numel() - finite.sum())
+        omit = "; nan_policy='omit' leaves NaN out" if can_omit else ""
         raise ValueError(
             f"{name} holds {bad} NaN or infinite value(s) out of {finite.numel()}; drop those samples or mend "
-            f"what produced them"
+            f"what produced them{omit}"
         )
 
 

@@ -16,6 +16,7 @@ PACKAGE = Path(sigreg_lab.__file__).parent
 ROOMS = (
     "cache",
     "validation",
+    "arrays",
     "names",
     "kernels",
     "distributed",

@@ -12,11 +12,14 @@ views are combined to one, twice their median, which holds however the views dep
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sigreg_lab import diagnostics
+from sigreg_lab.arrays import ArrayLike, as_tensor
 from sigreg_lab.check import laws, verdict
 from sigreg_lab.check.findings import DirectionFinding, Findings, TestFinding
 from sigreg_lab.check.reader import LARGEST_VALUE, Sample
@@ -56,9 +59,10 @@ TESTS = {
 
 
 def diagnose(
-    sample: Sample | Tensor,
+    sample: Sample | ArrayLike,
     *,
-    groups: Tensor | None = None,
+    groups: ArrayLike | None = None,
+    nan_policy: Literal["raise", "omit"] = "raise",
     num_slices: int = NUM_SLICES,
     seed: int = 0,
     alpha: float = ALPHA,
@@ -70,9 +74,10 @@ def diagnose(
     """Measure a sample against N(0, I).
 
     Args:
-        sample: what ``read_sample`` returned, or a tensor of shape (N, K), N at least 8.
-        groups: of a tensor whose rows are not independent: integers, shape (N,), equal for rows that depend on each
+        sample: what ``read_sample`` returned, or a tensor, array or DataFrame of shape (N, K), N at least 8.
+        groups: of a sample whose rows are not independent: labels, shape (N,), equal for rows that depend on each
             other, such as the number of the image; at least 8 groups. A ``Sample`` brings its own.
+        nan_policy: of rows that hold a NaN: "raise" refuses them, "omit" leaves them out, which a note then says.
         num_slices: M, random directions; one for K = 1.
         seed: of the directions, and of the order in which rows are taken where a statistic takes only some.
         alpha: level of the verdict.
@@ -85,16 +90,17 @@ def diagnose(
         ``Findings``; the same for the same arguments.
 
     Raises:
-        ValueError: a tensor that is not (N, K), not floating point, not finite, of fewer than 8 rows or of values
-            beyond 1e60; ``groups`` of another length or fewer than 8; ``alpha`` outside (0, 1); ``num_slices`` below 1,
-            ``replicates`` below 100; more memory or time than ``max_gigabytes`` and ``max_minutes``.
+        ValueError: a sample that is not (N, K), a tensor that is not floating point, values that are not finite, fewer
+            than 8 rows, or values beyond 1e60; ``groups`` of another length or fewer than 8; an unknown ``nan_policy``;
+            ``alpha`` outside (0, 1); ``num_slices`` below 1, ``replicates`` below 100; more memory or time than
+            ``max_gigabytes`` and ``max_minutes``.
     """
-    if isinstance(sample, Tensor):
-        dim = sample.shape[-1] if sample.ndim else 0
-        names = tuple(str(i) for i in range(dim))
-        sample = Sample(sample, names, "tensor", len(sample) if sample.ndim else 0, groups=groups)
+    if nan_policy not in ("raise", "omit"):
+        raise ValueError(f"nan_policy must be 'raise' or 'omit' here, got {nan_policy!r}")
+    if not isinstance(sample, Sample):
+        sample = _of_array_like(sample, groups, nan_policy)
     elif groups is not None:
-        raise ValueError("groups go with a tensor; a Sample brings its own, read_sample(..., group=...)")
+        raise ValueError("groups go with a tensor or array; a Sample brings its own, read_sample(..., group=...)")
     check_sample(sample.x, "sample", ndim=2, min_samples=LEAST_ROWS)
     if sample.x.ndim != 2:
         shape, remedy = tuple(sample.x.shape), one_row_a_sample(sample.x.ndim, "sample", "groups=")
@@ -179,6 +185,27 @@ def diagnose(
     )
     off_centre = constant or _mean_pvalue(mean / spread, relative, n) < alpha / len(tests)
     return verdict.with_verdict(findings, collapsed=collapsed_axes(relative, expected, n), off_centre=off_centre)
+
+
+def _of_array_like(data: ArrayLike, groups: ArrayLike | None, nan_policy: str) -> Sample:
+    """A sample of rows that the caller has; features by the columns' names if it is a DataFrame."""
+    x, labels = as_tensor(data, "sample")
+    total, dim = (len(x), x.shape[-1]) if x.ndim else (0, 0)
+    is_frame = labels is not None and len(labels) == 2
+    names = tuple(map(str, labels[1] if is_frame and labels else range(dim)))
+    source = "tensor" if labels is None else "DataFrame" if is_frame else "array"
+    notes = []
+    if groups is not None and not isinstance(groups, Tensor):
+        _, codes = np.unique(np.asarray(groups), return_inverse=True)
+        groups = torch.from_numpy(codes)
+    if nan_policy == "omit" and x.ndim == 2 and x.is_floating_point():
+        complete = ~x.isnan().any(-1)
+        if not complete.all():
+            notes.append(f"excluded {int((~complete).sum()):,} row(s) with missing values")
+            x = x[complete]
+            if groups is not None and len(groups) == total:
+                groups = groups[complete.to(groups.device)]
+    return Sample(x, names, source, total, notes=tuple(notes), groups=groups)
 
 
 def _check_limits(n: int, dim: int, num_slices: int, replicates: int, max_gigabytes: float, max_minutes: float) -> None:

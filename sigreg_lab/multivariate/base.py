@@ -10,18 +10,19 @@ through inner products alone, so any square root of S gives the same number.
 """
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sigreg_lab import kernels
-from sigreg_lab.nulls import NullLaw, simulated_law
-from sigreg_lab.nulls.law import Array, check_alpha
+from sigreg_lab.arrays import ArrayLike, NanPolicy, rows
+from sigreg_lab.nulls import NullLaw, Tested, TestResult, simulated_law
+from sigreg_lab.nulls.law import Array, check_levels
 from sigreg_lab.slicing import directions, estimators, infinite, pairwise
 from sigreg_lab.univariate import base as univariate
-from sigreg_lab.univariate.base import METHODS, SEED, Method, TestResult
+from sigreg_lab.univariate.base import METHODS, SEED, Method
 from sigreg_lab.validation import at_least_float32, check_sample, may_read
 
 #: Replicates of a simulated law: as many as fit this number of operations (half a minute on one core, by the sums in C;
@@ -76,24 +77,33 @@ class MultivariateTest(torch.nn.Module):
         """The least N for which it is defined in dimension ``dim``: 2, or K + 1 to whiten."""
         return max(2, dim + 1) if self.standardise else 2
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: ArrayLike, *, axis: int = -2, nan_policy: NanPolicy = "raise") -> Tensor:
         """The statistic of each sample.
 
         Args:
-            x: samples, shape (..., N, K), floating point. A gradient beyond 65504 is infinite in float16.
+            x: samples, shape (..., N, K): a floating-point tensor, or an array, list or DataFrame of numbers
+                (``sigreg_lab.arrays``). A gradient beyond 65504 is infinite in float16.
+            axis: along which the rows lie; the last other one holds the K coordinates.
+            nan_policy: of rows that hold a NaN: "raise" refuses them, "omit" leaves them out, and "propagate" gives NaN
+                for a sample that has one. Infinite values are always refused.
 
         Returns:
-            Shape (...). The arithmetic is in float64 under any autocast; the result has the dtype of ``x``, float32
-            for bfloat16 and float16.
+            Shape (...), a tensor also for an array, as the official classes do; ``test`` gives floats and arrays. The
+            arithmetic is in float64 under any autocast; the result has the dtype of ``x``, float32 for bfloat16 and
+            float16.
 
         Raises:
-            ValueError: ``x`` is no floating-point tensor of that shape, is empty, has NaN or infinite values, too few
-                samples, or, to whiten, a singular covariance.
+            ValueError: ``x`` is no floating-point tensor and no array of numbers of that shape, is empty, has NaN or
+                infinite values, too few samples, or, to whiten, a singular covariance; an ``axis`` or a ``nan_policy``
+                that there is not.
         """
-        return self._value(x).to(at_least_float32(x).dtype)
+        if isinstance(x, Tensor) and axis == -2 and nan_policy == "raise":
+            return self._value(x).to(at_least_float32(x).dtype)
+        samples = rows(x, axis, nan_policy, self.min_samples)
+        return samples.joined([self.forward(part) for part in samples.parts])
 
     def _check(self, x: Tensor) -> None:
-        check_sample(x, "x", ndim=2, min_samples=2)
+        check_sample(x, "x", ndim=2, min_samples=2, can_omit=True)
         check_sample(x, "x", ndim=2, min_samples=self.min_samples(x.shape[-1]))
 
     def _value(self, x: Tensor) -> Tensor:
@@ -107,7 +117,9 @@ class MultivariateTest(torch.nn.Module):
     def _statistic(self, x: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def test(self, x: Tensor, method: Method = "auto") -> TestResult:
+    def test(
+        self, x: ArrayLike, method: Method = "auto", *, axis: int = -2, nan_policy: NanPolicy = "raise"
+    ) -> TestResult:
         """Statistic and p-value of each sample, for independent rows under the null hypothesis.
 
         Rows that depend in groups, such as views of one picture, are tested one view at a time: V samples of shape
@@ -118,29 +130,49 @@ class MultivariateTest(torch.nn.Module):
             method: "asymptotic", the limit law; "monte-carlo", the simulated law; "auto", the first where it is
                 trusted (``asymptotic_from``), else the second. A simulated law is computed once, in seconds to
                 minutes, and then read from the cache; for large N see ``limit_at``.
+            axis: as for ``forward``.
+            nan_policy: as for ``forward``; "omit" takes a law for each number of rows that is left.
 
         Returns:
-            ``TestResult(statistic, pvalue)``, both float64 and of the shape of ``forward``'s result.
+            ``TestResult``, which unpacks as ``statistic, pvalue``, both float64, of the shape of ``forward``'s result,
+            in the caller's kind and without gradient; it knows the law, its error, decisions and critical values.
 
         Raises:
             ValueError: as ``forward``; an unknown ``method``; "asymptotic" where no limit law is known; a sample too
                 large to simulate its law.
         """
+        samples = rows(x, axis, nan_policy, self.min_samples)
+        tested = [self._tested(part, method) for part in samples.parts]
+        law = "a normal law of any mean and covariance" if self.standardise else "N(0, I)"
+        return TestResult.of(samples, tested, test=str(self), null_hypothesis=f"independent rows of {law}")
+
+    def _tested(self, x: Tensor, method: Method) -> Tested:
         self._check(x)
         n, dim = x.shape[-2:]
         law = self._known_law(n, dim, method)
         with torch.no_grad():
             statistic = self._value(x)
         law = law or self._simulated_law(n, dim)
-        return TestResult(statistic, law.pvalue(self._extremeness(statistic)))
+        size = self._simulated_size(n, dim)
+        remark = f" of {size:,} rows" if law.kind == "simulated" and size < n else ""
+        return Tested(statistic, law.pvalue(self._extremeness(statistic)), law, remark)
 
-    def critical_value(self, alpha: float, n: int, dim: int, method: Method = "auto") -> float:
+    def critical_value(self, alpha: ArrayLike, n: int, dim: int, method: Method = "auto") -> Any:
         """The threshold that the statistic of ``n`` samples in ``dim`` dimensions exceeds with probability ``alpha``.
+
+        Args:
+            alpha: a level, or several.
+            n: the number of rows.
+            dim: K, the number of coordinates.
+            method: as for ``test``.
+
+        Returns:
+            A float; for several levels a value for each, in the kind of ``alpha``.
 
         Raises:
             ValueError: ``alpha`` outside (0, 1) or too small for a simulated law; as ``null_law``.
         """
-        alpha = check_alpha(alpha)  # before the law is simulated
+        check_levels(alpha)  # before the law is simulated
         return self.null_law(n, dim, method).critical_value(alpha)
 
     def null_law(self, n: int, dim: int, method: Method = "auto") -> NullLaw:

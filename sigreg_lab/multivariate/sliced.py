@@ -1,21 +1,22 @@
 """The official package's sliced test, under its own names, on this library's parts."""
 
 import hashlib
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from sigreg_lab.arrays import ArrayLike, NanPolicy, Samples, rows
 from sigreg_lab.distributed import world_size
 from sigreg_lab.multivariate.base import CODE
-from sigreg_lab.nulls import NullLaw, simulated_law
-from sigreg_lab.nulls.law import Array, check_alpha
+from sigreg_lab.nulls import NullLaw, Tested, TestResult, simulated_law
+from sigreg_lab.nulls.law import Array, check_levels
 from sigreg_lab.slicing import make_directions, seeded_generator, sliced_statistic
 from sigreg_lab.slicing.directions import DIRECTIONS
 from sigreg_lab.univariate import UnivariateTest
-from sigreg_lab.univariate.base import SEED, TestResult
+from sigreg_lab.univariate.base import SEED
 from sigreg_lab.validation import check_sample
 
 SAMPLERS = ("gaussian", *DIRECTIONS)
@@ -105,15 +106,51 @@ class SlicingUnivariateTest(torch.nn.Module):
         kind = "iid" if self.sampler == "gaussian" else self.sampler
         return make_directions(kind, dim, self.num_slices, generator=generator)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The reduced statistic of ``x``, shape (..., N, K): a scalar, or (..., M) for ``reduction=None``."""
-        check_sample(x, "x", ndim=2, min_samples=self.univariate_test.min_samples)
-        value = self._reduced(x, self._next_directions(x))
+    def forward(self, x: ArrayLike, *, axis: int = -2, nan_policy: NanPolicy = "raise") -> Any:
+        """The reduced statistic of ``x``.
+
+        Args:
+            x: samples, shape (..., N, K): a floating-point tensor, or an array, list or DataFrame of numbers
+                (``sigreg_lab.arrays``).
+            axis: along which the rows lie; the last other one holds the K coordinates.
+            nan_policy: of rows that hold a NaN: "raise" refuses them, "omit" leaves them out, and "propagate" gives NaN
+                for a sample that has one. Infinite values are always refused.
+
+        Returns:
+            A scalar, or (..., M) for ``reduction=None``: a tensor for a tensor, else a float or an array.
+
+        Raises:
+            ValueError: ``x`` is no floating-point tensor and no array of numbers of that shape, is empty, has NaN or
+                infinite values, or too few samples; an ``axis`` or a ``nan_policy`` that there is not.
+        """
+        if isinstance(x, Tensor) and axis == -2 and nan_policy == "raise":
+            self._check(x)
+            return self._over_batch(self._reduced(x, self._next_directions(x)))
+        samples = self._samples(x, axis, nan_policy)
+        for part in samples.parts:
+            self._check(part)
+        directions = self._next_directions(samples.whole)
+        values = [self._reduced(part, directions) for part in samples.parts]
+        return samples.kind.give(self._over_batch(samples.joined(values, self._tail())))
+
+    def _over_batch(self, value: Tensor) -> Tensor:
         if self.reduction is None:
             return value
         return value.sum() if self.reduction == "sum" else value.mean()
 
-    def test(self, x: Tensor, *, replicates: int | None = None) -> TestResult:
+    def _check(self, x: Tensor) -> None:
+        check_sample(x, "x", ndim=2, min_samples=self.univariate_test.min_samples, can_omit=True)
+
+    def _samples(self, x: ArrayLike, axis: int, nan_policy: NanPolicy) -> Samples:
+        return rows(x, axis, nan_policy, lambda dim: self.univariate_test.min_samples)
+
+    def _tail(self) -> tuple[int, ...]:
+        """The shape of one sample's result."""
+        return (self.num_slices,) if self.reduction is None else ()
+
+    def test(
+        self, x: ArrayLike, *, replicates: int | None = None, axis: int = -2, nan_policy: NanPolicy = "raise"
+    ) -> TestResult:
         """Statistic and p-value of each sample, for independent rows of N(0, I).
 
         Rows that depend in groups, such as views of one picture, are tested one view at a time: V samples of shape
@@ -126,33 +163,52 @@ class SlicingUnivariateTest(torch.nn.Module):
         calibrated as a maximum.
 
         Args:
-            x: samples, shape (..., N, K).
+            x: as for ``forward``.
             replicates: simulated samples, at least 100; if not given 2,000 to 100,000 by their cost. The least p-value
                 is 1/(replicates + 1). The law is read from the cache if it is there.
+            axis: as for ``forward``.
+            nan_policy: as for ``forward``; "omit" takes a law for each number of rows that is left.
 
         Returns:
-            ``TestResult(statistic, pvalue)``, float64, shape (...), or (..., M) for ``reduction=None``.
+            ``TestResult``, which unpacks as ``statistic, pvalue``, float64, shape (...), or (..., M) for
+            ``reduction=None``, in the caller's kind and without gradient; it knows the law, its error, decisions and
+            critical values.
 
         Raises:
             ValueError: as ``forward``; ``clip_value`` with ``reduction=None``, where a clipped slice has no law.
         """
         if self.reduction is None and self.clip_value is not None:
             raise ValueError("clip_value must be None to test each slice; choose a reduction, or do not clip")
-        check_sample(x, "x", ndim=2, min_samples=self.univariate_test.min_samples)
+        samples = self._samples(x, axis, nan_policy)
+        tested = [self._tested(part, replicates) for part in samples.parts]
+        null = "independent rows of N(0, I)"
+        return TestResult.of(samples, tested, test=str(self), null_hypothesis=null, tail=self._tail())
+
+    def _tested(self, x: Tensor, replicates: int | None) -> Tested:
+        self._check(x)
         n, dim = x.shape[-2:]
         law = self.null_law(n, dim, replicates=replicates)
         with torch.no_grad():
             statistic = self._reduced(x.double(), self.directions(dim, seeded_generator(int(self.global_step))))
         # A reduced value's law is simulated in float32, which is as near as its atoms come to those of the statistic.
-        return TestResult(statistic, law.pvalue(statistic if self.reduction is None else statistic.float()))
+        return Tested(statistic, law.pvalue(statistic if self.reduction is None else statistic.float()), law)
 
-    def critical_value(self, alpha: float, n: int, dim: int, *, replicates: int | None = None) -> float:
+    def critical_value(self, alpha: ArrayLike, n: int, dim: int, *, replicates: int | None = None) -> Any:
         """The threshold that the reduced statistic of ``n`` samples exceeds with probability ``alpha`` under N(0, I).
+
+        Args:
+            alpha: a level, or several.
+            n: the number of rows.
+            dim: K, the number of coordinates.
+            replicates: as for ``test``.
+
+        Returns:
+            A float; for several levels a value for each, in the kind of ``alpha``.
 
         Raises:
             ValueError: ``alpha`` outside (0, 1) or too small for the replicates; ``n`` or ``dim`` too small.
         """
-        alpha = check_alpha(alpha)  # before the law is simulated
+        check_levels(alpha)  # before the law is simulated
         return self.null_law(n, dim, replicates=replicates).critical_value(alpha)
 
     def null_law(self, n: int, dim: int, *, replicates: int | None = None) -> NullLaw:

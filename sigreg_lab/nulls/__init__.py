@@ -2,13 +2,15 @@
 
 A law answers two questions, both for the upper tail (large values speak against the null): ``pvalue(statistic)``,
 batched, and ``critical_value(alpha)``, the threshold that a statistic exceeds with probability ``alpha``. It holds for
-independent rows; ``split_groups`` and ``combine_pvalues`` serve where rows depend in groups.
+independent rows; ``split_groups`` and ``combine_pvalues`` serve where rows depend in groups. ``TestResult`` is what a
+test returns.
 """
 
 from sigreg_lab.nulls.closed_form import ChiSquared, KolmogorovSmirnov, LogNormal, Normal
 from sigreg_lab.nulls.dependence import combine_pvalues, split_groups
 from sigreg_lab.nulls.law import NullLaw
 from sigreg_lab.nulls.monte_carlo import MonteCarlo
+from sigreg_lab.nulls.result import Tested, TestResult
 from sigreg_lab.nulls.simulated import forget_laws, simulated_law
 from sigreg_lab.nulls.weighted_chi_squares import WeightedChiSquares
 
@@ -19,6 +21,8 @@ __all__ = [
     "MonteCarlo",
     "Normal",
     "NullLaw",
+    "TestResult",
+    "Tested",
     "WeightedChiSquares",
     "combine_pvalues",
     "forget_laws",

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from sigreg_lab.nulls.law import Array, NullLaw, check_alpha
+from sigreg_lab.nulls.law import Array, NullLaw
 
 
 class _Frozen(NullLaw):
@@ -16,8 +16,8 @@ class _Frozen(NullLaw):
     def survival(self, statistic: Array) -> Array:
         return np.asarray(self._frozen.sf(statistic), dtype=np.float64)
 
-    def critical_value(self, alpha: float) -> float:
-        return float(self._frozen.isf(check_alpha(alpha)))
+    def threshold(self, alpha: float) -> float:
+        return float(self._frozen.isf(alpha))
 
 
 class ChiSquared(_Frozen):
@@ -71,6 +71,8 @@ class KolmogorovSmirnov(_Frozen):
     Raises:
         ValueError: ``n`` below 1.
     """
+
+    kind = "exact"
 
     def __init__(self, n: int) -> None:
         from scipy import stats

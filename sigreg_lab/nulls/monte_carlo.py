@@ -46,6 +46,8 @@ class MonteCarlo(NullLaw):
         chunk: replicates per call.
 
     Attributes:
+        kind: "simulated".
+        replicates: their number.
         values: distinct values of the replicates, ascending. Above 16,384 they are thinned: what is left out raises no
             p-value by more than a tenth of its standard error, and lowers none.
         pvalues: the p-value of a statistic between each of them and the next.
@@ -54,13 +56,15 @@ class MonteCarlo(NullLaw):
         ValueError: fewer than 100 replicates, ``chunk`` below 1, or simulated values that are NaN or of a wrong shape.
     """
 
+    kind = "simulated"
+
     def __init__(
         self, simulate: Simulator, key: str, *, replicates: int = 200_000, seed: int = 0, chunk: int = 2048
     ) -> None:
         if replicates < 100 or chunk < 1:
             raise ValueError(f"replicates must be at least 100 and chunk at least 1, got {replicates} and {chunk}")
         self.key = key
-        self.replicates = int(replicates)
+        self.replicates: int = int(replicates)
         self.seed = int(seed)
         self.chunk = int(chunk)
         path = self._path() if key else None
@@ -71,26 +75,25 @@ class MonteCarlo(NullLaw):
                 _write(path, *stored)
         self.values, self.pvalues = stored
 
-    def pvalue(self, statistic: Tensor) -> Tensor:
-        """As ``NullLaw.pvalue``. A statistic equals a replicate if they differ by rounding in the dtype of either."""
-        if isinstance(statistic, Tensor) and statistic.is_floating_point() and statistic.dtype != torch.float64:
-            statistic = statistic.double()
-            statistic = statistic * (1 - _ROUNDING * torch.finfo(torch.float32).eps * statistic.sign())
-        return super().pvalue(statistic)
+    def _least(self, statistic: Tensor) -> Array:
+        """A statistic equals a replicate if they differ by rounding in the dtype of either."""
+        value = super()._least(statistic)
+        if statistic.dtype != torch.float64:
+            value = value * (1 - _ROUNDING * torch.finfo(torch.float32).eps * np.sign(value))
+        return value
 
     def survival(self, statistic: Array) -> Array:
         least = statistic * (1 - _ROUNDING * np.finfo(np.float64).eps * np.sign(statistic))
         return np.concatenate([[1.0], self.pvalues])[np.searchsorted(self.values, least)]
 
-    def critical_value(self, alpha: float) -> float:
+    def threshold(self, alpha: float) -> float:
         """The least value whose p-value just above it is ``alpha`` or less; at least 10 replicates must lie above it.
 
         But for rounding, a statistic exceeds it where its p-value is ``alpha`` or less, and nowhere else.
 
         Raises:
-            ValueError: ``alpha`` outside (0, 1), or too small for the number of replicates.
+            ValueError: ``alpha`` too small for the number of replicates.
         """
-        alpha = check_alpha(alpha)
         if alpha * (self.replicates + 1) < 10:
             raise ValueError(
                 f"alpha={alpha:g} leaves fewer than 10 of {self.replicates} replicates in the tail; "

@@ -25,7 +25,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from sigreg_lab.nulls.law import Array, NullLaw, check_alpha
+from sigreg_lab.nulls.law import Array, NullLaw
 
 _EXPONENT = 80.0  # the trapezoidal rule costs about exp(-80) = 2e-35 in absolute terms
 _LAST_THETA = 1000.0
@@ -96,10 +96,9 @@ class WeightedChiSquares(NullLaw):
             result[~positive] = 1 - _tail(-flat[~positive], *self._lower)
         return result.reshape(x.shape)
 
-    def critical_value(self, alpha: float) -> float:
+    def threshold(self, alpha: float) -> float:
         from scipy.optimize import brentq
 
-        alpha = check_alpha(alpha)
         spread = np.sqrt(self.variance)
 
         def excess(value: float) -> float:

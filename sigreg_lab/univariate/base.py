@@ -6,16 +6,17 @@ A statistic measures how far a sample is from N(0, 1), both parameters known ("c
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sigreg_lab import kernels
+from sigreg_lab.arrays import ArrayLike, NanPolicy, columns
 from sigreg_lab.kernels import sort_samples
-from sigreg_lab.nulls import MonteCarlo, NullLaw, simulated_law
-from sigreg_lab.nulls.law import Array, check_alpha
+from sigreg_lab.nulls import MonteCarlo, NullLaw, Tested, TestResult, simulated_law
+from sigreg_lab.nulls.law import Array, check_levels
 from sigreg_lab.univariate.sums import Nodes, SumForm
 from sigreg_lab.validation import at_least_float32, check_sample
 
@@ -39,11 +40,10 @@ CODE = tuple(
 )
 
 
-class TestResult(NamedTuple):
-    """What ``UnivariateTest.test`` returns, both float64 and of the shape of ``forward``'s result."""
-
-    statistic: Tensor
-    pvalue: Tensor
+NULL_HYPOTHESES = {
+    "simple": "independent values of N(0, 1)",
+    "composite": "independent values of a normal law of any mean and variance",
+}
 
 
 class UnivariateTest(torch.nn.Module):
@@ -89,26 +89,34 @@ class UnivariateTest(torch.nn.Module):
             if "_statistic" in vars(cls) and name not in vars(cls):  # another formula than the base's
                 setattr(cls, name, getattr(UnivariateTest, name))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: ArrayLike, *, axis: int | None = -2, nan_policy: NanPolicy = "raise") -> Any:
         """The statistic of each column.
 
         Args:
-            x: samples, shape (..., N, M) or (N,), floating point. bfloat16 and float16 are lifted to float32;
-                autocast is switched off inside; float64 stays float64. A gradient beyond 65504 is infinite in float16.
+            x: samples, shape (..., N, M) or (N,): a floating-point tensor, or an array, list, Series or DataFrame of
+                numbers (``sigreg_lab.arrays``). bfloat16 and float16 are lifted to float32; autocast is switched off
+                inside; float64 stays float64. A gradient beyond 65504 is infinite in float16.
+            axis: along which the samples lie, as in SciPy; None takes all values as one sample.
+            nan_policy: of NaN, as in SciPy: "raise" refuses them, "omit" leaves them out, column by column, and
+                "propagate" gives NaN for a column that holds one. Infinite values are always refused.
 
         Returns:
-            Shape (..., M), or a scalar for (N,); float32, or float64 for float64 input.
+            Shape (..., M), or a scalar for (N,); float32, or float64 for float64 input. A tensor for a tensor; else a
+            float or an array, and for a DataFrame a Series.
 
         Raises:
-            ValueError: ``x`` is no floating-point tensor, is empty, has NaN or infinite values, or fewer than
-                ``min_samples`` samples.
+            ValueError: ``x`` is no floating-point tensor and no array of numbers, is empty, has NaN or infinite values,
+                or fewer than ``min_samples`` samples; an ``axis`` or a ``nan_policy`` that there is not.
         """
-        self._check(x)
-        return self.unchecked(x)
+        if isinstance(x, Tensor) and axis == -2 and nan_policy == "raise":
+            self._check(x)
+            return self.unchecked(x)
+        samples = columns(x, axis, nan_policy, self.min_samples)
+        return samples.back([self.forward(part) for part in samples.parts], self.name)
 
     def _check(self, x: Tensor) -> None:
-        single = isinstance(x, Tensor) and x.ndim == 1
-        check_sample(x, "x", ndim=1, min_samples=self.min_samples, sample_dim=-1 if single else -2)
+        sample_dim = -1 if x.ndim == 1 else -2
+        check_sample(x, "x", ndim=1, min_samples=self.min_samples, sample_dim=sample_dim, can_omit=True)
 
     def unchecked(self, x: Tensor, *, presorted: bool = False) -> Tensor:
         """``forward`` without its checks, for callers that have checked already.
@@ -140,7 +148,9 @@ class UnivariateTest(torch.nn.Module):
         """Nodes of a statistic that compares characteristic functions on a grid; None for all others."""
         return None
 
-    def test(self, x: Tensor, method: Method = "auto") -> TestResult:
+    def test(
+        self, x: ArrayLike, method: Method = "auto", *, axis: int | None = -2, nan_policy: NanPolicy = "raise"
+    ) -> TestResult:
         """Statistic and p-value of each column, for independent samples under the null hypothesis.
 
         Samples that depend in groups, such as views of one picture, are tested one view at a time, a p-value each:
@@ -151,27 +161,43 @@ class UnivariateTest(torch.nn.Module):
             method: "asymptotic", the limit law; "monte-carlo", the simulated law at this N; "auto", the first where it
                 has been measured to keep its level, else the second. A simulated law is computed once (seconds to half
                 a minute) and then read from the cache; its p-values are no smaller than 1/(replicates + 1).
+            axis: as for ``forward``.
+            nan_policy: as for ``forward``; "omit" takes a law for each number of values that is left.
 
         Returns:
-            ``TestResult(statistic, pvalue)``, both of the shape of ``forward``'s result.
+            ``TestResult``, which unpacks as ``statistic, pvalue``, both float64, of the shape and kind of ``forward``'s
+            result, and without gradient; it knows the law, its error, decisions and critical values.
 
         Raises:
             ValueError: as ``forward``; an unknown ``method``; "asymptotic" where no limit law is known; a sample too
                 large to simulate its law.
         """
+        samples = columns(x, axis, nan_policy, self.min_samples)
+        tested = [self._tested(part, method) for part in samples.parts]
+        return TestResult.of(samples, tested, test=str(self), null_hypothesis=NULL_HYPOTHESES[self.null_hypothesis])
+
+    def _tested(self, x: Tensor, method: Method) -> Tested:
         self._check(x)
         law = self.null_law(x.shape[-1] if x.ndim == 1 else x.shape[-2], method)
         with torch.no_grad():
             statistic = self.unchecked(x.double())
-        return TestResult(statistic, law.pvalue(statistic))
+        return Tested(statistic, law.pvalue(statistic), law)
 
-    def critical_value(self, alpha: float, n: int, method: Method = "auto") -> float:
+    def critical_value(self, alpha: ArrayLike, n: int, method: Method = "auto") -> Any:
         """The threshold that the statistic of ``n`` samples exceeds with probability ``alpha`` under the null.
+
+        Args:
+            alpha: a level, or several.
+            n: the number of samples.
+            method: as for ``test``.
+
+        Returns:
+            A float; for several levels a value for each, in the kind of ``alpha``.
 
         Raises:
             ValueError: ``alpha`` outside (0, 1) or too small for a simulated law; as ``null_law``.
         """
-        alpha = check_alpha(alpha)  # before the law is simulated
+        check_levels(alpha)  # before the law is simulated
         return self.null_law(n, method).critical_value(alpha)
 
     def null_law(self, n: int, method: Method = "auto") -> NullLaw:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from sigreg_lab.arrays import ArrayLike, columns
 from sigreg_lab.kernels import sort_samples
 from sigreg_lab.univariate.base import VALUES_PER_CHUNK, UnivariateTest
 from sigreg_lab.univariate.empirical_distribution import normal_cdf, upper_tail
@@ -38,34 +40,39 @@ class SharedSample:
         return upper_tail(self.ordered)
 
 
-def evaluate(tests: Sequence[UnivariateTest], x: Tensor) -> Tensor:
+def evaluate(tests: Sequence[UnivariateTest], x: ArrayLike) -> Any:
     """Each statistic of each column, without gradient, in float64.
 
     Args:
         tests: the statistics, at least one.
-        x: samples, shape (N, M), floating point; M replicates. The columns are taken in groups that fit the processor's
-            cache. Fastest when a column is contiguous: ``x = rows.T`` with ``rows`` of shape (M, N).
+        x: samples, shape (N, M), a floating-point tensor or an array-like; M replicates. The columns are taken in
+            groups that fit the processor's cache. Fastest when a column is contiguous: ``x = rows.T`` with ``rows`` of
+            shape (M, N).
 
     Returns:
-        Shape (len(tests), M), float64, on the device of ``x``; row i is ``tests[i](x.double())``.
+        Shape (len(tests), M), float64, on the device of ``x``; row i is ``tests[i](x.double())``. An array for an
+        array, for a DataFrame a DataFrame with a row for each statistic.
 
     Raises:
         ValueError: no statistic; ``x`` not of two dimensions, or refused by one of the statistics.
     """
     if not tests:
         raise ValueError("tests is empty; hand in at least one statistic")
-    if isinstance(x, Tensor) and x.ndim != 2:
+    if not isinstance(x, Tensor):
+        samples = columns(x, -2, "raise", 1)
+        return samples.kind.give(evaluate(tests, samples.whole), index=[test.name for test in tests])
+    if x.ndim != 2:
         raise ValueError(f"x must have shape (N, M), got {tuple(x.shape)}; reshape its columns into one dimension")
     least = max(test.min_samples for test in tests)
     # A finite sum has finite terms; the full check, five times as slow, tells what is wrong.
-    if not (isinstance(x, Tensor) and x.is_floating_point() and x.shape[0] >= least and x.sum().isfinite()):
+    if not (x.is_floating_point() and x.shape[0] >= least and x.sum().isfinite()):
         check_sample(x, "x", ndim=2, min_samples=least)
     n = x.shape[0]
     result = torch.empty(len(tests), x.shape[1], dtype=torch.float64, device=x.device)
     with torch.no_grad():
         size = max(1, VALUES_PER_CHUNK // n)
         for start in range(0, x.shape[1], size):
-            columns = slice(start, start + size)
-            sample = SharedSample(x[:, columns].double())
-            result[:, columns] = torch.stack([test.bulk(sample) for test in tests])
+            some = slice(start, start + size)
+            sample = SharedSample(x[:, some].double())
+            result[:, some] = torch.stack([test.bulk(sample) for test in tests])
     return result
