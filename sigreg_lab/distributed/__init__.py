@@ -2,6 +2,7 @@
 
 from sigreg_lab.distributed.collectives import (
     Gathered,
+    agreed_step,
     all_reduce_sum,
     gather_samples,
     mean_over_samples,
@@ -13,6 +14,7 @@ from sigreg_lab.distributed.collectives import (
 
 __all__ = [
     "Gathered",
+    "agreed_step",
     "all_reduce_sum",
     "gather_samples",
     "mean_over_samples",

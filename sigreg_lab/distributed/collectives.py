@@ -42,6 +42,21 @@ def on_all_ranks(condition: bool) -> bool:
     return bool(flag)
 
 
+def agreed_step(step: int | Tensor, device: torch.device) -> int:
+    """The largest step of all ranks, for what is seeded by it: all then draw the same, whatever each has counted.
+
+    Without other ranks nothing is sent; with them the host waits for that number.
+
+    Args:
+        step: this rank's.
+        device: where the collective runs; that of the samples.
+    """
+    if world_size() > 1:
+        step = torch.as_tensor(step).to(device, copy=True)
+        dist.all_reduce(step, op=dist.ReduceOp.MAX)
+    return int(step)
+
+
 class _AllReduceSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

@@ -5,11 +5,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from sigreg_lab.arrays import ArrayLike, NanPolicy, Samples, rows
-from sigreg_lab.distributed import world_size
+from sigreg_lab.distributed import agreed_step
 from sigreg_lab.multivariate.base import CODE
 from sigreg_lab.nulls import NullLaw, Tested, TestResult, simulated_law
 from sigreg_lab.nulls.law import Array, check_levels
@@ -249,13 +248,9 @@ class SlicingUnivariateTest(torch.nn.Module):
     @torch.compiler.disable  # it reads a tensor and draws from a generator, neither of which can be traced
     def _next_directions(self, x: Tensor) -> Tensor:
         """Directions for ``x`` at the largest step of all ranks; all of them count on from it."""
-        step = self.global_step
-        if world_size() > 1:
-            step = step.to(x.device, copy=True)
-            dist.all_reduce(step, op=dist.ReduceOp.MAX)
-        directions = self.directions(x.shape[-1], seeded_generator(int(step)))
-        self.global_step.copy_(step + 1)
-        return directions
+        step = agreed_step(self.global_step, x.device)
+        self.global_step.fill_(step + 1)
+        return self.directions(x.shape[-1], seeded_generator(step))
 
     def _reduced(self, x: Tensor, directions: Tensor) -> Tensor:
         reduction = "none" if self.reduction is None else self.reduction

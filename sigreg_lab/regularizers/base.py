@@ -1,5 +1,6 @@
 """The contract of a regulariser: embeddings of all views go in, one number comes out."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -58,6 +59,22 @@ class Regularizer(torch.nn.Module):
 
     def _value(self, z: Tensor, generator: torch.Generator) -> Tensor:
         raise NotImplementedError
+
+
+def stack_views(z: Tensor | Sequence[Tensor], name: str = "z") -> Tensor:
+    """Embeddings (V, N, K): a tensor as it is, a list or tuple of V views (N, K) stacked.
+
+    Raises:
+        ValueError: views of several shapes or not (N, K), or none.
+    """
+    if isinstance(z, Tensor):
+        return z
+    if isinstance(z, list | tuple) and z and all(isinstance(view, Tensor) for view in z):
+        shapes = {tuple(view.shape) for view in z}
+        if len(shapes) == 1 and len(z[0].shape) == 2:
+            return torch.stack(list(z))
+        raise ValueError(f"{name} must be a tensor (V, N, K), or views of one shape (N, K); got views {sorted(shapes)}")
+    raise ValueError(f"{name} must be a tensor (V, N, K), or a list of views (N, K); got {type(z).__name__}")
 
 
 def check_views(z: Tensor, min_samples: int) -> None:

@@ -16,6 +16,8 @@ additive, squares summed or averaged over the K coordinates, R with or without t
 from one way to another. The defaults, convex and averaged over coordinates, are those of the official code; the sum, as
 eq. 5 and 6 print it, makes the regulariser K times as weak at the same lambda, and is taken where it is asked for.
 
+Both take the views as one tensor (V, N, K), or as a list of V tensors (N, K).
+
 In an initialised process group both terms are those of the whole batch, on every rank, and the mean over ranks of the
 parameters' gradients is the gradient of one process on the whole batch (see ``sigreg_lab.distributed``).
 
@@ -23,13 +25,15 @@ parameters' gradients is the gradient of one process on the whole batch (see ``s
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sigreg_lab.distributed import mean_over_samples
-from sigreg_lab.regularizers.base import Regularizer, check_views
+from sigreg_lab.distributed import agreed_step, mean_over_samples
+from sigreg_lab.regularizers.base import Regularizer, check_views, stack_views
+from sigreg_lab.slicing import seeded_generator
 from sigreg_lab.validation import at_least_float32
 
 PREDICTIONS = ("centroid", "pairwise")
@@ -38,20 +42,21 @@ DIMENSIONS = ("sum", "mean")
 
 Form = Literal["convex", "additive"]
 Dimensions = Literal["sum", "mean"]
+Views = Tensor | Sequence[Tensor]
 
 
 def prediction_loss(
-    z: Tensor,
+    z: Views,
     global_views: int | None = None,
     *,
     prediction: Literal["centroid", "pairwise"] = "centroid",
     dimensions: Dimensions = "mean",
-    targets: Tensor | None = None,
+    targets: Views | None = None,
 ) -> Tensor:
     """Squared distance of each view to the global views, averaged over views and samples.
 
     Args:
-        z: embeddings, shape (V, N, K), global views first.
+        z: embeddings, shape (V, N, K), or a list of V views (N, K); global views first.
         global_views: V_g; all V if not given.
         prediction: "centroid" (eq. 6) or "pairwise" (eq. 5).
         dimensions: over the K coordinates, "mean" as the paper's Algorithm 2 and the official code compute it, or "sum"
@@ -69,8 +74,9 @@ def prediction_loss(
         raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction!r}")
     if dimensions not in DIMENSIONS:
         raise ValueError(f"dimensions must be one of {', '.join(DIMENSIONS)}, got {dimensions!r}")
+    z = stack_views(z)
     check_views(z, 1)
-    targets = _global(z, global_views) if targets is None else targets
+    targets = _global(z, global_views) if targets is None else stack_views(targets, "targets")
     if targets.ndim != 3 or not len(targets) or targets.shape[1:] != z.shape[1:]:
         shape = f"(V_g, {z.shape[1]}, {z.shape[2]})"
         raise ValueError(f"targets must have shape {shape} for z of {tuple(z.shape)}, got {tuple(targets.shape)}")
@@ -103,6 +109,11 @@ class LeJEPATerms(NamedTuple):
 class LeJEPALoss(torch.nn.Module):
     """Prediction loss and regulariser, weighed by one number.
 
+    Called without a generator it steps one of its own: that of call number t is seeded by ``seed`` and t alone. Both
+    are part of the state dict, so that a run that goes on draws what it would have drawn. In an initialised process
+    group all ranks call together, take the largest t of all, as ``SlicingUnivariateTest`` does, and count on from it;
+    the host waits for that number. One process sends and waits for nothing.
+
     Args:
         regularizer: (V, N, K) -> scalar; None leaves it out (the control).
         lam: lambda, the weight of the regulariser; 0 .. 1 in the convex form.
@@ -111,10 +122,14 @@ class LeJEPALoss(torch.nn.Module):
         dimensions: "mean" or "sum" over the coordinates of the prediction loss. The official code and its values of
             lambda go with "mean".
         global_views: number of global views, the first of each batch; all if not given.
+        seed: of the loss's own generator, the same on all ranks; not used where one is handed in.
+
+    Attributes:
+        global_step: calls without a generator so far.
 
     Raises:
         TypeError: a regulariser that cannot be called, such as its name.
-        ValueError: an unknown option, or a ``lam`` out of range.
+        ValueError: an unknown option, a ``lam`` out of range, or a negative ``seed``.
     """
 
     def __init__(
@@ -126,6 +141,7 @@ class LeJEPALoss(torch.nn.Module):
         prediction: Literal["centroid", "pairwise"] = "centroid",
         dimensions: Dimensions = "mean",
         global_views: int | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         if form not in FORMS:
@@ -139,44 +155,65 @@ class LeJEPALoss(torch.nn.Module):
                 f"regularizer must be a Regularizer or None, got {regularizer!r}; make_regularizer(name) builds one"
             )
         _check_lambda(lam, form)
+        if seed < 0:
+            raise ValueError(f"seed must be 0 or more, got {seed}")
         self.regularizer = regularizer
         self.lam = float(lam)
         self.form = form
         self.prediction = prediction
         self.dimensions = dimensions
         self.global_views = global_views
+        self.seed = int(seed)
+        self.global_step = 0
+
+    def get_extra_state(self) -> Tensor:
+        """Seed and step; no buffer, since the host would wait for a device to read one."""
+        return torch.tensor([self.seed, self.global_step])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.seed, self.global_step = state.tolist()
 
     def extra_repr(self) -> str:
         return f"lam={self.lam:g}, form={self.form!r}, prediction={self.prediction!r}, dimensions={self.dimensions!r}"
 
     def forward(
         self,
-        z: Tensor,
-        generator: torch.Generator,
+        z: Views,
+        generator: torch.Generator | None = None,
         *,
-        predicted: Tensor | None = None,
-        targets: Tensor | None = None,
+        global_views: int | None = None,
+        predicted: Views | None = None,
+        targets: Views | None = None,
     ) -> LeJEPATerms:
-        """The loss of embeddings ``z``, shape (V, N, K), global views first.
+        """The loss of embeddings ``z``, global views first.
 
         Args:
-            z: embeddings of all views; the regulariser's.
-            generator: the regulariser's randomness, in the same state on all ranks.
+            z: embeddings of all views, shape (V, N, K), or a list of V views (N, K); the regulariser's.
+            generator: the regulariser's randomness, in the same state on all ranks; the loss's own if not given.
+            global_views: of this batch; those of the loss if not given.
             predicted: what a predictor makes of ``z``, compared with the targets in its place; shape (V, N, K).
             targets: global views' embeddings by another encoder; those of ``z`` if not given. See ``prediction_loss``.
 
         Returns:
             ``LeJEPATerms(total, prediction, regularizer)``, scalars.
         """
+        z = stack_views(z)
         if targets is None:
-            targets = _global(z, self.global_views)
+            targets = _global(z, self.global_views if global_views is None else global_views)
         compared = z if predicted is None else predicted
         pred = prediction_loss(compared, prediction=self.prediction, dimensions=self.dimensions, targets=targets)
         if self.regularizer is None:
             return LeJEPATerms(pred, pred, torch.zeros_like(pred))
-        reg = self.regularizer(z, generator)
+        reg = self.regularizer(z, self._own_generator(z.device) if generator is None else generator)
         keep = 1 - self.lam if self.form == "convex" else 1.0
         return LeJEPATerms(keep * pred + self.lam * reg, pred, reg)
+
+    @torch.compiler.disable  # a generator cannot be traced
+    def _own_generator(self, device: torch.device) -> torch.Generator:
+        """The generator of this call, which the next one follows."""
+        step = agreed_step(self.global_step, device)
+        self.global_step = step + 1
+        return seeded_generator(self.seed, step)
 
 
 def convert_lambda(

@@ -1,5 +1,6 @@
 """The LeJEPA loss: both prediction losses against loops, their exact difference, both forms, conversion of lambda."""
 
+import copy
 import itertools
 import math
 
@@ -260,3 +261,73 @@ def test_the_loss_of_stable_pretraining_is_the_one_that_the_documentation_names(
     )
     expected = invariance + 0.02 * _epps_pulley(z.reshape(-1, 8) @ directions).mean()
     torch.testing.assert_close(loss(z, torch.Generator()).total, expected)
+
+
+def test_without_a_generator_it_steps_its_own():
+    z = embeddings()
+    regularizer = SIGReg(EppsPulley(), 8)
+    loss, other = LeJEPALoss(regularizer, 0.3), LeJEPALoss(regularizer, 0.3, seed=7)
+    found = [loss(z) for _ in range(3)]
+    for step, terms in enumerate(found):
+        assert torch.equal(terms.total, loss(z, seeded_generator(0, step)).total)
+    assert loss.global_step == 3, "a generator that is handed in leaves the step alone"
+    assert len({float(terms.regularizer) for terms in found}) == 3
+    assert float(other(z).regularizer) != float(found[0].regularizer)
+    with pytest.raises(ValueError, match="seed must be 0 or more, got -1"):
+        LeJEPALoss(regularizer, seed=-1)
+
+
+def test_a_run_that_goes_on_draws_what_it_would_have_drawn(tmp_path):
+    z = embeddings()
+    loss = LeJEPALoss(SIGReg(EppsPulley(), 8), 0.3, seed=5)
+    for _ in range(2):
+        loss(z)
+    torch.save(loss.state_dict(), tmp_path / "loss.pt")
+    expected = [loss(z).total for _ in range(3)]
+    again = LeJEPALoss(SIGReg(EppsPulley(), 8), 0.3)
+    again.load_state_dict(torch.load(tmp_path / "loss.pt", weights_only=True))
+    assert (again.seed, again.global_step) == (5, 2)
+    assert [torch.equal(again(z).total, value) for value in expected] == [True] * 3
+    assert copy.deepcopy(again).global_step == 5
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_views_come_as_a_list_too(kind):
+    z = embeddings().requires_grad_()
+    loss = LeJEPALoss(SIGReg(EppsPulley(), 8), 0.3, global_views=2)
+    terms, expected = loss(kind(z), seeded_generator(1)), loss(z, seeded_generator(1))
+    for value, same in zip(terms, expected, strict=True):
+        assert torch.equal(value, same)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(of.total, z, retain_graph=True)[0] for of in (terms, expected)), rtol=0, atol=0
+    )
+    assert torch.equal(prediction_loss(kind(z), targets=kind(z[:2])), prediction_loss(z, 2))
+    assert torch.equal(loss(z, seeded_generator(1), targets=kind(z[:2]), predicted=kind(z)).total, expected.total)
+
+
+def test_global_views_of_one_call():
+    z = embeddings()
+    loss = LeJEPALoss(None, global_views=2)
+    assert torch.equal(loss(z, global_views=3).prediction, prediction_loss(z, 3))
+    assert torch.equal(loss(z).prediction, prediction_loss(z, 2))
+    with pytest.raises(ValueError, match=f"global_views must lie in 1 .. {V}"):
+        loss(z, global_views=V + 1)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (
+            [torch.zeros(4, 3), torch.zeros(5, 3)],
+            r"z must be .* views of one shape \(N, K\); got views \[\(4, 3\), \(5",
+        ),
+        ([torch.zeros(2, 4, 3)], "got views"),
+        ([], "a list of views .* got list"),
+        ([[1.0]], "got list"),
+        ("views", "got str"),
+    ],
+)
+def test_lists_that_hold_no_views_are_refused(bad, message):
+    for call in (LeJEPALoss(SIGReg(EppsPulley(), 8)), prediction_loss):
+        with pytest.raises(ValueError, match=message):
+            call(bad)
