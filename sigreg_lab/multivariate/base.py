@@ -71,7 +71,10 @@ class MultivariateTest(torch.nn.Module):
         self.standardise = bool(standardise)
 
     def extra_repr(self) -> str:
-        return f"standardise={self.standardise}"
+        return self._repr()
+
+    def _repr(self, *parameters: str) -> str:
+        return ", ".join([*parameters, *(["standardise=True"] if self.standardise else [])])
 
     def min_samples(self, dim: int) -> int:
         """The least N for which it is defined in dimension ``dim``: 2, or K + 1 to whiten."""

@@ -44,7 +44,7 @@ class BHEP(MultivariateTest):
         self.beta = float(beta)
 
     def extra_repr(self) -> str:
-        return f"beta={self.beta!r}, {super().extra_repr()}"
+        return self._repr(f"beta={self.beta!r}")
 
     def _statistic(self, x: Tensor) -> Tensor:
         return _bhep(x, self.beta)
@@ -76,8 +76,9 @@ class HZ(MultivariateTest):
         Raises:
             ValueError: ``n_samples`` or ``n_dims`` below 1.
         """
-        if n_samples < 1 or n_dims < 1:
-            raise ValueError(f"n_samples and n_dims must be at least 1, got {n_samples} and {n_dims}")
+        for name, value in (("n_samples", n_samples), ("n_dims", n_dims)):
+            if value < 1:
+                raise ValueError(f"{name} must be a positive integer, got {value}")
         return float(((2 * n_dims + 1) * n_samples / 4) ** (1 / (n_dims + 4)) / math.sqrt(2))
 
     def _statistic(self, x: Tensor) -> Tensor:

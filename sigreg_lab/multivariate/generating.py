@@ -57,7 +57,7 @@ class BHEP_M(MultivariateTest):
             self.limit_at = None  # the variance has no limit
 
     def extra_repr(self) -> str:
-        return f"beta={self.beta!r}, log={self.log}, {super().extra_repr()}"
+        return self._repr(f"beta={self.beta!r}", f"log={self.log}")
 
     def _statistic(self, x: Tensor) -> Tensor:
         n, dim = x.shape[-2:]
@@ -131,7 +131,7 @@ class COMB(MultivariateTest):
             self.limit_at = None  # the variance has no limit
 
     def extra_repr(self) -> str:
-        return f"gamma={self.gamma!r}, form={self.form!r}, log={self.log}, {super().extra_repr()}"
+        return self._repr(f"gamma={self.gamma!r}", f"form={self.form!r}", f"log={self.log}")
 
     def _statistic(self, x: Tensor) -> Tensor:
         n, dim = x.shape[-2:]
@@ -201,7 +201,7 @@ class HV(MultivariateTest):
             self.limit_at = None  # the variance has no limit
 
     def extra_repr(self) -> str:
-        return f"gamma={self.gamma!r}, log={self.log}, {super().extra_repr()}"
+        return self._repr(f"gamma={self.gamma!r}", f"log={self.log}")
 
     def _statistic(self, x: Tensor) -> Tensor:
         n, dim = x.shape[-2:]

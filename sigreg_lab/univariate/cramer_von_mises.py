@@ -38,7 +38,7 @@ class CramerVonMises(EmpiricalDistributionTest):
         return _limit_law(circular=False)
 
 
-class Watson(EmpiricalDistributionTest):
+class Watson(CramerVonMises):
     """Watson's U2: Cramér-von Mises less what the mean of u contributes.
 
         U2 = W2 - N (mean u - 1/2)^2,   u_i = Phi(x_(i)),   W2 of ``CramerVonMises``                    [1; 2, eq. 2.4]
@@ -55,7 +55,6 @@ class Watson(EmpiricalDistributionTest):
 
     name = "watson"
     sensitive_to = "scale and shape; little to location"
-    asymptotic_from = 128
 
     def _from_cdf(self, u: Tensor) -> Tensor:
         gap = u - plotting_positions(u)

@@ -52,7 +52,8 @@ class ShapiroWilk(UnivariateTest):
 
     Args:
         expectation_mode: "elfving", "blom" or "rahman", the normal scores.
-        covariance_mode: "royston", "rahman" (tridiagonal) or "shapiro_francia" (identity), the weights.
+        covariance_mode: "royston", "rahman" (tridiagonal) or "shapiro_francia" (identity), the weights; "royston" for
+            Blom's scores and the identity for others if not given.
         eps: as the official class takes it; not used.
         sorted: samples come sorted along the sample dimension.
 
@@ -78,13 +79,15 @@ class ShapiroWilk(UnivariateTest):
     def __init__(
         self,
         expectation_mode: Literal["elfving", "blom", "rahman"] = "blom",
-        covariance_mode: Literal["royston", "rahman", "shapiro_francia"] = "royston",
+        covariance_mode: Literal["royston", "rahman", "shapiro_francia"] | None = None,
         eps: float = 1e-5,
         sorted: bool = False,
     ) -> None:
         super().__init__(eps=eps, sorted=sorted)
         if expectation_mode not in EXPECTATIONS:
             raise ValueError(f"expectation_mode must be one of {', '.join(EXPECTATIONS)}, got {expectation_mode!r}")
+        if covariance_mode is None:
+            covariance_mode = "royston" if expectation_mode == "blom" else "shapiro_francia"
         if covariance_mode not in COVARIANCES:
             raise ValueError(f"covariance_mode must be one of {', '.join(COVARIANCES)}, got {covariance_mode!r}")
         if covariance_mode == "royston" and expectation_mode != "blom":
