@@ -3,8 +3,8 @@
     T(x) = f(1/N sum_i g(x_i), N)
 
 Epps-Pulley on a grid, V- and U-statistic: g = cos(t_k x), sin(t_k x), S = 2 (n_points - 1). Mean and variance, and the
-extended Jarque-Bera statistic: powers of x less its mean, which is reduced first. Moments: powers of x. The formulas
-are those of ``sigreg_lab.univariate``; the means are float64.
+extended Jarque-Bera statistic: powers of x less its mean, which is reduced first. Moments: powers of x. KSD: both of
+Epps-Pulley, x times both, x and x^2. The formulas are those of ``sigreg_lab.univariate``; the means are float64.
 """
 
 import functools
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sigreg_lab.distributed import all_reduce_sum, mean_over_samples, total_samples
 from sigreg_lab.kernels import characteristic_distance, characteristic_function, gaussian_grid
-from sigreg_lab.univariate import EppsPulley, ExtendedJarqueBera, Moments, UnivariateTest
+from sigreg_lab.univariate import KSD, EppsPulley, ExtendedJarqueBera, Moments, UnivariateTest
 from sigreg_lab.univariate.jarque_bera import mean_and_central_moments
 from sigreg_lab.univariate.mean_variance import MeanVarianceTest
 
@@ -42,6 +42,8 @@ def sum_form(statistic: UnivariateTest) -> SumForm | None:
         return SumForm(lambda x: _moments(x, 4), lambda m, n: statistic._from_moments(m, n))
     if isinstance(statistic, Moments):
         return SumForm(lambda x: statistic._raw_moments(x.double()), lambda m, n: statistic._from_moments(m))
+    if isinstance(statistic, KSD):
+        return SumForm(statistic._means, statistic._from_means)
     return None
 
 
