@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from sigreg_lab import multivariate as mv
 from sigreg_lab import univariate as u
 from sigreg_lab.kernels import characteristic_function
-from sigreg_lab.multivariate import energy
+from sigreg_lab.multivariate import energy, stein
 from sigreg_lab.regularizers import REGISTRY, LeJEPALoss, make_regularizer, regularizer_options
 from sigreg_lab.slicing import DIRECTIONS, infinite, seeded_generator
 
@@ -42,6 +42,10 @@ STATISTICS = [
     u.NLL(alpha=0.1),
     u.Wasserstein("exact"),
     *(cls(standardise=standardise) for cls in mv.REGISTRY.values() for standardise in (False, True)),
+    u.KSD(),
+    u.KSD(estimator="u"),
+    *(mv.KSD(kernel, estimator=e) for kernel in ("imq", "gaussian") for e in ("u", "v")),
+    mv.InfiniteSliceKSD(),
     mv.InfiniteSliceEppsPulley(u.EppsPulley(integration="exact", estimator="u")),
     mv.COMB(form="product", log=True),
 ]
@@ -74,7 +78,7 @@ def _meta_as_a_gpu(monkeypatch):
         own = getattr(import_module(f"sigreg_lab.kernels.{module}"), f"_{name}")
         monkeypatch.setattr(torch.ops.sigreg_lab, name, own)
     # How far a radial function is tabulated depends on the sample: a call may wait for that one number.
-    for module in (infinite, energy):
+    for module in (infinite, energy, stein):
         monkeypatch.setattr(module, "largest_length", lambda x: 10.0)
     with NoNumbersToTheDevice(), NoWaitingCopies():
         yield

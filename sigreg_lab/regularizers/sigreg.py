@@ -143,10 +143,10 @@ class SubspaceSIGReg(SIGReg):
         if size > dim:
             raise ValueError(f"subspace_dim must be at most {dim}, the dimension of z, got {size}")
         bases = _subspaces(z.device, dim, self.num_subspaces, size, self.seed).float()  # (K, S, L)
-        kind, device = self.directions, z.device
+        kind, device, every = self.directions, z.device, self.num_subspaces
         u = make_directions(kind, size, self.num_slices, generator=generator, dtype=torch.float32, device=device)
-        in_turn = [bases[:, s] @ u[:, s :: self.num_subspaces] for s in range(min(self.num_subspaces, self.num_slices))]
-        return torch.cat(in_turn, 1)
+        with torch.autocast(device_type=device.type, enabled=False):
+            return torch.cat([bases[:, s] @ u[:, s::every] for s in range(min(every, self.num_slices))], 1)
 
 
 @table

@@ -40,6 +40,8 @@ KERNELS = ("heat", "bandlimited", "sliced")
 #: Terms of a series below exp(-this) times the largest are left out.
 NEGLIGIBLE = 40.0
 MOST_TERMS = 2000
+#: Digits that the logarithm of the heat kernel may lose, as a natural logarithm; K = 2048 at time 2 loses 700.
+MOST_LOST = 2000
 #: Of the heat kernel of SphereMMD and SphereKSD [1, section 7].
 PUBLISHED_TIME, PUBLISHED_DIM = 5.0, 256
 
@@ -293,40 +295,46 @@ def _log_heat_kernel(time: float, dim: int) -> tuple[tuple[float, ...], float]:
     """Chebyshev coefficients of log phi for the heat kernel, and the logarithm of its mean under the uniform law.
 
     Raises:
-        ValueError: a time so small that 512 coefficients are too few.
+        ValueError: a time so small that 256 coefficients, or ``MOST_LOST``, are too few.
     """
-    for count in (64, 128, 256, 512):
+    for count in (64, 128, 256):
         nodes = np.cos(np.pi * (np.arange(count) + 0.5) / count)
         values, log_mean = _log_heat_values(time, dim, nodes)
         coefficients = fft.dct(values) / count
         coefficients[0] /= 2
         size = np.abs(coefficients) / np.abs(coefficients).max()
         if size[count // 2 :].max() < 1e-14:
-            last = int(np.flatnonzero(size > 1e-16).max())
+            last = int(np.flatnonzero(size > 1e-15).max())
             return tuple(float(x) for x in coefficients[: max(last, 1) + 1]), log_mean
-    raise ValueError(f"time={time:g} is too small for the logarithm of the heat kernel in {dim} dimensions")
+    raise ValueError(f"time={time:g} is too small for the logarithm of the heat kernel in {dim} dimensions; raise it")
 
 
 def _log_heat_values(time: float, dim: int, nodes: np.ndarray) -> tuple[np.ndarray, float]:
-    """log phi at ``nodes``, and log C: terms as large as 1 add up to phi, which may be as small as C^3."""
-    terms = _weights("heat", time, 0, dim)
-    log_sum = math.log(math.fsum(terms)) - math.log(terms[0])  # -log C
-    with decimal.localcontext() as context:
-        context.prec = 40 + int(4 * log_sum / math.log(10))
-        decay = Decimal(time) / dim
-        count = len(_log_heat_terms(time, dim, 4 * log_sum))
-        weights = [_multiplicity(order, dim) * (-decay * order * (order + dim - 2)).exp() for order in range(count)]
-        total = sum(weights)
-        values = []
-        for node in nodes:
-            c = Decimal(float(node))
-            before, current = Decimal(1), c
-            value = weights[0] + weights[1] * c
-            for order in range(1, len(weights) - 1):
-                before, current = current, ((2 * order + dim - 2) * c * current - order * before) / (order + dim - 2)
-                value += weights[order + 1] * current
-            values.append(float((value / total).ln()))
-        return np.array(values), float((weights[0] / total).ln())
+    """log phi at ``nodes``, and log C, in as many digits as cancel: phi(-1) is a sum of terms of both signs."""
+    lost = 100.0  # natural logarithm of what is lost to cancellation
+    while lost < MOST_LOST:
+        count = len(_log_heat_terms(time, dim, lost))
+        with decimal.localcontext() as context:
+            context.prec = 20 + int(lost / math.log(10))
+            decay = Decimal(time) / dim
+            weights = [_multiplicity(order, dim) * (-decay * order * (order + dim - 2)).exp() for order in range(count)]
+            total = sum(weights)
+            at_minus_one = sum(w if order % 2 == 0 else -w for order, w in enumerate(weights)) / total
+            if at_minus_one > 0 and -at_minus_one.ln() < Decimal(lost) - 45:
+                values = [(_decimal_series(Decimal(float(c)), weights, dim) / total).ln() for c in nodes]
+                return np.array([float(value) for value in values]), float((weights[0] / total).ln())
+        lost *= 2
+    raise ValueError(f"time={time:g} is too small for the logarithm of the heat kernel in {dim} dimensions; raise it")
+
+
+def _decimal_series(c: Decimal, weights: list[Decimal], dim: int) -> Decimal:
+    """sum_l weights_l P_l(c), as ``zonal_series``."""
+    before, current = Decimal(1), c
+    value = weights[0] + weights[1] * c
+    for order, weight in enumerate(weights[2:], 1):
+        before, current = current, ((2 * order + dim - 2) * c * current - order * before) / (order + dim - 2)
+        value += weight * current
+    return value
 
 
 def _multiplicity(order: int, dim: int) -> int:
