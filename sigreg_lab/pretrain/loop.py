@@ -48,7 +48,13 @@ from sigreg_lab.pretrain.curves import Curves, Stopwatch, outside_share
 from sigreg_lab.pretrain.data import Images, Splits, Stream, as_float, load_data
 from sigreg_lab.pretrain.models import BACKBONES, Encoder, Features, build_encoder
 from sigreg_lab.pretrain.views import VIEWS
-from sigreg_lab.regularizers import LeJEPALoss, LeJEPATerms, make_regularizer, regularizer_options
+from sigreg_lab.regularizers import (
+    LeJEPALoss,
+    LeJEPATerms,
+    make_regularizer,
+    prediction_loss,
+    regularizer_options,
+)
 from sigreg_lab.slicing import seeded_generator
 from sigreg_lab.validation import on_device
 
@@ -244,6 +250,12 @@ class Run:
             encoder = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
         self.encoder: Encoder = encoder
         self.average = copy.deepcopy(encoder).requires_grad_(False) if config.swa else None
+        #: One for each place: a regulariser may keep embeddings.
+        self.regularizers = nn.ModuleList()
+        if loss_fn.regularizer is not None:
+            self.regularizers.append(loss_fn.regularizer)
+            if config.placement == "both":
+                self.regularizers.append(copy.deepcopy(loss_fn.regularizer))
         self._gpu: dict[str, Any] = {"fused": True, "capturable": True} if on_gpu else {}
         self.optimizer = torch.optim.AdamW(
             encoder.parameters(), lr=self._rate(config.lr), weight_decay=config.weight_decay, **self._gpu
@@ -359,7 +371,8 @@ class Run:
             self.watch.lap("probe")
         if diagnose and terms.total.isfinite():
             extra["embedding_rank"] = float(effective_rank(embedding[0].detach().float()))
-            extra["projection_rank"] = float(effective_rank(outputs[0].detach().float()))
+            projections = outputs[0, :, : config.projector[-1]]
+            extra["projection_rank"] = float(effective_rank(projections.detach().float()))
             self.watch.lap("diagnostics")
         return terms, extra
 
@@ -374,14 +387,18 @@ class Run:
         return [compiled_crops(config.crops, side, i > 0, dtype)(pixels, draws) for i, (draws, side) in groups]
 
     def _outputs(self, views: list[Tensor], step: int = 0, part: int | None = None) -> tuple[Tensor, Tensor]:
-        """Projections (V, N, K), with a predictor its predictions beside them (V, N, 2K); and embeddings (V, N, D).
+        """What the loss sees, and embeddings (V, N, D).
 
-        A part of the batch has random numbers of its own, the same each time it runs.
+        The loss sees projections (V, N, K), beside them the predictions if there is a predictor, and last the
+        embeddings unless the regulariser is placed on the projections alone. A part of the batch has random numbers of
+        its own, the same each time it runs.
         """
         if part is not None:
             self._seed_dropout(step, part)
         embedding, *rest = self.model(*(group.flatten(0, 1) for group in views))
         shape = (sum(len(group) for group in views), views[0].shape[1])
+        if self.config.placement != "projector":
+            rest.append(embedding)
         return torch.cat(rest, -1).unflatten(0, shape), embedding.unflatten(0, shape)
 
     def _average_centre(self, views: list[Tensor]) -> Tensor | None:
@@ -398,15 +415,25 @@ class Run:
         if outputs.device.type == "cpu" and not on_all_ranks(bool(outputs.isfinite().all())):
             nan = outputs.sum() * float("nan")
             return LeJEPATerms(nan, nan, nan)
-        if config.predictor == 0 and centre is None:
+        plain = config.predictor == 0 and centre is None
+        if plain and config.placement == "projector":
             return self.loss_fn(outputs, generator)
-        z, predicted = outputs.chunk(2, -1) if config.predictor else (outputs, outputs)
-        target = centre if centre is not None else z[: self.views[0]].mean(0)
-        per_sample = mean_over_samples((predicted - target).square().mean(0))
-        pred = per_sample.sum() if config.dimensions == "sum" else per_sample.mean()
-        regularizer = self.loss_fn.regularizer
-        reg = regularizer(z, generator) if regularizer is not None else torch.zeros_like(pred)
-        lam = config.lam if regularizer is not None else 0.0
+        dim = config.projector[-1]
+        z, predicted = outputs[..., :dim], outputs[..., dim : 2 * dim] if config.predictor else outputs[..., :dim]
+        if plain:
+            loss_fn = self.loss_fn
+            pred = prediction_loss(
+                z, loss_fn.global_views, prediction=loss_fn.prediction, dimensions=loss_fn.dimensions
+            )
+        else:
+            target = centre if centre is not None else z[: self.views[0]].mean(0)
+            per_sample = mean_over_samples((predicted - target).square().mean(0))
+            pred = per_sample.sum() if config.dimensions == "sum" else per_sample.mean()
+        embedding = outputs[..., -self.encoder.embedding_dim :]
+        places = {"projector": (z,), "backbone": (embedding,), "both": (z, embedding)}[config.placement]
+        values = [r(place, generator) for r, place in zip(self.regularizers, places, strict=False)]  # none: the control
+        reg = torch.stack(values).mean() if values else torch.zeros_like(pred)
+        lam = config.lam if values else 0.0
         return LeJEPATerms((1 - lam if config.form == "convex" else 1.0) * pred + lam * reg, pred, reg)
 
     def _gradient_norms(self, terms: LeJEPATerms, outputs: Tensor) -> dict[str, float]:
@@ -442,6 +469,8 @@ class Run:
 
     def _state(self) -> dict[str, Any]:
         held: dict[str, Any] = {"encoder": self.encoder, "optimizer": self.optimizer}
+        if self.regularizers.state_dict():
+            held["regularizers"] = self.regularizers
         if self.average is not None:
             held["average"] = self.average
         if self.probe is not None:
@@ -463,7 +492,9 @@ class Run:
         check_same_run(state["config"], self.config)
         check_same_data(state, self.identity)
         for name, part in self._state().items():
-            if isinstance(part, nn.Module):
+            if part is self.regularizers:
+                part.load_state_dict(state[name])  # what it keeps may have another shape than now
+            elif isinstance(part, nn.Module):
                 load_weights(part, state[name], self.config.backbone)
             else:
                 for saved in state[name]["param_groups"]:  # how it steps is this device's, not the checkpoint's
@@ -598,7 +629,7 @@ def make_loss(config: PretrainConfig) -> LeJEPALoss:
     """The run's loss; the regulariser gets ``num_slices`` and ``directions`` if it takes slices."""
     known = regularizer_options(config.regularizer)
     slices = {name: getattr(config, name) for name in ("num_slices", "directions") if name in known}
-    if not slices and config.directions != "iid":
+    if "directions" not in slices and config.directions != "iid":
         raise ValueError(f"regularizer {config.regularizer!r} draws no directions; leave out directions")
     return LeJEPALoss(
         make_regularizer(config.regularizer, **slices),

@@ -318,8 +318,8 @@ def _log_heat_values(time: float, dim: int, nodes: np.ndarray) -> tuple[np.ndarr
             context.prec = 20 + int(lost / math.log(10))
             decay = Decimal(time) / dim
             weights = [_multiplicity(order, dim) * (-decay * order * (order + dim - 2)).exp() for order in range(count)]
-            total = sum(weights)
-            at_minus_one = sum(w if order % 2 == 0 else -w for order, w in enumerate(weights)) / total
+            total = sum(weights, Decimal(0))
+            at_minus_one = (sum(weights[::2], Decimal(0)) - sum(weights[1::2], Decimal(0))) / total
             if at_minus_one > 0 and -at_minus_one.ln() < Decimal(lost) - 45:
                 values = [(_decimal_series(Decimal(float(c)), weights, dim) / total).ln() for c in nodes]
                 return np.array([float(value) for value in values]), float((weights[0] / total).ln())

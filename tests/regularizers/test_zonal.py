@@ -120,7 +120,7 @@ def test_kl_equals_a_loop_and_its_constant_is_the_integral_over_the_sphere(dim, 
     assert float(SphereKL(time)(z, seeded_generator(0))) == pytest.approx(np.mean(values), rel=1e-9)
 
 
-@pytest.mark.parametrize(("dim", "time"), [(2, 0.5), (32, 0.3), (64, 2.0), (512, 2.0)])
+@pytest.mark.parametrize(("dim", "time"), [(2, 0.5), (32, 0.6), (64, 2.0), (512, 2.0)])
 def test_logarithm_of_the_heat_kernel_where_its_series_cancels(dim, time):
     """At c = -1 the terms are up to e^100 times their sum."""
     coefficients, log_mean = _log_heat_kernel(time, dim)
