@@ -32,6 +32,10 @@ class KSD(MultivariateTest):
 
         E k0(X, X') = (1 + 2 s^2/h^2)^(-K/2) (|m|^2 + K (1 - s^2)^2 / (h^2 + 2 s^2))
 
+    which falls again beyond s^2 = 1 + 2 bandwidth^2 (for large K): there "u" with "gaussian" pushes outwards. "imq"
+    grows with s for ever; in 3 dimensions and more such a kernel is needed for a small KSD to mean a law near N(0, I)
+    [3].
+
     Two samples of N(0, I) lie about sqrt(2 K) apart: with bandwidth 1, h = sqrt(K) is what the median heuristic gives
     at the target. With a fixed h the kernel between two samples is 0 for large K.
 

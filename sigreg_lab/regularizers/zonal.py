@@ -70,6 +70,8 @@ class SphereMMD(Regularizer):
     Raises:
         ValueError: an unknown ``kernel``, a ``time`` that is not positive, ``degree`` below 1; in use, embeddings of
             fewer than 2 dimensions, or a ``time`` so small that its series has more than 2000 terms.
+
+    [1] Nicollier, Meinhardt-Llopis, Dunitz, Pic, Musé & Facciolo (2026), Expanding SPHERE-JEPA, arXiv:2606.17603.
     """
 
     def __init__(self, kernel: Kernel = "heat", *, time: float | None = None, degree: int = 2) -> None:
@@ -114,8 +116,10 @@ class SphereKSD(SphereMMD):
         k0(c) = ((c^2 - 1) phi''(c) + c (K - 1) phi'(c)) / 2
 
     Each P_l solves (1 - c^2) P'' - (K - 1) c P' + lambda_l P = 0, so that k0 = 1/2 sum_l lambda_l a_l P_l where
-    phi = sum_l a_l P_l: this is the ``SphereMMD`` of the weights lambda_l w_l, which look more at fine structure. Of
-    ``SphereMMD`` are also arguments, gradient, cost and errors.
+    phi = sum_l a_l P_l: this is the ``SphereMMD`` of the weights lambda_l w_l, which gives fine structure a larger
+    share. Arguments, gradient, cost and errors: ``SphereMMD``.
+
+    [1] Nicollier, Meinhardt-Llopis, Dunitz, Pic, Musé & Facciolo (2026), Expanding SPHERE-JEPA, arXiv:2606.17603.
     """
 
     def _coefficients(self, dim: int) -> tuple[float, ...]:
@@ -145,7 +149,7 @@ class SphereKL(Regularizer):
         ValueError: a ``time`` that is not positive; in use, embeddings of fewer than 2 dimensions, or a ``time`` too
             small.
 
-    [1]: see this module.
+    [1] Nicollier, Meinhardt-Llopis, Dunitz, Pic, Musé & Facciolo (2026), Expanding SPHERE-JEPA, arXiv:2606.17603.
     """
 
     def __init__(self, time: float = 2.0) -> None:
@@ -161,7 +165,7 @@ class SphereKL(Regularizer):
         check_dimension(dim)
         coefficients, log_mean = _log_heat_kernel(self.time, dim)
         u = normalize(z.double(), dim=-1, eps=LEAST_LENGTH)
-        return 1 - mean_over_views(u, lambda u: _mean_log_density(u, coefficients)).to(z.dtype) / log_mean
+        return (1 - mean_over_views(u, lambda u: _mean_log_density(u, coefficients)) / log_mean).to(z.dtype)
 
 
 def check_time(time: float) -> None:

@@ -74,6 +74,15 @@ def test_pairs_of_a_sample_with_itself_pull_to_a_point_in_many_dimensions():
         assert KSD(kernel, estimator="u")(1e-3 * x) > KSD(kernel, estimator="u")(x)
 
 
+def test_the_gaussian_kernel_lets_go_of_wide_samples_and_the_inverse_multiquadric_does_not():
+    """The docstring's closed form is largest at s^2 = 3 for large K and bandwidth 1."""
+    x = torch.randn(400, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    scales = torch.tensor([1.0, 1.3, 1.55, 1.75, 2.0, 2.5, 4.0]).double()
+    values = {kernel: torch.stack([KSD(kernel)(s * x) for s in scales]) for kernel in ("gaussian", "imq")}
+    assert (values["imq"].diff() > 0).all()
+    assert int(values["gaussian"].argmax()) == 3
+
+
 @pytest.mark.parametrize("estimator", ["v", "u"])
 @pytest.mark.parametrize("bandwidth", [0.6, 1.0, 2.0])
 def test_over_all_directions_of_the_plane_it_is_the_mean_of_the_univariate_one(bandwidth, estimator):
