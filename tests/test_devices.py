@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from sigreg_lab import multivariate as mv
 from sigreg_lab import univariate as u
 from sigreg_lab.kernels import characteristic_function
-from sigreg_lab.multivariate import energy, stein
+from sigreg_lab.multivariate import energy
 from sigreg_lab.regularizers import REGISTRY, LeJEPALoss, make_regularizer, regularizer_options
 from sigreg_lab.slicing import DIRECTIONS, infinite, seeded_generator
 
@@ -78,7 +78,7 @@ def _meta_as_a_gpu(monkeypatch):
         own = getattr(import_module(f"sigreg_lab.kernels.{module}"), f"_{name}")
         monkeypatch.setattr(torch.ops.sigreg_lab, name, own)
     # How far a radial function is tabulated depends on the sample: a call may wait for that one number.
-    for module in (infinite, energy, stein):
+    for module in (infinite, energy):
         monkeypatch.setattr(module, "largest_length", lambda x: 10.0)
     with NoNumbersToTheDevice(), NoWaitingCopies():
         yield
