@@ -1,4 +1,4 @@
-# make quickstart   set up, run the main job, say where the results lie
+# make quickstart   set up, compare three regularisers on digits, say where the page lies (three minutes)
 # make test         set up, then lint, types, benchmark check and tests
 # make test-long    attacks: kills, crowds, damaged files, 500 random inputs; benchmarks to their end (minutes)
 # make bench        time the kernels side by side (two minutes)
@@ -18,7 +18,7 @@ setup: .venv/.ready
 	@touch $@
 
 quickstart: setup
-	$(BIN)/sigreg-lab study run power regularizers_digits --preset quick --workers $(WORKERS)
+	$(BIN)/sigreg-lab compare sigreg-ep vicreg visreg --data digits --seeds 5 --tuning-seeds 2 --set steps=100 --workers $(WORKERS)
 
 test: setup
 	$(BIN)/ruff check .

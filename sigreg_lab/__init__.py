@@ -2,7 +2,7 @@
 
 Rooms, from the ground up (a room imports only those named before it): ``kernels``, ``distributed``, ``nulls``,
 ``alternatives``, ``experiment``, ``univariate``, ``slicing``, ``multivariate``, ``regularizers``, ``pretrain``,
-``figures``, ``check``, ``cli``. Each is imported when it is first used::
+``figures``, ``check``, ``compare``, ``cli``. Each is imported when it is first used::
 
     import sigreg_lab
 
@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 _ROOMS = (
     "alternatives",
     "check",
+    "compare",
     "distributed",
     "experiment",
     "figures",

@@ -1,4 +1,4 @@
-"""The command line: ``sigreg-lab study | pretrain | probe``."""
+"""The command line: ``sigreg-lab compare | check | pretrain | probe | study``."""
 
 import errno
 import io
@@ -46,8 +46,10 @@ app = typer.Typer(
 study_app = typer.Typer(help="Run studies, draw their figures, publish their results.", no_args_is_help=True)
 app.add_typer(study_app, name="study")
 
-RUNS = Path("results/runs")
+RESULTS = Path("results")
+RUNS = RESULTS / "runs"
 Preset = Annotated[str, typer.Option(help=f"How large: {', '.join(PRESETS)}.")]
+Results = Annotated[Path, typer.Option(help="Folder of the committed results.")]
 Out = Annotated[Path, typer.Option(help="Folder of the runs' results.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change a setting, key=value; repeat for more.")]
 
@@ -128,6 +130,47 @@ def check_command(
     print(f"\nPage: {plain(str(page))}" + (f"\nJSON: {plain(str(json_file))}" if json_file else ""))
 
 
+@app.command("compare", cls=Command)
+def compare_command(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Regularisers: names, FILE.py:CLASS or MODULE:CLASS, with :key=value,... if need be."),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All of the registry, after those named.")] = False,
+    data: Annotated[str | None, typer.Option(help="A data set's name, or the path of an image folder.")] = None,
+    seeds: Annotated[int, typer.Option(help="Reported runs of each regulariser.")] = 5,
+    budget: Annotated[str | None, typer.Option(help="Stop after that time, such as 30m; run again to go on.")] = None,
+    settings: Set = None,
+    recipe: Annotated[str | None, typer.Option(help="Named settings; by the data if not given.")] = None,
+    lambdas: Annotated[str | None, typer.Option(help="The grid of lambda to begin with, as 0.01,0.1,0.5.")] = None,
+    extra: Annotated[int, typer.Option(help="Tuning runs beyond the grid: they widen it, or refine it.")] = 3,
+    tuning_seeds: Annotated[int, typer.Option(help="Seeds of the last two candidates for lambda; 1, 2, 4, ...")] = 4,
+    first_seed: Annotated[int, typer.Option(help="The first of the reported seeds.")] = 0,
+    rank_by: Annotated[str, typer.Option(help="The probe that tunes and ranks.")] = "backbone_linear_all",
+    workers: Annotated[int | None, typer.Option(help="Runs at a time; the number of cores if not given.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, to run there.")] = None,
+    out: Out = RUNS / "compare",
+) -> None:
+    """Compare regularisers by the accuracy of frozen probes: tuned alike, with ranks, intervals and their cost."""
+    from rich.console import Console
+
+    from sigreg_lab.compare import compare, prepare, show
+    from sigreg_lab.compare.command import PAGE, parse_lambdas
+    from sigreg_lab.compare.progress import TerminalProgress
+
+    console = Console(stderr=True)
+    comparison = prepare(
+        names or (), every=every, data=data, recipe=recipe, overrides=settings or (), seeds=seeds,
+        first_seed=first_seed, tuning_seeds=tuning_seeds, lambdas=parse_lambdas(lambdas), extra=extra, rank_by=rank_by,
+    )  # fmt: skip
+    folder, found = compare(
+        comparison, out, workers=workers, scheduler=scheduler, budget=budget, progress=TerminalProgress(console),
+        on_note=_noted(console),
+    )  # fmt: skip
+    print(show(found))
+    print(f"\nPage:    {folder / PAGE}\nResults: {folder} (rows.csv, summary.csv, manifest.json)")
+
+
 @study_app.command("list", cls=Command)
 def list_command() -> None:
     """Name each study, its question and the number of its cells."""
@@ -152,7 +195,7 @@ def run_command(
     scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, to compute there.")] = None,
     out: Out = RUNS,
 ) -> None:
-    """Compute the missing cells of studies, then write rows, summary, figures, report. Finished cells are kept."""
+    """Compute the missing cells of studies, then write what they say. Finished cells are kept."""
     from rich.console import Console
 
     from sigreg_lab.experiment.progress import TerminalProgress
@@ -178,33 +221,68 @@ def run_command(
         console.print(f"{item}: {outcome.computed} cells computed, {outcome.reused} found finished")
     print(f"Report:  {folders[0].parent / 'REPORT.md'}")
     for folder in folders:
-        print(f"Results: {folder} (rows.csv, summary.csv, manifest.json, {_names(folder, '*.png')})")
+        print(f"Results: {folder} (rows.csv, estimates.csv, findings.md, {_names(folder, '*.png')})")
 
 
-@study_app.command("figures", cls=Command)
-def figures_command(
-    name: Annotated[str, typer.Argument(help="A study's name.")], preset: Preset = "standard", out: Out = RUNS
+@study_app.command("tell", cls=Command)
+def tell_command(
+    name: Annotated[str, typer.Argument(help="A study's name.")],
+    preset: Preset = "standard",
+    settings: Set = None,
+    out: Out = RUNS,
 ) -> None:
-    """Draw a run's summary and figures again, from its rows alone."""
-    from sigreg_lab.experiment.run import draw, write_report
+    """Write a run's estimates, findings and pictures again, from its rows alone."""
+    from sigreg_lab.experiment.report import write_report
+    from sigreg_lab.experiment.results import retell, run_folder
+    from sigreg_lab.experiment.study import load_study
 
-    folder = out / preset / name
-    draw(name, folder)
-    write_report(folder.parent)
-    print(f"Drawn: {folder} ({_names(folder, '*.png')})")
+    study = load_study(name)
+    folder = run_folder(study, out, preset, settings or ())
+    retell(study, folder, folder)
+    write_report(folder.parent, own=[study])
+    print(f"Told: {folder} ({_names(folder, '*.png')})")
 
 
 @study_app.command("publish", cls=Command)
 def publish_command(
     name: Annotated[str, typer.Argument(help="A study's name.")],
     preset: Preset = "standard",
+    settings: Set = None,
     out: Out = RUNS,
-    results: Annotated[Path, typer.Option(help="Folder of the committed results.")] = Path("results"),
+    results: Results = RESULTS,
 ) -> None:
-    """Copy a run, made from a clean commit, into the committed results, and renew their report."""
-    from sigreg_lab.experiment.run import publish
+    """Tell of a run, made from a clean commit, in the committed results, and renew the report."""
+    from sigreg_lab.experiment.results import publish
 
-    print(f"Published: {publish(name, preset=preset, out=out, results=results)}")
+    print(f"Published: {publish(name, preset=preset, out=out, results=results, overrides=settings or ())}")
+    _renew(results)
+
+
+@study_app.command("report", cls=Command)
+def report_command(
+    results: Results = RESULTS,
+    names: Annotated[list[str] | None, typer.Option("--study", help="Only this study; repeat for more.")] = None,
+) -> None:
+    """Tell of all committed results anew from their rows; renew REPORT.md, docs/claims.md and the README's findings."""
+    from sigreg_lab.experiment.results import MANIFEST, retell
+    from sigreg_lab.experiment.study import list_studies, load_study
+
+    for name in names or list_studies():
+        study = load_study(name)
+        if (results / name / MANIFEST).is_file():
+            retell(study, results / name, results / name)
+            print(f"Told: {results / name}")
+    _renew(results)
+
+
+def _renew(results: Path) -> None:
+    from sigreg_lab.experiment.report import renew, write_report
+    from sigreg_lab.experiment.study import list_studies
+
+    print(f"Report: {write_report(results, expected=list_studies())}")
+    for page in (results.parent / "docs" / "claims.md", results.parent / "README.md"):
+        if page.is_file():
+            renew(page, results)
 
 
 @app.command("pretrain", cls=Command)
@@ -212,7 +290,7 @@ def pretrain_command(
     data: Annotated[
         str | None, typer.Option(help="digits, a data set's name, or the path of an image folder or parquet file.")
     ] = None,
-    regularizer: Annotated[str, typer.Option(help="A regulariser's name.")] = "sigreg-ep",
+    regularizer: Annotated[str, typer.Option(help="A name, or FILE.py:CLASS; both with :key=value.")] = "sigreg-ep",
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     recipe: Annotated[str | None, typer.Option(help="Named settings; by the data if not given.")] = None,
     settings: Set = None,
@@ -301,6 +379,7 @@ REMEDIES = {
 #: What is left of the work when a command is stopped.
 STOPPED = {
     "check": "stopped; nothing was written",
+    "compare": "stopped; finished runs are kept: run the same command to go on",
     "pretrain": "stopped; the last checkpoint is kept: run the same command with --resume to go on",
     "probe": "stopped; nothing was written",
 }

@@ -14,12 +14,15 @@ from sigreg_lab import multivariate, regularizers, univariate
 PACKAGE = Path(sigreg_lab.__file__).parent
 #: From the ground up; a name is a folder or a file.
 ROOMS = (
+    "cache",
     "validation",
+    "names",
     "kernels",
     "distributed",
     "nulls",
     "alternatives",
     "experiment",
+    "theory",
     "univariate",
     "slicing",
     "multivariate",
@@ -28,6 +31,7 @@ ROOMS = (
     "pretrain",
     "figures",
     "check",
+    "compare",
     "cli",
 )
 

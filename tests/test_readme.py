@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from sigreg_lab.experiment.report import _anchor
+
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
@@ -21,4 +23,8 @@ def test_the_python_examples_run_one_after_the_other():
 
 @pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)]+)\)", README))
 def test_every_link_within_the_project_leads_somewhere(link):
-    assert (Path(__file__).parents[1] / link).exists()
+    file, _, place = link.partition("#")
+    page = Path(__file__).parents[1] / file
+    assert page.exists()
+    if place:
+        assert place in {_anchor(title) for title in re.findall(r"^#+ (.+)$", page.read_text(), re.M)}

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from sigreg_lab.experiment import report
+from sigreg_lab.experiment.report import renewed
+from sigreg_lab.experiment.study import list_studies
+
 RESULTS = Path(__file__).parents[1] / "results"
 FOLDERS = sorted({p.parent for p in RESULTS.rglob("*.*") if p.suffix in (".csv", ".png") and "runs" not in p.parts})
 
@@ -20,3 +24,26 @@ def test_every_result_has_its_manifest_and_is_the_file_the_manifest_means(folder
     for session in manifest["sessions"]:
         assert session["git"]["commit"]
         assert session["git"]["dirty"] is False
+
+
+@pytest.mark.parametrize("page", ["docs/claims.md", "README.md"])
+def test_pages_say_what_the_results_say(page):
+    """Stale: run sigreg-lab study report."""
+    text = (RESULTS.parent / page).read_text(encoding="utf-8")
+    assert "<!-- end -->" in text
+    assert renewed(text, RESULTS) == text
+
+
+def test_the_report_is_put_together_from_todays_results(monkeypatch):
+    written = []
+    monkeypatch.setattr(report, "_write", lambda path, text: written.append(text))
+    report.write_report(RESULTS, expected=list_studies())
+    assert written == [(RESULTS / "REPORT.md").read_text(encoding="utf-8")]
+
+
+def test_a_changed_number_in_the_results_makes_the_pages_stale(tmp_path):
+    for file in RESULTS.glob("*/claims.json"):
+        (tmp_path / file.parent.name).mkdir()
+        (tmp_path / file.parent.name / file.name).write_text(file.read_text().replace("Lemma 1 holds", "Lemma 1 fails"))
+    text = (RESULTS.parent / "docs" / "claims.md").read_text(encoding="utf-8")
+    assert renewed(text, tmp_path) != text

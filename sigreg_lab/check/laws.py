@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from sigreg_lab.multivariate import BHEP, AlternativeSkewness, Energy, MardiaKurtosis
-from sigreg_lab.multivariate.base import whiten
-from sigreg_lab.nulls import MonteCarlo
+from sigreg_lab.multivariate.base import CODE, whiten
+from sigreg_lab.nulls import MonteCarlo, simulated_law
 from sigreg_lab.nulls.law import Array
 from sigreg_lab.slicing import sliced_statistic
 from sigreg_lab.univariate import EppsPulley
@@ -114,6 +114,10 @@ def square_correlations(y: Tensor) -> Tensor:
     return (scaled.T @ scaled).fill_diagonal_(0.0)
 
 
+#: What the values come from: this file, the statistics, and what lies under them.
+MADE_OF = (known_statistics, EppsPulley, Energy, MardiaKurtosis, AlternativeSkewness, BHEP, *CODE)
+
+
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
     """Many small operations: on a busy machine several threads would wait for each other at each."""
@@ -162,7 +166,9 @@ class NullLaws:
         def column(rng: np.random.Generator, count: int) -> Array:
             return self._table[name]
 
-        return MonteCarlo(column, f"{self.key}|{name}", replicates=self.replicates, seed=SEED, chunk=self.replicates)
+        return simulated_law(
+            column, f"{self.key}|{name}", *MADE_OF, replicates=self.replicates, seed=SEED, chunk=self.replicates
+        )
 
     @cached_property
     def _table(self) -> dict[str, Array]:

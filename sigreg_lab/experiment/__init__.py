@@ -1,6 +1,18 @@
 """The engine of the studies: it runs what a study declares and knows no statistic."""
 
+from sigreg_lab.experiment.claims import Claim, Decision, Verdict, every, some
 from sigreg_lab.experiment.intervals import mean_interval, rate_interval
-from sigreg_lab.experiment.study import Study, StudyError
+from sigreg_lab.experiment.study import Picture, Study, StudyError
 
-__all__ = ["Study", "StudyError", "mean_interval", "rate_interval"]
+__all__ = [
+    "Claim",
+    "Decision",
+    "Picture",
+    "Study",
+    "StudyError",
+    "Verdict",
+    "every",
+    "mean_interval",
+    "rate_interval",
+    "some",
+]

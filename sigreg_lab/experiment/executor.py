@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from sigreg_lab.experiment.study import Cell, Config, Row, StudyError, load_study_file
+from sigreg_lab.experiment.cells import Cell, Config, Row
+from sigreg_lab.experiment.study import StudyError, load_study_folder
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -74,14 +75,14 @@ def cluster_executor(address: str) -> Iterator[Executor]:
 
 
 def compute_cells(
-    executor: Executor, study_file: Path, cells: list[Cell], settings: Config
+    executor: Executor, folder: Path, cells: list[Cell], settings: Config
 ) -> Iterator[tuple[Cell, list[Row], float]]:
     """Compute cells, in any order; yields each as it is finished: the cell, its rows, the seconds it took.
 
     Raises:
         StudyError: a cell failed, or a worker was killed. Cells yielded before are not affected.
     """
-    futures = {executor.submit(compute_cell, study_file, cell, settings): cell for cell in cells}
+    futures = {executor.submit(compute_cell, folder, cell, settings): cell for cell in cells}
     try:
         for future in as_completed(futures):
             cell = futures[future]
@@ -103,13 +104,13 @@ def compute_cells(
             future.cancel()
 
 
-def compute_cell(study_file: Path, cell: Cell, settings: Config) -> tuple[list[Row], float]:
+def compute_cell(folder: Path, cell: Cell, settings: Config) -> tuple[list[Row], float]:
     """Compute one cell on one thread: its rows and the seconds it took."""
     import torch
     from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(1)
-    study = load_study_file(study_file)
+    study = load_study_folder(folder)
     start = time.perf_counter()
     with threadpool_limits(1):
         rows = study.measure(cell, settings, study.cell_seed(cell))

@@ -1,7 +1,14 @@
-"""Exponents of power laws: straight lines through logarithms, by least squares."""
+"""Power laws y = c x^p: straight lines through logarithms, by least squares."""
+
+import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+Z95 = 1.959964
+#: A number, and the ends of its 95% interval.
+Span = tuple[float, float, float]
 
 
 def exponent(x: ArrayLike, y: ArrayLike, relative_error: ArrayLike = 0.0) -> tuple[float, float]:
@@ -12,18 +19,50 @@ def exponent(x: ArrayLike, y: ArrayLike, relative_error: ArrayLike = 0.0) -> tup
     return float(slope), float(np.sqrt((weights**2 * np.square(relative_error)).sum()))
 
 
-def weighted_line(x: ArrayLike, y: ArrayLike, error: NDArray[np.float64]) -> tuple[float, float, np.ndarray, float]:
-    """log y = level + slope log x by least squares, ``error`` the standard errors of log y.
+class PowerLaw(NamedTuple):
+    """log y = level + slope log x, fitted with weights.
 
-    Returns:
-        level, slope, their covariance as the errors have it, and by how much the scatter about the line exceeds the
-        errors (at least 1).
+    Attributes:
+        level: log y at x = 1.
+        slope: the exponent.
+        covariance: of both, as the errors of the points have it.
+        stretch: by how much the scatter about the line exceeds the errors (at least 1); intervals are wider by it.
     """
+
+    level: float
+    slope: float
+    covariance: NDArray[np.float64]
+    stretch: float
+
+    @property
+    def slope_error(self) -> float:
+        """Standard error of the exponent, as the errors of the points have it."""
+        return float(math.sqrt(self.covariance[1, 1]))
+
+    def _error(self, log_x: float) -> float:
+        place = np.array([1.0, log_x])
+        return self.stretch * float(np.sqrt(place @ self.covariance @ place))
+
+    def at(self, x: float) -> Span:
+        """y at x."""
+        middle, half = self.level + self.slope * math.log(x), Z95 * self._error(math.log(x))
+        return math.exp(middle), math.exp(middle - half), math.exp(middle + half)
+
+    def reaches(self, y: float) -> Span:
+        """The x at which the line reaches y, to first order."""
+        log_x = (math.log(y) - self.level) / self.slope
+        half = Z95 * self._error(log_x) / abs(self.slope)
+        return math.exp(log_x), math.exp(log_x - half), math.exp(log_x + half)
+
+
+def power_law(x: ArrayLike, y: ArrayLike, relative_error: ArrayLike) -> PowerLaw:
+    """Fit a power law to points with relative standard errors."""
     log_x = np.log(np.asarray(x, dtype=float))
+    error = np.asarray(relative_error, dtype=float)
     design = np.stack([np.ones(len(log_x)), log_x], 1) / error[:, None]
     target = np.log(np.asarray(y, dtype=float)) / error
     covariance = np.linalg.inv(design.T @ design)
     level, slope = covariance @ design.T @ target
     freedom = len(log_x) - 2
     stretch = np.sqrt(((target - design @ [level, slope]) ** 2).sum() / freedom) if freedom else 1.0
-    return float(level), float(slope), covariance, max(1.0, float(stretch))
+    return PowerLaw(float(level), float(slope), covariance, max(1.0, float(stretch)))

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sigreg_lab.experiment.study import Cell, Config, Row, StudyError, canonical
+from sigreg_lab.experiment.cells import Cell, Config, Row, canonical
+from sigreg_lab.experiment.study import StudyError
 
 VERSION = 2  # 1 had no digests
 

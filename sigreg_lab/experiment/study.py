@@ -1,40 +1,53 @@
-"""What a study declares: a question, a grid of cells, what to measure in one cell, what was expected."""
+"""What a study declares: a question, a grid of cells, what it estimates, what it may conclude, what it draws.
+
+    studies/NAME/measure.py       measure(cell, settings, seed): the rows of one cell
+    studies/NAME/study.py         STUDY: everything else
+    studies/NAME/findings.md.j2   the text, written for a reader (see ``experiment.tell``)
+
+A cell's rows depend on ``measure.py`` and what it imports, and on nothing else in the folder.
+"""
 
 import dataclasses
-import hashlib
-import importlib.util
+import importlib
 import itertools
-import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import types
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from sigreg_lab.experiment.cells import Cell, Config, Row, cell_seed
+from sigreg_lab.experiment.claims import Claim
+from sigreg_lab.experiment.estimates import Estimates
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-Value = str | int | float | bool
-Cell = dict[str, Value]
-Row = dict[str, Any]
-Config = dict[str, Any]
-
 PRESETS = ("smoke", "quick", "standard", "paper")
+SCRIPT = "study.py"
 
 
 class StudyError(Exception):
     """Something the person at the keyboard can mend; its text is one line with the remedy."""
 
 
+class Picture(NamedTuple):
+    """A figure: what it shows, in a sentence, and how it is drawn from the estimates."""
+
+    caption: str
+    draw: "Callable[[Estimates], Figure]"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Study:
-    """A study: declared in ``studies/<name>.py`` as the module's ``STUDY``.
+    """A study: declared in ``studies/<name>/study.py`` as the module's ``STUDY``.
 
     Attributes:
-        name: the script's name.
+        name: the folder's name.
         title: a few words, for tables and the report's heading.
         question: what is asked.
         expectation: what was expected before the study first ran.
@@ -42,17 +55,21 @@ class Study:
         axes: the settings that span the grid. Each holds a list; a cell is one combination.
         presets: settings per preset, the same keys in each: ``smoke`` (seconds, what tests run), ``quick`` (what the
             quick start runs), ``standard`` (minutes on two cores), ``paper`` (the published size). They declare what
-            ``--set`` takes: a value of the same type, and a number above 0, or not below 0, where all of them are.
-        measure: ``measure(cell, settings, seed)`` returns the rows of one cell; ``settings`` are those that are no
-            axes. It is called in a worker process with one thread, and must draw all its randomness from ``seed``.
-        summarize: rows of all cells and the settings to one table of estimates with intervals.
-        verify: the summary to a list of complaints: where measured values contradict exactly known ones.
-        figures: the summary to figures, by file name without ending.
-        report: the summary to a few lines of Markdown, the surprise first.
+            ``--set`` takes: a value of the same type; a number above 0, or not below 0, where all of them are; a text
+            that one of them has.
+        choices: texts that a setting takes beside those of the presets; None for any.
+        measure: ``measure(cell, settings, seed)`` of ``measure.py`` returns the rows of one cell; ``settings`` are
+            those that are no axes. It is called in a worker process with one thread, and must draw all its randomness
+            from ``seed``.
+        estimate: rows of all cells and the settings to estimates, with exact values where they are known (see
+            ``experiment.estimates``). The engine checks these before it writes anything.
+        claims: what may be concluded; the first is the headline.
+        pictures: figures, by file name without ending.
         keep: ``keep(cell, settings)``, which combinations of the axes are cells; all if not given.
         paired: axes that do not enter a cell's seed, so that cells which differ in them alone share their random
             numbers.
         needs: what preset ``standard`` needs beyond two cores, a noun phrase for the report; empty: nothing.
+        folder: where it lies; set by ``load_study``.
     """
 
     name: str
@@ -63,13 +80,14 @@ class Study:
     axes: tuple[str, ...]
     presets: Mapping[str, Mapping[str, Any]]
     measure: Callable[[Cell, Config, np.random.SeedSequence], list[Row]]
-    summarize: "Callable[[pd.DataFrame, Config], pd.DataFrame]"
-    verify: "Callable[[pd.DataFrame], list[str]]"
-    figures: "Callable[[pd.DataFrame], dict[str, Figure]]"
-    report: "Callable[[pd.DataFrame], str]"
+    estimate: "Callable[[pd.DataFrame, Config], Sequence[Row]]"
+    claims: tuple[Claim, ...]
+    pictures: Mapping[str, Picture]
     keep: Callable[[Cell, Config], bool] = lambda cell, settings: True
     paired: tuple[str, ...] = ()
+    choices: Mapping[str, Collection[str] | None] = dataclasses.field(default_factory=dict)
     needs: str = ""
+    folder: Path = Path()
 
     def __post_init__(self) -> None:
         if tuple(self.presets) != PRESETS:
@@ -80,13 +98,15 @@ class Study:
         missing = [axis for axis in self.axes if axis not in self.presets["standard"]]
         if missing:
             raise ValueError(f"study {self.name}: axes without settings: {', '.join(missing)}")
+        if not self.claims:
+            raise ValueError(f"study {self.name}: no claims; the first is the headline")
 
     def configure(self, preset: str, overrides: Sequence[str] = ()) -> Config:
         """The settings of a preset, with ``key=value`` overrides; axes take comma-separated lists.
 
         Raises:
             StudyError: an unknown preset or key, a value of another type than the preset's, a number that is not
-                finite or has a sign that no preset has, or a value of an axis twice.
+                finite or has a sign that no preset has, a text that is no choice, or a value of an axis twice.
         """
         if preset not in self.presets:
             raise StudyError(f"unknown preset {preset!r}; use one of {', '.join(PRESETS)}")
@@ -103,12 +123,19 @@ class Study:
         return config
 
     def _check(self, key: str, value: Any, where: str) -> None:
-        """Refuse a value that is outside of what the presets declare."""
+        """Refuse a value that is outside of what the presets and ``choices`` declare."""
         values = _as_list(value)
         if key in self.axes and len({*values}) < len(values):
             raise StudyError(f"{where}: a value is given twice; give each value of {key} once")
         declared = [item for settings in self.presets.values() for item in _as_list(settings[key])]
-        if any(isinstance(item, str | bool) for item in (*declared, *values)):
+        if isinstance(declared[0], str):
+            more = self.choices.get(key, ())
+            known = list(dict.fromkeys([*declared, *(more or ())]))
+            unknown = [item for item in values if item not in known]
+            if unknown and more is not None:
+                raise StudyError(f"{where}: unknown {key} {unknown[0]!r}; use {', '.join(known)}")
+            return
+        if isinstance(declared[0], bool):
             return
         if min(declared) > 0 >= min(values):
             raise StudyError(f"{where}: must be {'at least 1' if isinstance(values[0], int) else 'greater than 0'}")
@@ -127,15 +154,8 @@ class Study:
         return {key: value for key, value in config.items() if key not in self.axes}
 
     def cell_seed(self, cell: Cell) -> np.random.SeedSequence:
-        """The cell's own seed: it depends on the study's seed and the cell, not on the grid around it."""
-        key = canonical({axis: value for axis, value in cell.items() if axis not in self.paired})
-        words = np.frombuffer(hashlib.sha256(key.encode()).digest(), dtype=np.uint32)
-        return np.random.SeedSequence([self.seed, *(int(word) for word in words)])
-
-
-def canonical(value: Any) -> str:
-    """One text for equal values: JSON with sorted keys and no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+        """The cell's own seed."""
+        return cell_seed(self.seed, cell, self.paired)
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -167,57 +187,67 @@ def parse_like(example: Any, text: str, where: str) -> Any:
 
 
 def studies_folder() -> Path:
-    """The folder of the study scripts: ``studies`` here or in a folder above, else beside the installed package.
+    """The folder of the studies: ``studies`` here or in a folder above, else beside the installed package.
 
     Raises:
         StudyError: there is none.
     """
     here = Path.cwd()
     for root in (here, *here.parents, Path(__file__).parents[2]):
-        if any((root / "studies").glob("*.py")):
+        if any((root / "studies").glob(f"*/{SCRIPT}")):
             return root / "studies"
     raise StudyError("no folder 'studies' found; run this inside a clone of sigreg-lab")
 
 
 def list_studies() -> list[str]:
     """Names of the studies, in alphabetical order."""
-    return sorted(path.stem for path in studies_folder().glob("*.py") if not path.stem.startswith("_"))
+    return sorted(path.parent.name for path in studies_folder().glob(f"*/{SCRIPT}"))
 
 
 def load_study(name: str) -> Study:
-    """The study of that name.
+    """The study of that name, or in that folder: a path, with a slash in it.
 
     Raises:
         StudyError: there is no such study; the message lists those there are.
     """
-    path = studies_folder() / f"{name}.py"
+    if "/" in name:
+        return load_study_folder(Path(name))
     if name not in list_studies():
-        raise StudyError(f"unknown study {name!r}; use one of {', '.join(list_studies())}")
-    return load_study_file(path)
+        raise StudyError(f"unknown study {name!r}; use one of {', '.join(list_studies())}, or the path of a folder")
+    return load_study_folder(studies_folder() / name)
 
 
-def load_study_file(path: Path) -> Study:
-    """The ``STUDY`` of a script; the module is loaded once per process.
+def load_study_folder(folder: Path) -> Study:
+    """The ``STUDY`` of a folder; its modules are loaded once per process.
 
     Raises:
-        StudyError: the script cannot be loaded, declares no study, or one of another name.
+        StudyError: the folder has no study, or one that cannot be loaded or has another name.
     """
-    module_name = f"studies.{path.stem}"
-    module = sys.modules.get(module_name)
-    if module is None or Path(str(module.__file__)) != path:
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        if spec is None or spec.loader is None:
-            raise StudyError(f"cannot load the study script {path.name}")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:
-            del sys.modules[module_name]
-            raise StudyError(f"cannot load the study script {path}: {type(error).__name__}: {error}") from error
-    study: Study | None = getattr(module, "STUDY", None)
+    folder = folder.resolve()
+    script = folder / SCRIPT
+    if not script.is_file():
+        raise StudyError(f"{folder} has no {SCRIPT}")
+    package = f"studies.{folder.name}"
+    loaded = sys.modules.get(package)
+    if loaded is None or list(loaded.__path__) != [str(folder)]:
+        forget(folder.name)
+        module = types.ModuleType(package)
+        module.__path__ = [str(folder)]
+        sys.modules[package] = module
+    try:
+        study: Study | None = getattr(importlib.import_module(f"{package}.study"), "STUDY", None)
+    except Exception as error:
+        forget(folder.name)
+        raise StudyError(f"cannot load the study {script}: {type(error).__name__}: {error}") from error
     if study is None:
-        raise StudyError(f"{path.name} declares no STUDY; a file that is none gets a name that starts with '_'")
-    if study.name != path.stem:
-        raise StudyError(f"the study in {path.name} calls itself {study.name!r}; name both alike")
-    return study
+        raise StudyError(f"{script} declares no STUDY")
+    if study.name != folder.name:
+        raise StudyError(f"the study in {folder.name} calls itself {study.name!r}; name both alike")
+    return dataclasses.replace(study, folder=folder)
+
+
+def forget(name: str) -> None:
+    """Drop a study's modules, so that it is read from its files again."""
+    for module in [key for key in sys.modules if f"{key}.".startswith(f"studies.{name}.")]:
+        del sys.modules[module]
+    importlib.invalidate_caches()

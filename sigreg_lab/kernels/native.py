@@ -1,12 +1,11 @@
 """CPU kernels in C, built on first use and called through ctypes.
 
-A source file is compiled by the system's compiler into ``kernels`` in the user's cache (``$SIGREG_LAB_CACHE``, else
-``$XDG_CACHE_HOME/sigreg-lab``, else ``~/.cache/sigreg-lab``), under a name made of source, header, flags, compiler and
-processor, and of the library's own digest: a change of any of them builds anew, and a file that is damaged is built
-again. The library is written beside its final name and renamed, so that processes that start together do not see half a
-file. A cache that others own or can write to is not used; without one, each process builds in a temporary folder that
-is gone when the library is loaded. Where nothing can be built or loaded the reason is kept, and "auto" takes the eager
-implementation, with a warning unless there is no compiler.
+A source file is compiled by the system's compiler into ``kernels`` in the user's cache (``sigreg_lab.cache``), under a
+name made of source, header, flags, compiler and processor, and of the library's own digest: a change of any of them
+builds anew, and a file that is damaged is built again. The library is written beside its final name and renamed, so
+that processes that start together do not see half a file. A cache that others own or can write to is not used; without
+one, each process builds in a temporary folder that is gone when the library is loaded. Where nothing can be built or
+loaded the reason is kept, and "auto" takes the eager implementation, with a warning unless there is no compiler.
 """
 
 import ctypes
@@ -24,6 +23,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sigreg_lab.cache import cache_folder
 from sigreg_lab.kernels import eager
 
 # Never -ffast-math, which breaks the reduction of the angle. The last sets are for compilers without OpenMP.
@@ -248,9 +248,8 @@ def _digest(path: Path) -> str:
 
 def _cache_folder() -> Path | None:
     """The folder of the built libraries; None if there can be none that may be trusted and loaded from."""
-    chosen, cache = os.environ.get("SIGREG_LAB_CACHE"), os.environ.get("XDG_CACHE_HOME")
     try:
-        folder = Path(chosen or Path(cache or Path.home() / ".cache", "sigreg-lab")) / "kernels"
+        folder = cache_folder() / "kernels"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         ours, forbidden = _is_ours(folder), _forbids_code(folder)
     except (OSError, RuntimeError):  # RuntimeError: a user without a home

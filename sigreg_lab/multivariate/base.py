@@ -9,8 +9,6 @@ so that it measures the distance to *any* normal law (the classical tests of nor
 through inner products alone, so any square root of S gives the same number.
 """
 
-import hashlib
-import inspect
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,10 +17,11 @@ import torch
 from torch import Tensor
 
 from sigreg_lab import kernels
-from sigreg_lab.nulls import MonteCarlo, NullLaw
+from sigreg_lab.nulls import NullLaw, simulated_law
 from sigreg_lab.nulls.law import Array, check_alpha
 from sigreg_lab.slicing import directions, estimators, infinite, pairwise
-from sigreg_lab.univariate.base import METHODS, SEED, Method, TestResult, UnivariateTest, parameters_of
+from sigreg_lab.univariate import base as univariate
+from sigreg_lab.univariate.base import METHODS, SEED, Method, TestResult
 from sigreg_lab.validation import at_least_float32, check_sample, may_read
 
 #: Replicates of a simulated law: as many as fit this number of operations (half a minute on one core, by the sums in C;
@@ -34,9 +33,12 @@ LEAST_REPLICATES = 2_000
 MOST_OPERATIONS = 2e13
 #: Whitening is refused where a diagonal entry of the Cholesky factor is below this times the largest.
 _SINGULAR = 1e-7
-_LAWS: dict[str, MonteCarlo] = {}
-_TYPED_IN = "|typed in: "
-_SEEN: dict[type, int] = {}  # classes that no file holds, in the order of their first use
+#: What lies under the statistics: a change of it makes simulated laws anew, as one of the statistic does.
+CODE = (
+    *univariate.CODE,
+    *(pairwise, infinite, estimators, directions),
+    *(Path(kernels.__file__).with_name(name) for name in ("pairs.c", "vectors.h")),
+)
 
 
 class MultivariateTest(torch.nn.Module):
@@ -193,9 +195,14 @@ class MultivariateTest(torch.nn.Module):
         size = self._simulated_size(n, dim)
         replicates = int(SIMULATED_OPERATIONS / self._operations(size, dim))
         replicates = min(MOST_REPLICATES, max(LEAST_REPLICATES, replicates))
-        key = f"{type(self).__module__}.{self}|n={size}|dim={dim}|{fingerprint(self)}"
         return simulated_law(
-            lambda rng, count: self.simulate(rng, count, size, dim), key, replicates, max(1, 200_000 // (size * dim))
+            lambda rng, count: self.simulate(rng, count, size, dim),
+            f"{type(self).__module__}.{self}|n={size}|dim={dim}",
+            self,
+            *CODE,
+            replicates=replicates,
+            seed=SEED,
+            chunk=max(1, 200_000 // (size * dim)),
         )
 
     def _too_large(self, n: int, dim: int) -> str:
@@ -220,39 +227,6 @@ class MultivariateTest(torch.nn.Module):
     def _operations_of_a_sample(self, n: int, dim: int) -> float:
         """Of drawing it, and of whitening it."""
         return 400.0 * n * dim + (4.0 * n * dim**2 if self.standardise else 0.0)
-
-
-def simulated_law(simulate, key: str, replicates: int, chunk: int) -> MonteCarlo:  # type: ignore[no-untyped-def]
-    """The Monte-Carlo law of that key, kept for the rest of the process once it is known."""
-    if key not in _LAWS:
-        lasting = "" if _TYPED_IN in key else key
-        _LAWS[key] = MonteCarlo(simulate, lasting, replicates=replicates, seed=SEED, chunk=min(chunk, replicates))
-    return _LAWS[key]
-
-
-def fingerprint(*modules: torch.nn.Module) -> str:
-    """A digest of these statistics and of the code of the slices: a changed formula reads no law of the old one.
-
-    A class that no file holds, of a notebook or a prompt, is known by its identity, and its laws last for the process.
-    """
-    files = {Path(file) for file in (pairwise.__file__, infinite.__file__, estimators.__file__, directions.__file__)}
-    files |= {Path(kernels.__file__).with_name(name) for name in ("pairs.c", "vectors.h")}
-    parameters, typed_in = "", ""
-    for module in modules:
-        if isinstance(module, UnivariateTest | MultivariateTest):
-            parameters += str(parameters_of(module))
-        classes = dict.fromkeys(cls for part in module.modules() for cls in type(part).__mro__)
-        for cls in (c for c in classes if c.__module__.split(".")[0] not in ("torch", "builtins")):
-            try:
-                file = Path(inspect.getfile(cls))
-            except (OSError, TypeError):
-                file = Path()
-            if file.is_file():
-                files.add(file)
-            else:
-                typed_in += f"{_TYPED_IN}{_SEEN.setdefault(cls, len(_SEEN))}"
-    code = b"".join(file.read_bytes() for file in sorted(files))
-    return hashlib.sha256(code + parameters.encode()).hexdigest()[:16] + typed_in
 
 
 def whiten(x: Tensor) -> Tensor:

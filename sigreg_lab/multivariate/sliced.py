@@ -9,13 +9,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from sigreg_lab.distributed import world_size
-from sigreg_lab.multivariate.base import fingerprint, simulated_law
-from sigreg_lab.nulls import MonteCarlo, NullLaw
+from sigreg_lab.multivariate.base import CODE
+from sigreg_lab.nulls import NullLaw, simulated_law
 from sigreg_lab.nulls.law import Array, check_alpha
 from sigreg_lab.slicing import make_directions, seeded_generator, sliced_statistic
 from sigreg_lab.slicing.directions import DIRECTIONS
 from sigreg_lab.univariate import UnivariateTest
-from sigreg_lab.univariate.base import TestResult
+from sigreg_lab.univariate.base import SEED, TestResult
 from sigreg_lab.validation import check_sample
 
 SAMPLERS = ("gaussian", *DIRECTIONS)
@@ -175,14 +175,20 @@ class SlicingUnivariateTest(torch.nn.Module):
                     f"least 100, use fewer slices, or test a random subsample"
                 )
             replicates = int(min(MOST_REPLICATES, max(LEAST_REPLICATES, SIMULATED_OPERATIONS / cost)))
-        key = f"{type(self).__module__}.{self}|n={n}|dim={dim}|replicates={replicates}"
-        key += f"|{fingerprint(self, self.univariate_test)}"
+        name = f"{type(self).__module__}.{self}|n={n}|dim={dim}"
         if self.injected is not None:
             content = self.injected.detach().double().cpu().contiguous().numpy().tobytes()
-            key += f"|directions={hashlib.sha256(content).hexdigest()}"
-        chunk = min(8, max(1, _LARGEST_CHUNK // (n * (dim + self.num_slices))))
-        law: MonteCarlo = simulated_law(lambda rng, count: self._simulate(rng, count, n, dim), key, replicates, chunk)
-        return law
+            name += f"|directions={hashlib.sha256(content).hexdigest()}"
+        return simulated_law(
+            lambda rng, count: self._simulate(rng, count, n, dim),
+            name,
+            type(self),  # not self, whose step is another at each call
+            self.univariate_test,
+            *CODE,
+            replicates=replicates,
+            seed=SEED,
+            chunk=min(8, max(1, _LARGEST_CHUNK // (n * (dim + self.num_slices)))),
+        )
 
     @torch.compiler.disable  # it reads a tensor and draws from a generator, neither of which can be traced
     def _next_directions(self, x: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ independent rows; ``split_groups`` and ``combine_pvalues`` serve where rows depe
 from sigreg_lab.nulls.closed_form import ChiSquared, KolmogorovSmirnov, LogNormal, Normal
 from sigreg_lab.nulls.dependence import combine_pvalues, split_groups
 from sigreg_lab.nulls.law import NullLaw
-from sigreg_lab.nulls.monte_carlo import MonteCarlo, cache_directory
+from sigreg_lab.nulls.monte_carlo import MonteCarlo
+from sigreg_lab.nulls.simulated import forget_laws, simulated_law
 from sigreg_lab.nulls.weighted_chi_squares import WeightedChiSquares
 
 __all__ = [
@@ -19,7 +20,8 @@ __all__ = [
     "Normal",
     "NullLaw",
     "WeightedChiSquares",
-    "cache_directory",
     "combine_pvalues",
+    "forget_laws",
+    "simulated_law",
     "split_groups",
 ]

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sigreg_lab.cache import cache_folder
 from sigreg_lab.nulls.law import Array, NullLaw, check_alpha
 
 Simulator = Callable[[np.random.Generator, int], Array]
@@ -117,22 +118,9 @@ class MonteCarlo(NullLaw):
         """Where the law is kept; None for a user without a home."""
         text = f"{_FORMAT}|{self.key}|{self.replicates}|{self.seed}|{self.chunk}"
         try:
-            return cache_directory() / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npy"
+            return cache_folder() / "nulls" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npy"
         except RuntimeError:
             return None
-
-
-def cache_directory() -> Path:
-    """Where laws are kept: ``$SIGREG_LAB_CACHE``, else ``$XDG_CACHE_HOME/sigreg-lab``, else ``~/.cache/sigreg-lab``.
-
-    Raises:
-        RuntimeError: neither is set, and the user has no home.
-    """
-    chosen = os.environ.get("SIGREG_LAB_CACHE")
-    if chosen:
-        return Path(chosen) / "nulls"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "sigreg-lab" / "nulls"
 
 
 def _thin(ordered: Array) -> tuple[Array, Array]:

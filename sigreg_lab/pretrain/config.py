@@ -17,7 +17,8 @@ class PretrainConfig:
     """All knobs of a run; saved with its result."""
 
     data: str = "digits"
-    regularizer: str = "sigreg-ep"
+    regularizer: str = "sigreg-ep"  # a name of the registry, FILE.py:CLASS, MODULE:CLASS; all with :key=value,...
+    regularizer_source: str = ""  # of a class of one's own, the digest of its code: other code is another run
     seed: int = 0
 
     # Loss. ``dimensions="mean"`` is the scale on which the paper's lambda = 0.05 is meant (its Algorithm 2).
@@ -246,7 +247,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 #: Settings that have settings of their own.
 PARTS: dict[str, Any] = {"views": ViewConfig, "crops": CropConfig, "signals": SignalConfig}
 _PART_OF = {"affine": "views", "crops": "crops", "signals": "signals"}
-_FIXED = ("data", "regularizer", "seed", *PARTS)
+_FIXED = ("data", "regularizer", "regularizer_source", "seed", *PARTS)
 
 
 def default_recipe(data: str | None, gpu: bool = True) -> str:
@@ -261,7 +262,7 @@ def configure(
 
     Args:
         data: a data set's name or path; the recipe's if None.
-        regularizer: a regulariser's name.
+        regularizer: a regulariser's name, or a class of one's own; see ``resolve_regularizer``.
         seed: of everything random.
         overrides: changes to the recipe.
         recipe: a name in ``RECIPES``; ``default_recipe``'s if not given.

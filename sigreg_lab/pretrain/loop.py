@@ -34,7 +34,7 @@ import torch
 from torch import Tensor, nn
 
 from sigreg_lab.diagnostics import effective_rank
-from sigreg_lab.distributed import mean_over_samples, on_all_ranks, world_size
+from sigreg_lab.distributed import on_all_ranks, world_size
 from sigreg_lab.pretrain.checkpoint import (
     check_same_data,
     check_same_run,
@@ -48,13 +48,7 @@ from sigreg_lab.pretrain.curves import Curves, Stopwatch, outside_share
 from sigreg_lab.pretrain.data import Images, Splits, Stream, as_float, load_data
 from sigreg_lab.pretrain.models import BACKBONES, Encoder, Features, build_encoder
 from sigreg_lab.pretrain.views import VIEWS
-from sigreg_lab.regularizers import (
-    LeJEPALoss,
-    LeJEPATerms,
-    make_regularizer,
-    prediction_loss,
-    regularizer_options,
-)
+from sigreg_lab.regularizers import LeJEPALoss, LeJEPATerms, resolve_regularizer
 from sigreg_lab.slicing import seeded_generator
 from sigreg_lab.validation import on_device
 
@@ -142,7 +136,7 @@ def pretrain(
         MemoryError: the device's memory is too small.
     """
     data = data if data is not None else load(config)
-    _check_views(config, data)
+    check_views(config, data)
     config = resolved(config, len(data.train.pixels))
     loss_fn = make_loss(config)
     fabric = make_fabric(config)
@@ -250,19 +244,13 @@ class Run:
             encoder = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
         self.encoder: Encoder = encoder
         self.average = copy.deepcopy(encoder).requires_grad_(False) if config.swa else None
-        #: One for each place: a regulariser may keep embeddings.
-        self.regularizers = nn.ModuleList()
-        if loss_fn.regularizer is not None:
-            self.regularizers.append(loss_fn.regularizer)
-            if config.placement == "both":
-                self.regularizers.append(copy.deepcopy(loss_fn.regularizer))
         self._gpu: dict[str, Any] = {"fused": True, "capturable": True} if on_gpu else {}
         self.optimizer = torch.optim.AdamW(
             encoder.parameters(), lr=self._rate(config.lr), weight_decay=config.weight_decay, **self._gpu
         )
         network: Any = torch.compile(encoder) if config.compile else encoder
         self.model, self._optimizer = fabric.setup(network, self.optimizer)
-        self.views = list(_view_counts(config))
+        self.views = list(view_counts(config))
         self.generators = {purpose: torch.Generator(fabric.device) for purpose in (_VIEWS, _SLICES)}
         self.captures = on_gpu and may_capture(config, self.train, fabric.world_size, loss_fn)
         self._graph: _Graph | None = None
@@ -341,11 +329,11 @@ class Run:
         else:
             with torch.no_grad(), _kept_buffers(self.encoder):
                 outputs = torch.cat([self._outputs(_part(views, p), step, i)[0] for i, p in enumerate(parts)], 1)
-        centre = self._average_centre(views)
+        targets = self._average_targets(views)
         self.watch.lap("network")
 
         outputs.requires_grad_()
-        terms = self._loss(outputs, centre)
+        terms = self._loss(outputs, targets)
         (gradient,) = torch.autograd.grad(terms.total, outputs, retain_graph=diagnose)
         extra = self._gradient_norms(terms, outputs) if diagnose else {}
         self.watch.lap("loss")
@@ -401,40 +389,24 @@ class Run:
             rest.append(embedding)
         return torch.cat(rest, -1).unflatten(0, shape), embedding.unflatten(0, shape)
 
-    def _average_centre(self, views: list[Tensor]) -> Tensor | None:
-        """The averaged encoder's mean projection of the global views, shape (N, K); None without one."""
+    def _average_targets(self, views: list[Tensor]) -> Tensor | None:
+        """The averaged encoder's projections of the global views, shape (V_g, N, K); None without one."""
         if self.average is None:
             return None
         with torch.no_grad(), self.fabric.autocast():
             projection = self.average(views[0].flatten(0, 1))[1]
-        return projection.float().unflatten(0, views[0].shape[:2]).mean(0)
+        return projection.unflatten(0, views[0].shape[:2])
 
-    def _loss(self, outputs: Tensor, centre: Tensor | None) -> LeJEPATerms:
-        config, generator = self.config, self.generators[_SLICES]
+    def _loss(self, outputs: Tensor, targets: Tensor | None) -> LeJEPATerms:
         # On a CPU a regulariser refuses what is not finite, and would leave the other ranks alone in their collectives.
         if outputs.device.type == "cpu" and not on_all_ranks(bool(outputs.isfinite().all())):
             nan = outputs.sum() * float("nan")
             return LeJEPATerms(nan, nan, nan)
-        plain = config.predictor == 0 and centre is None
-        if plain and config.placement == "projector":
-            return self.loss_fn(outputs, generator)
-        dim = config.projector[-1]
-        z, predicted = outputs[..., :dim], outputs[..., dim : 2 * dim] if config.predictor else outputs[..., :dim]
-        if plain:
-            loss_fn = self.loss_fn
-            pred = prediction_loss(
-                z, loss_fn.global_views, prediction=loss_fn.prediction, dimensions=loss_fn.dimensions
-            )
-        else:
-            target = centre if centre is not None else z[: self.views[0]].mean(0)
-            per_sample = mean_over_samples((predicted - target).square().mean(0))
-            pred = per_sample.sum() if config.dimensions == "sum" else per_sample.mean()
-        embedding = outputs[..., -self.encoder.embedding_dim :]
-        places = {"projector": (z,), "backbone": (embedding,), "both": (z, embedding)}[config.placement]
-        values = [r(place, generator) for r, place in zip(self.regularizers, places, strict=False)]  # none: the control
-        reg = torch.stack(values).mean() if values else torch.zeros_like(pred)
-        lam = config.lam if values else 0.0
-        return LeJEPATerms((1 - lam if config.form == "convex" else 1.0) * pred + lam * reg, pred, reg)
+        config, dim = self.config, self.config.projector[-1]
+        z, embedding = outputs[..., :dim], outputs[..., -self.encoder.embedding_dim :]
+        predicted = outputs[..., dim : 2 * dim] if config.predictor else None
+        seen = {"projector": z, "backbone": embedding, "both": (z, embedding)}[config.placement]
+        return self.loss_fn(z, self.generators[_SLICES], predicted=predicted, targets=targets, regularized=seen)
 
     def _gradient_norms(self, terms: LeJEPATerms, outputs: Tensor) -> dict[str, float]:
         """Norms of both terms' gradients at the projections, before lambda weighs them."""
@@ -469,8 +441,9 @@ class Run:
 
     def _state(self) -> dict[str, Any]:
         held: dict[str, Any] = {"encoder": self.encoder, "optimizer": self.optimizer}
-        if self.regularizers.state_dict():
-            held["regularizers"] = self.regularizers
+        regularizer = self.loss_fn.regularizer
+        if isinstance(regularizer, nn.Module) and regularizer.state_dict():
+            held["regularizer"] = regularizer
         if self.average is not None:
             held["average"] = self.average
         if self.probe is not None:
@@ -492,7 +465,7 @@ class Run:
         check_same_run(state["config"], self.config)
         check_same_data(state, self.identity)
         for name, part in self._state().items():
-            if part is self.regularizers:
+            if name == "regularizer":
                 part.load_state_dict(state[name])  # what it keeps may have another shape than now
             elif isinstance(part, nn.Module):
                 load_weights(part, state[name], self.config.backbone)
@@ -579,7 +552,7 @@ def _stream_seed(*purpose: int) -> int:
     return seeded_generator(*purpose).initial_seed()
 
 
-def _check_views(config: PretrainConfig, data: Splits) -> None:
+def check_views(config: PretrainConfig, data: Splits) -> None:
     """Raise ``ValueError`` where the views asked for are of another kind than the data."""
     shape = tuple(data.train.pixels.shape[1:])
     kinds = {"affine": ("images", 3), "crops": ("images", 3), "signals": ("signals", 2)}  # of one's own: unknown
@@ -603,7 +576,7 @@ def load(config: PretrainConfig, name: str | None = None) -> Splits:
 
 
 def resolved(config: PretrainConfig, num_images: int) -> PretrainConfig:
-    """The config with epochs turned into steps.
+    """The config with epochs turned into steps, and with the digest of a regulariser that is one's own.
 
     Raises:
         ValueError: an option that is out of range or unknown.
@@ -619,29 +592,48 @@ def resolved(config: PretrainConfig, num_images: int) -> PretrainConfig:
         )
     if config.augment == "crops" and config.crops.local_views and config.backbone in BACKBONES:
         raise ValueError(f"backbone {config.backbone} takes one size only: set crops.local_views=0")
+    config = dataclasses.replace(config, regularizer_source=resolve_regularizer(config.regularizer).digest)
     if config.epochs:
         steps = max(1, round(config.epochs * (num_images // config.batch_size)))
         return dataclasses.replace(config, steps=steps, epochs=0.0)
     return config
 
 
+class OnBoth(nn.Module):
+    """The mean of a regulariser's values on projections and embeddings; one for each, as it may keep what it gets."""
+
+    def __init__(self, on_projections: Callable[..., Tensor], on_embeddings: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.on_projections, self.on_embeddings = on_projections, on_embeddings
+        self.capturable = getattr(on_projections, "capturable", True)
+
+    def forward(self, seen: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
+        return (self.on_projections(seen[0], generator) + self.on_embeddings(seen[1], generator)) / 2
+
+
 def make_loss(config: PretrainConfig) -> LeJEPALoss:
-    """The run's loss; the regulariser gets ``num_slices`` and ``directions`` if it takes slices."""
-    known = regularizer_options(config.regularizer)
-    slices = {name: getattr(config, name) for name in ("num_slices", "directions") if name in known}
-    if "directions" not in slices and config.directions != "iid":
-        raise ValueError(f"regularizer {config.regularizer!r} draws no directions; leave out directions")
+    """The run's loss; a regulariser of the registry gets ``num_slices`` and ``directions`` if it takes slices."""
+    chosen = resolve_regularizer(config.regularizer)
+    if config.directions != "iid" and (chosen.digest or "directions" not in chosen.known):
+        raise ValueError(f"regularizer {chosen.name!r} draws no directions; leave out directions")
+
+    def build() -> Any:
+        return chosen.build(num_slices=config.num_slices, directions=config.directions)
+
+    regularizer = build()
+    if config.placement == "both" and regularizer is not None:
+        regularizer = OnBoth(regularizer, build())
     return LeJEPALoss(
-        make_regularizer(config.regularizer, **slices),
+        regularizer,
         config.lam,
         form=config.form,  # type: ignore[arg-type]
         prediction=config.prediction,  # type: ignore[arg-type]
         dimensions=config.dimensions,  # type: ignore[arg-type]
-        global_views=_view_counts(config)[0] if config.augment == "crops" else None,
+        global_views=view_counts(config)[0] if config.augment == "crops" else None,
     )
 
 
-def _view_counts(config: PretrainConfig) -> tuple[int, int]:
+def view_counts(config: PretrainConfig) -> tuple[int, int]:
     """Numbers of global and of local views."""
     return (config.crops.global_views, config.crops.local_views) if config.augment == "crops" else (config.num_views, 0)
 

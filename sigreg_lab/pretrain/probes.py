@@ -16,8 +16,8 @@ there is no class token, otherwise the embedding; "projector" is what the loss s
 
 import copy
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -87,11 +87,17 @@ def linear_accuracy(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Te
         test_x: embeddings to score, shape (N', D).
         test_y: their labels, shape (N',).
     """
+    (answers,) = _logistic_answers(train_x, train_y, test_x)
+    return _share(answers, test_y)
+
+
+def _logistic_answers(train_x: Tensor, train_y: Tensor, *asked: Tensor) -> list[Tensor]:
+    """Answers of one logistic regression on several sets of embeddings."""
     from sklearn.linear_model import LogisticRegression
 
     probe = LogisticRegression(max_iter=1000)
     probe.fit(train_x.double().numpy(), train_y.numpy())
-    return float(probe.score(test_x.double().numpy(), test_y.numpy()))
+    return [torch.from_numpy(probe.predict(x.double().numpy())) for x in asked]
 
 
 def few_shot_accuracy(
@@ -119,14 +125,20 @@ def few_shot_accuracy(
         ValueError: a class has fewer than ``shots`` samples.
     """
     labels = train_y.numpy()
-    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    if min(len(rows) for rows in members) < shots:
-        raise ValueError(f"shots={shots}, but a class has only {min(len(rows) for rows in members)} samples")
+    smallest = np.unique(labels, return_counts=True)[1].min()
+    if smallest < shots:
+        raise ValueError(f"shots={shots}, but a class has only {smallest} samples")
     scores = []
     for _ in range(draws):
-        rows = np.concatenate([rng.choice(rows, shots, replace=False) for rows in members])
+        rows = _few(labels, shots, rng)
         scores.append(linear_accuracy(train_x[rows], train_y[rows], test_x, test_y))
     return float(np.mean(scores))
+
+
+def _few(labels: np.ndarray, shots: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows of a training set with ``shots`` labels per class."""
+    members = (np.flatnonzero(labels == label) for label in np.unique(labels))
+    return np.concatenate([rng.choice(rows, shots, replace=False) for rows in members])
 
 
 def probe(
@@ -158,35 +170,85 @@ def probe(
     data = data or result.data
     if data.num_classes < 2:
         raise ValueError("probes need two classes or more")
+    rows: list[dict[str, Any]] = [
+        {**told._asdict(), "test": float(told.test.double().mean())}
+        for told in probe_images(result, data, epochs=epochs, draws=draws, seed=seed)
+    ]
+    if finetune_epochs:
+        validation, test = finetuned_accuracy(result, data, finetune_epochs, seed)
+        names = {"features": "backbone", "probe": "finetuned", "shots": "all", "draw": 0}
+        rows.append({**names, "validation": validation, "test": test})
+    return rows
+
+
+class Probed(NamedTuple):
+    """What one probe says.
+
+    Attributes:
+        features: "backbone" or "projector".
+        probe: "linear", "knn" or "few-shot".
+        shots: labels per class, or "all".
+        draw: which of the few-shot training sets.
+        validation: accuracy.
+        test: which test images it gets right, (N,) bool on the CPU.
+    """
+
+    features: str
+    probe: str
+    shots: str
+    draw: int
+    validation: float
+    test: Tensor
+
+
+def probe_images(
+    result: PretrainResult,
+    data: Splits,
+    *,
+    epochs: int,
+    draws: int,
+    seed: int = _PROBE_SEED,
+    logistic: bool = False,
+) -> Iterator[Probed]:
+    """The probes of ``probe``, fine-tuning aside, image by image.
+
+    Args:
+        result: the pretrained encoder.
+        data: images to probe on.
+        epochs: of the linear probe.
+        draws: training sets of each few-shot probe.
+        seed: of the probes.
+        logistic: whether the linear probe on all labels is a logistic regression on standardised features, fitted to
+            its end, as for the digits; stochastic steps are too few where training samples are.
+    """
     found = {split: result.features(getattr(data, split)) for split in ("train", "validation", "test")}
-    rows: list[dict[str, Any]] = []
-
-    def add(where: str, kind: str, shots: str, draw: int, validation: float, test: float) -> None:
-        rows.append(
-            {"features": where, "probe": kind, "shots": shots, "draw": draw, "validation": validation, "test": test}
-        )
-
     for where, index in (("backbone", 0), ("projector", 2)):
         sets = {split: (features[index], labels) for split, (features, labels) in found.items()}
         (x, y), validation, test = sets["train"], sets["validation"], sets["test"]
-        add(where, "linear", "all", 0, *_linear_probe(x, y, validation, test, data.num_classes, epochs, seed))
-        add(where, "knn", "all", 0, *(knn_accuracy(x, y, *scored) for scored in (validation, test)))
         mean, scale = x.mean(0), x.std(0).clamp_min(LEAST_SCALE)
-        standard = [part.cpu() for a, b in (validation, test) for part in ((a - mean) / scale, b)]
-        x, y = ((x - mean) / scale).cpu(), y.cpu()
-        smallest = int(torch.bincount(y, minlength=data.num_classes).min())
+        standard = [((part - mean) / scale).cpu() for part in (x, validation[0], test[0])]
+        labels, truths = y.cpu(), [validation[1].cpu(), test[1].cpu()]
+
+        def told(
+            kind: str, shots: str, draw: int, answers: list[Tensor], where: str = where, truths: list[Tensor] = truths
+        ) -> Probed:
+            right = [given == truth for given, truth in zip(answers, truths, strict=True)]
+            return Probed(where, kind, shots, draw, float(right[0].double().mean()), right[1])
+
+        if logistic:
+            yield told("linear", "all", 0, _logistic_answers(standard[0], labels, *standard[1:]))
+        else:
+            yield told("linear", "all", 0, _linear_probe(x, y, validation, test, data.num_classes, epochs, seed))
+        yield told("knn", "all", 0, [knn_answers(x, y, asked).cpu() for asked, _ in (validation, test)])
+        smallest = int(torch.bincount(labels, minlength=data.num_classes).min())
         for shots in FEW_SHOTS:
             if shots > smallest:
                 continue  # a class has fewer images: no such probe
             for draw in range(draws):
-                scores = [
-                    few_shot_accuracy(x, y, a, b, shots=shots, draws=1, rng=np.random.default_rng([seed, draw]))
-                    for a, b in (standard[:2], standard[2:])
-                ]
-                add(where, "few-shot", str(shots), draw, *scores)
-    if finetune_epochs:
-        add("backbone", "finetuned", "all", 0, *finetuned_accuracy(result, data, finetune_epochs, seed))
-    return rows
+                rows = _few(labels.numpy(), shots, np.random.default_rng([seed, draw]))
+                yield told(
+                    "few-shot", str(shots), draw, _logistic_answers(standard[0][rows], labels[rows], *standard[1:])
+                )
 
 
 def _linear_probe(
@@ -197,13 +259,15 @@ def _linear_probe(
     num_classes: int,
     epochs: int,
     seed: int,
-) -> tuple[float, float]:
-    """Validation and test accuracy of the linear probe, at the learning rate that validation prefers."""
-    scores = []
+) -> list[Tensor]:
+    """The linear probe's answers on validation and test, at the learning rate that validation prefers."""
+    tried = []
     for lr in LINEAR_LRS:
         head = fit_linear(x, y, num_classes, epochs=epochs, lr=lr, seed=seed)
-        scores.append((_accuracy(head, *validation), _accuracy(head, *test)))
-    return max(scores, key=lambda pair: pair[0])
+        with torch.no_grad():
+            answers = [head(asked).argmax(1).cpu() for asked, _ in (validation, test)]
+        tried.append((_share(answers[0], validation[1].cpu()), answers))
+    return max(tried, key=lambda pair: pair[0])[1]
 
 
 def fit_linear(x: Tensor, y: Tensor, num_classes: int, *, epochs: int, lr: float, seed: int) -> nn.Module:
@@ -249,9 +313,9 @@ def _head(dim: int, num_classes: int) -> nn.Module:
     return nn.Sequential(nn.LayerNorm(dim), linear)
 
 
-@torch.no_grad()
-def _accuracy(head: nn.Module, x: Tensor, y: Tensor) -> float:
-    return float((head(x).argmax(1) == y).double().mean())
+def _share(answers: Tensor, labels: Tensor) -> float:
+    """Share of right answers."""
+    return float((answers == labels.to(answers.device)).double().mean())
 
 
 def knn_accuracy(

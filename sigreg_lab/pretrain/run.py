@@ -32,6 +32,7 @@ from sigreg_lab.pretrain.loop import CHECKPOINT, PretrainResult, load, make_fabr
 from sigreg_lab.pretrain.models import build_encoder
 from sigreg_lab.pretrain.pictures import contact_sheet, is_pictures, patch_sheet, save_picture
 from sigreg_lab.pretrain.probes import covariance_spectrum, evaluate, probe
+from sigreg_lab.regularizers import resolve_regularizer
 
 __all__ = ["configure", "run", "run_probes"]
 
@@ -73,9 +74,9 @@ def run(
     """
     start, started = time.perf_counter(), now()
     data = load(config)
-    config, notes = _fitted(config, data)
+    config, notes = fitted(config, data)
     notes += _skipped(data)
-    folder = out / f"{data.name}-{config.regularizer}-{config.seed}"
+    folder = out / f"{data.name}-{resolve_regularizer(config.regularizer).slug}-{config.seed}"
     settled = resolved(config, len(data.train.pixels))
     first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes, which are not connected yet
     tell = on_note if on_note and first else _silent
@@ -245,7 +246,7 @@ def _write_patches(result: PretrainResult, folder: Path) -> None:
         save_picture(folder / "patches.png", sheet)
 
 
-def _fitted(config: PretrainConfig, data: Splits) -> tuple[PretrainConfig, list[str]]:
+def fitted(config: PretrainConfig, data: Splits) -> tuple[PretrainConfig, list[str]]:
     """The image recipe for data smaller than its batch, and a sentence that says so."""
     size = len(data.train.pixels)
     if config.augment != "crops" or config.batch_size <= size:

@@ -31,6 +31,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sigreg_lab.cache import cache_folder
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif")
 #: How folders and files name the splits.
 SPLIT_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
@@ -445,13 +447,13 @@ TORCHVISION: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
 
 
 def data_home() -> Path:
-    """Where downloaded data sets are kept: the variable ``SIGREG_LAB_DATA``, or the user's cache.
+    """Where downloaded data sets are kept: the folder that ``$SIGREG_LAB_DATA`` names, or the user's cache.
 
     Raises:
-        ValueError: the variable is not set and the user has no home.
+        ValueError: neither variable is set and the user has no home.
     """
     try:
-        return Path(os.environ.get(DATA_HOME) or Path.home() / ".cache" / "sigreg-lab")
+        return Path(os.environ.get(DATA_HOME) or cache_folder())
     except RuntimeError:
         raise ValueError(f"this user has no home folder; name a folder for data in ${DATA_HOME}") from None
 

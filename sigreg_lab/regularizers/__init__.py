@@ -7,6 +7,7 @@ from sigreg_lab.regularizers.lejepa import LeJEPALoss, LeJEPATerms, convert_lamb
 from sigreg_lab.regularizers.multivariate import MultivariateRegularizer
 from sigreg_lab.regularizers.rectified import RDMReg
 from sigreg_lab.regularizers.registry import REGISTRY, make_regularizer, regularizer_options
+from sigreg_lab.regularizers.resolve import ResolvedRegularizer, check_regularizer, resolve_regularizer
 from sigreg_lab.regularizers.sigreg import SIGReg, SubspaceSIGReg
 from sigreg_lab.regularizers.sphere import KoLeo, SphereSlicing, Uniformity
 from sigreg_lab.regularizers.visreg import VISReg
@@ -25,6 +26,7 @@ __all__ = [
     "QueuedRegularizer",
     "RDMReg",
     "Regularizer",
+    "ResolvedRegularizer",
     "SIGReg",
     "SphereKL",
     "SphereKSD",
@@ -35,8 +37,10 @@ __all__ = [
     "VICReg",
     "VISReg",
     "WeakSIGReg",
+    "check_regularizer",
     "convert_lambda",
     "make_regularizer",
     "prediction_loss",
     "regularizer_options",
+    "resolve_regularizer",
 ]

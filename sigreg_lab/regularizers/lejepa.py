@@ -22,7 +22,7 @@ parameters' gradients is the gradient of one process on the whole batch (see ``s
 """
 
 import math
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,6 +45,7 @@ def prediction_loss(
     *,
     prediction: Literal["centroid", "pairwise"] = "centroid",
     dimensions: Dimensions = "sum",
+    targets: Tensor | None = None,
 ) -> Tensor:
     """Squared distance of each view to the global views, averaged over views and samples.
 
@@ -54,29 +55,40 @@ def prediction_loss(
         prediction: "centroid" (eq. 6) or "pairwise" (eq. 5).
         dimensions: over the K coordinates, "sum" as eq. 5 and 6 are written, or "mean" as the paper's Algorithm 2 and
             the official code compute it, smaller by the factor K.
+        targets: the global views' embeddings that ``z`` is compared with, shape (V_g, N, K), where they are not the
+            first of ``z``: of a predictor's input, or of an averaged encoder. ``global_views`` does not count then.
 
     Returns:
         A scalar, float32 or better.
 
     Raises:
-        ValueError: an unknown option, or ``global_views`` outside 1 .. V.
+        ValueError: an unknown option, ``global_views`` outside 1 .. V, or ``targets`` of another N or K.
     """
     if prediction not in PREDICTIONS:
         raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction!r}")
     if dimensions not in DIMENSIONS:
         raise ValueError(f"dimensions must be one of {', '.join(DIMENSIONS)}, got {dimensions!r}")
     check_views(z, 1)
+    targets = _global(z, global_views) if targets is None else targets
+    if targets.ndim != 3 or not len(targets) or targets.shape[1:] != z.shape[1:]:
+        shape = f"(V_g, {z.shape[1]}, {z.shape[2]})"
+        raise ValueError(f"targets must have shape {shape} for z of {tuple(z.shape)}, got {tuple(targets.shape)}")
+    with torch.autocast(device_type=z.device.type, enabled=False):
+        z, targets = at_least_float32(z), at_least_float32(targets)
+        centre = targets.mean(0)
+        per_sample = (z - centre).square().mean(0)
+        if prediction == "pairwise":
+            per_sample = per_sample + (targets - centre).square().mean(0)
+        loss = mean_over_samples(per_sample)
+        return loss.sum() if dimensions == "sum" else loss.mean()
+
+
+def _global(z: Tensor, global_views: int | None) -> Tensor:
+    """The global views of ``z``; ``ValueError`` if it has fewer views."""
     num_global = z.shape[0] if global_views is None else global_views
     if not 1 <= num_global <= z.shape[0]:
         raise ValueError(f"global_views must lie in 1 .. {z.shape[0]} (the number of views), got {num_global}")
-    with torch.autocast(device_type=z.device.type, enabled=False):
-        z = at_least_float32(z)
-        centre = z[:num_global].mean(0)
-        per_sample = (z - centre).square().mean(0)
-        if prediction == "pairwise":
-            per_sample = per_sample + (z[:num_global] - centre).square().mean(0)
-        loss = mean_over_samples(per_sample)
-        return loss.sum() if dimensions == "sum" else loss.mean()
+    return z[:num_global]
 
 
 class LeJEPATerms(NamedTuple):
@@ -136,20 +148,34 @@ class LeJEPALoss(torch.nn.Module):
     def extra_repr(self) -> str:
         return f"lam={self.lam:g}, form={self.form!r}, prediction={self.prediction!r}, dimensions={self.dimensions!r}"
 
-    def forward(self, z: Tensor, generator: torch.Generator) -> LeJEPATerms:
+    def forward(
+        self,
+        z: Tensor,
+        generator: torch.Generator,
+        *,
+        predicted: Tensor | None = None,
+        targets: Tensor | None = None,
+        regularized: Any = None,
+    ) -> LeJEPATerms:
         """The loss of embeddings ``z``, shape (V, N, K), global views first.
 
         Args:
             z: embeddings of all views.
             generator: the regulariser's randomness, in the same state on all ranks.
+            predicted: what a predictor makes of ``z``, compared with the targets in its place; shape (V, N, K).
+            targets: global views' embeddings by another encoder; those of ``z`` if not given. See ``prediction_loss``.
+            regularized: handed to the regulariser instead of ``z``, such as the backbone's embeddings.
 
         Returns:
             ``LeJEPATerms(total, prediction, regularizer)``, scalars.
         """
-        pred = prediction_loss(z, self.global_views, prediction=self.prediction, dimensions=self.dimensions)
+        if targets is None:
+            targets = _global(z, self.global_views)
+        compared = z if predicted is None else predicted
+        pred = prediction_loss(compared, prediction=self.prediction, dimensions=self.dimensions, targets=targets)
         if self.regularizer is None:
             return LeJEPATerms(pred, pred, torch.zeros_like(pred))
-        reg = self.regularizer(z, generator)
+        reg = self.regularizer(z if regularized is None else regularized, generator)
         keep = 1 - self.lam if self.form == "convex" else 1.0
         return LeJEPATerms(keep * pred + self.lam * reg, pred, reg)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sigreg_lab.distributed import all_reduce_sum, gather_samples, rank, world_size
 from sigreg_lab.regularizers.base import Regularizer
-from sigreg_lab.regularizers.sums import reduced_statistic, sum_form
+from sigreg_lab.regularizers.sums import reduced_statistic
 from sigreg_lab.slicing import DIRECTIONS, StructuredDirections, hd3_signs, make_directions, project, sliced_statistic
 from sigreg_lab.univariate import UnivariateTest
 from sigreg_lab.validation import at_least_float32, table
@@ -201,7 +201,7 @@ def mean_over_slices(z: Tensor, statistic: UnivariateTest, directions: Tensor | 
     """
     if world_size() == 1:
         return sliced_statistic(z, statistic, directions).mean()
-    form = sum_form(statistic)
+    form = statistic.sum_form()
     if form is not None:
         with torch.autocast(device_type=z.device.type, enabled=False):
             return reduced_statistic(project(z, directions), form).mean()

@@ -15,9 +15,10 @@ from sigreg_lab.kernels import gaussian_grid
 from sigreg_lab.kernels.characteristic_function import check_grid
 from sigreg_lab.regularizers.base import Regularizer
 from sigreg_lab.regularizers.sigreg import check_slices, draw_directions
-from sigreg_lab.regularizers.sums import characteristic_sums, reduced_statistic
+from sigreg_lab.regularizers.sums import reduced_statistic
 from sigreg_lab.slicing import project
 from sigreg_lab.slicing.infinite import sphere_cosine
+from sigreg_lab.univariate import Grid, characteristic_sums
 from sigreg_lab.validation import table
 
 LEAST_LENGTH = 1e-6
@@ -133,7 +134,7 @@ class SphereSlicing(Regularizer):
         if dim < 2:
             raise ValueError(f"z has {dim} dimension; a sphere needs at least 2")
         directions = draw_directions(self.directions, z, self.num_slices, generator, z.dtype)
-        form = characteristic_sums(self.t_max, self.n_points, lambda device: self._grid(dim, device))
+        form = characteristic_sums(Grid(self.t_max, self.n_points, lambda device: self._grid(dim, device)))
         u = normalize(z, dim=-1, eps=LEAST_LENGTH) * dim**0.5
         return reduced_statistic(project(u, directions), form).mean()
 

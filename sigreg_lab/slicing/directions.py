@@ -25,6 +25,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from sigreg_lab.kernels.hadamard import hadamard_transform
 from sigreg_lab.validation import on_device
 
 FIXED_SEED = 0
@@ -145,13 +146,13 @@ def hd3_directions(
     """
     signs = hd3_signs(dim, num_slices, generator=generator)
     n = signs.shape[-1]
-    draw = torch.float64 if dtype == torch.float64 else torch.float32
-    columns = torch.eye(n, dim, dtype=draw, device=signs.device).expand(len(signs), n, dim)
+    # Integers, exact in float64. Entries of few sizes round alike in every column: lengths in float32 are wrong
+    # together, and no mean mends that.
+    rows = torch.eye(dim, n, dtype=torch.float64, device=signs.device).expand(len(signs), dim, n)
     for i in range(3):
-        columns = hadamard_transform(columns * signs[:, i, :, None])
-    directions = columns.reshape(-1, dim)[:num_slices].T
-    # Entries of few sizes round alike in every column: lengths in float32 are wrong together, and no mean mends that.
-    lengths = torch.linalg.vector_norm(directions, dim=0, dtype=torch.float64)
+        rows = hadamard_transform(rows * signs[:, i, None])
+    directions = rows.transpose(0, 1).reshape(dim, -1)[:, :num_slices]
+    lengths = torch.linalg.vector_norm(directions, dim=0)
     return on_device((directions / lengths).to(dtype).contiguous(), device or generator.device)
 
 
@@ -177,18 +178,6 @@ class StructuredDirections:
         first, skipped = divmod(self.skipped + start, n)
         last = (self.skipped + stop - 1) // n
         return StructuredDirections(self.signs[first : last + 1], (self.shape[0], stop - start), skipped)
-
-
-def hadamard_transform(x: Tensor) -> Tensor:
-    """H x along dimension -2, whose length n is a power of two; Sylvester's H of entries +-1, not scaled."""
-    *batch, n, columns = x.shape
-    half = 1
-    while half < n:
-        pairs = x.reshape(*batch, n // (2 * half), 2, half, columns)
-        upper, lower = pairs.unbind(-3)
-        x = torch.stack([upper + lower, upper - lower], -3).reshape(*batch, n, columns)
-        half *= 2
-    return x
 
 
 def fixed_directions(

@@ -1,13 +1,13 @@
 """From a multivariate sample to one number: project on directions, apply a univariate statistic, reduce over slices."""
 
-from typing import Literal, TypeGuard
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from sigreg_lab.kernels import gaussian_grid, hd3_project, matmul, sliced_epps_pulley
+from sigreg_lab.kernels import hd3_project, matmul, sliced_epps_pulley
 from sigreg_lab.slicing.directions import StructuredDirections
-from sigreg_lab.univariate import EppsPulley, UnivariateTest
+from sigreg_lab.univariate import Grid, UnivariateTest
 from sigreg_lab.validation import at_least_float32, check_sample, on_device
 
 REDUCTIONS = ("mean", "sum", "max", "none")
@@ -27,16 +27,20 @@ def project(x: Tensor, directions: Tensor | StructuredDirections) -> Tensor:
     Raises:
         ValueError: ``directions`` is not of shape (K, M).
     """
-    if len(directions.shape) != 2 or directions.shape[0] != x.shape[-1]:
-        raise ValueError(
-            f"directions must have shape (K, M) with K = {x.shape[-1]}, the last dimension of the sample; "
-            f"got {tuple(directions.shape)}"
-        )
+    _check_directions(x, directions)
     x = at_least_float32(x)
     if isinstance(directions, StructuredDirections):
         last = directions.skipped + directions.shape[1]
         return hd3_project(x, on_device(directions.signs, x.device), last)[..., directions.skipped :]
     return matmul(x, on_device(directions, x.device).to(x.dtype))
+
+
+def _check_directions(x: Tensor, directions: Tensor | StructuredDirections) -> None:
+    if len(directions.shape) != 2 or directions.shape[0] != x.shape[-1]:
+        raise ValueError(
+            f"directions must have shape (K, M) with K = {x.shape[-1]}, the last dimension of the sample; "
+            f"got {tuple(directions.shape)}"
+        )
 
 
 def sliced_statistic(
@@ -65,15 +69,11 @@ def sliced_statistic(
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
     check_sample(x, "x", ndim=2, min_samples=statistic.min_samples)
-    if (
-        reduction == "mean"
-        and clip is None
-        and isinstance(directions, Tensor)
-        and _in_one_operation(statistic, x, directions)
-    ):
-        target, weight = gaussian_grid(statistic.t_max, statistic.n_points, statistic.sigma, x.device)
+    grid = characteristic_grid(statistic)
+    if grid is not None and reduction == "mean" and clip is None and isinstance(directions, Tensor):
+        _check_directions(x, directions)
         directions = on_device(directions, x.device)
-        return sliced_epps_pulley(x, directions, statistic.t_max, statistic.n_points, target, weight)
+        return sliced_epps_pulley(x, directions, grid.t_max, grid.n_points, *grid.values(x.device))
     per_slice = statistic.unchecked(project(x, directions))
     if clip is not None:
         per_slice = torch.where(per_slice < clip, 0.0, per_slice)
@@ -86,12 +86,7 @@ def sliced_statistic(
     return per_slice
 
 
-def _in_one_operation(statistic: UnivariateTest, x: Tensor, directions: Tensor) -> TypeGuard[EppsPulley]:
-    """Whether the mean over slices has an operation of its own, which keeps no projections."""
-    return (
-        type(statistic) is EppsPulley
-        and statistic.integration == "trapezoid"
-        and statistic.estimator == "v"
-        and directions.ndim == 2
-        and directions.shape[0] == x.shape[-1]
-    )
+def characteristic_grid(statistic: UnivariateTest) -> Grid | None:
+    """The grid of a statistic whose mean over slices has an operation of its own, which keeps no projections."""
+    form = statistic.sum_form()
+    return None if form is None else form.distance

@@ -5,7 +5,7 @@ from sigreg_lab.univariate.base import TestResult, UnivariateTest
 from sigreg_lab.univariate.cramer_von_mises import CramerVonMises, Watson
 from sigreg_lab.univariate.entropy import Entropy
 from sigreg_lab.univariate.epps_pulley import EppsPulley
-from sigreg_lab.univariate.evaluate import evaluate
+from sigreg_lab.univariate.evaluate import SharedSample, evaluate
 from sigreg_lab.univariate.jarque_bera import DAgostinoK2, ExtendedJarqueBera, JarqueBera
 from sigreg_lab.univariate.kolmogorov_smirnov import KolmogorovSmirnov
 from sigreg_lab.univariate.likelihood import NLL
@@ -13,6 +13,7 @@ from sigreg_lab.univariate.mean_variance import MeanStd, VCReg
 from sigreg_lab.univariate.moments import Moments
 from sigreg_lab.univariate.shapiro_wilk import ShapiroFrancia, ShapiroWilk
 from sigreg_lab.univariate.stein import KSD
+from sigreg_lab.univariate.sums import Grid, Nodes, SumForm, characteristic_sums
 from sigreg_lab.univariate.wasserstein import Wasserstein
 
 #: Every statistic by its name, but for ``KSD``, which no study of tests has measured.
@@ -48,16 +49,21 @@ __all__ = [
     "Entropy",
     "EppsPulley",
     "ExtendedJarqueBera",
+    "Grid",
     "JarqueBera",
     "KolmogorovSmirnov",
     "MeanStd",
     "Moments",
+    "Nodes",
     "ShapiroFrancia",
     "ShapiroWilk",
+    "SharedSample",
+    "SumForm",
     "TestResult",
     "UnivariateTest",
     "VCReg",
     "Wasserstein",
     "Watson",
+    "characteristic_sums",
     "evaluate",
 ]

@@ -5,6 +5,7 @@ The sum cancels N to leave a value near 1, so it is taken in float64 whatever th
 """
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,7 +14,11 @@ from torch import Tensor
 from sigreg_lab.nulls import WeightedChiSquares
 from sigreg_lab.univariate.base import UnivariateTest
 
+if TYPE_CHECKING:
+    from sigreg_lab.univariate.evaluate import SharedSample
+
 _TERMS = 1000  # of the infinite sum; the rest enters by its mean
+_SAFE = 36.0  # beyond it Phi(-x) nears the least float64, and only logarithms taken as such will do
 
 
 class AndersonDarling(UnivariateTest):
@@ -37,7 +42,12 @@ class AndersonDarling(UnivariateTest):
 
     def _statistic(self, x: Tensor) -> Tensor:
         s = x.double()
-        return from_logs(torch.special.log_ndtr(s), torch.special.log_ndtr(-s)).to(x.dtype)
+        return _from_logs(torch.special.log_ndtr(s), torch.special.log_ndtr(-s)).to(x.dtype)
+
+    def bulk(self, sample: "SharedSample") -> Tensor:
+        if sample.ordered[0].min() > -_SAFE and sample.ordered[-1].max() < _SAFE:
+            return _from_logs(sample.cdf.log(), sample.upper_tail.log())
+        return super().bulk(sample)
 
     def asymptotic_law(self, n: int) -> WeightedChiSquares:
         return _limit_law()
@@ -49,7 +59,7 @@ def _limit_law() -> WeightedChiSquares:
     return WeightedChiSquares(1 / (j * (j + 1.0)), shift=1 / (_TERMS + 1))
 
 
-def from_logs(lower: Tensor, upper: Tensor) -> Tensor:
+def _from_logs(lower: Tensor, upper: Tensor) -> Tensor:
     """From log Phi(x_(i)) and log Phi(-x_(i)). The second sum is re-indexed: log Phi(-x_(N+1-i)) with weight 2 i - 1
     is log Phi(-x_(i)) with weight 2 N + 1 - 2 i."""
     n = lower.shape[-2]

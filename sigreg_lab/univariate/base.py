@@ -5,19 +5,22 @@ A statistic measures how far a sample is from N(0, 1), both parameters known ("c
 ``null_hypothesis`` is "composite" does not see location and scale: it measures how far a sample is from any normal law.
 """
 
-import hashlib
-import inspect
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sigreg_lab import kernels
 from sigreg_lab.kernels import sort_samples
-from sigreg_lab.nulls import MonteCarlo, NullLaw
+from sigreg_lab.nulls import MonteCarlo, NullLaw, simulated_law
 from sigreg_lab.nulls.law import Array, check_alpha
+from sigreg_lab.univariate.sums import Nodes, SumForm
 from sigreg_lab.validation import at_least_float32, check_sample
+
+if TYPE_CHECKING:
+    from sigreg_lab.univariate.evaluate import SharedSample
 
 METHODS = ("auto", "asymptotic", "monte-carlo")
 Method = Literal["auto", "asymptotic", "monte-carlo"]
@@ -29,6 +32,11 @@ MOST_REPLICATES = 1_000_000
 LEAST_REPLICATES = 1_000
 SEED = 20_251_111
 VALUES_PER_CHUNK = 100_000  # what stays in the processor's cache
+#: What lies under the statistics: a change of it makes simulated laws anew, as one of the statistic does.
+CODE = tuple(
+    Path(kernels.__file__).with_name(name)
+    for name in ("characteristic_function.py", "characteristic_function.c", "vectors.h", "eager.py", "sorting.py")
+)
 
 
 class TestResult(NamedTuple):
@@ -45,6 +53,10 @@ class UnivariateTest(torch.nn.Module):
     float32 or float64, sorted along dimension -2 if ``uses_order`` is set, and returns (..., M). It declares its null
     law by ``asymptotic_law`` and ``asymptotic_from``; without them the law is simulated, once for each class, value of
     its parameters (the attributes that ``__init__`` sets) and N. ``sigreg_lab.univariate.REGISTRY`` need not know it.
+
+    Where there is a faster way to the same number, it declares that too: ``sum_form`` for several processes and for
+    slices of embeddings, ``bulk`` for many statistics on one sample, ``nodes`` for those who reckon with them. A
+    subclass that writes another ``_statistic`` inherits none of the three.
 
     Attributes:
         name: the name in registries, rows and tables.
@@ -70,6 +82,12 @@ class UnivariateTest(torch.nn.Module):
         of the official classes; a statistic that uses it says so."""
         super().__init__()
         self.sorted = sorted
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in ("sum_form", "bulk", "nodes"):
+            if "_statistic" in vars(cls) and name not in vars(cls):  # another formula than the base's
+                setattr(cls, name, getattr(UnivariateTest, name))
 
     def forward(self, x: Tensor) -> Tensor:
         """The statistic of each column.
@@ -109,6 +127,18 @@ class UnivariateTest(torch.nn.Module):
 
     def _statistic(self, x: Tensor) -> Tensor:
         raise NotImplementedError
+
+    def sum_form(self) -> SumForm | None:
+        """The statistic as a function of sample means; None if it is none. See ``SumForm``, ``characteristic_sums``."""
+        return None
+
+    def bulk(self, sample: "SharedSample") -> Tensor:
+        """The statistic of each column of a sample that ``evaluate`` hands to several statistics, shape (M,)."""
+        return self.unchecked(sample.ordered if self.uses_order else sample.x, presorted=True)
+
+    def nodes(self) -> Nodes | None:
+        """Nodes of a statistic that compares characteristic functions on a grid; None for all others."""
+        return None
 
     def test(self, x: Tensor, method: Method = "auto") -> TestResult:
         """Statistic and p-value of each column, for independent samples under the null hypothesis.
@@ -188,60 +218,13 @@ class UnivariateTest(torch.nn.Module):
                 f"n={n} samples are too many to simulate the law of {self.name}, possible up to n={most} "
                 f"(univariate.base.SIMULATED_VALUES={SIMULATED_VALUES}): test a random subsample{other}"
             )
-        name = f"{type(self).__module__}.{self}|{parameters_of(self)}|n={n}"
-        if (type(self), name) not in _LAWS:
-            code = _fingerprint(self)
-            replicates = min(MOST_REPLICATES, max(LEAST_REPLICATES, SIMULATED_VALUES // n))
-            _LAWS[type(self), name] = MonteCarlo(
-                lambda rng, count: self.simulate(rng, count, n),
-                key=f"{name}|{code}" if code else "",  # a changed formula reads no law of the old one
-                replicates=replicates,
-                seed=SEED,
-                chunk=min(replicates, 4 * VALUES_PER_CHUNK // n + 1),
-            )
-        return _LAWS[type(self), name]
-
-
-def parameters_of(statistic: torch.nn.Module) -> list[tuple[str, object]]:
-    """What tells instances of a class apart, whether or not ``extra_repr`` shows it: attributes, parameters and
-    buffers, those of the modules that it is made of too."""
-    of_all = vars(UnivariateTest())
-    own = {
-        f"{name}.{key}": value
-        for name, module in statistic.named_modules()
-        for key, value in vars(module).items()
-        if key not in of_all
-    }
-    return sorted((key, _content(value)) for key, value in (own | statistic.state_dict()).items())
-
-
-def _content(value: object) -> object:
-    """``value``, or where its text might not show all of it a digest: that of an array leaves out digits and values."""
-    if isinstance(value, list | tuple):
-        return [_content(item) for item in value]
-    if isinstance(value, dict):
-        return [(key, _content(item)) for key, item in value.items()]
-    if isinstance(value, Tensor):
-        data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    elif isinstance(value, np.ndarray):
-        data = value
-    else:
-        return value
-    return str(value.dtype), tuple(value.shape), hashlib.sha256(data.tobytes()).hexdigest()
-
-
-def _fingerprint(statistic: UnivariateTest) -> str:
-    """A digest of the files that define a statistic and what it is made of; empty if one of them was typed in."""
-    digest = hashlib.sha256()
-    classes = dict.fromkeys(base for module in statistic.modules() for base in type(module).__mro__)
-    for base in classes:
-        if base.__module__.split(".")[0] not in ("torch", "builtins", "typing"):
-            try:
-                digest.update(Path(inspect.getfile(base)).read_bytes())
-            except (OSError, TypeError):  # a class of a notebook or a prompt: no file tells when it changes
-                return ""
-    return digest.hexdigest()[:16]
-
-
-#: The laws that this process has read or simulated already. A class that was typed in again is another class.
-_LAWS: dict[tuple[type, str], MonteCarlo] = {}
+        replicates = min(MOST_REPLICATES, max(LEAST_REPLICATES, SIMULATED_VALUES // n))
+        return simulated_law(
+            lambda rng, count: self.simulate(rng, count, n),
+            f"{type(self).__module__}.{self}|n={n}",
+            self,
+            *CODE,
+            replicates=replicates,
+            seed=SEED,
+            chunk=4 * VALUES_PER_CHUNK // n + 1,
+        )

@@ -1,11 +1,15 @@
 """What the tests based on the empirical distribution function share: they see u_i = Phi(x_(i)) alone."""
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from sigreg_lab.univariate.base import UnivariateTest
+
+if TYPE_CHECKING:
+    from sigreg_lab.univariate.evaluate import SharedSample
 
 
 def normal_cdf(x: Tensor) -> Tensor:
@@ -28,6 +32,9 @@ class EmpiricalDistributionTest(UnivariateTest):
 
     def _statistic(self, x: Tensor) -> Tensor:
         return self._from_cdf(normal_cdf(x))
+
+    def bulk(self, sample: "SharedSample") -> Tensor:
+        return self._from_cdf(sample.cdf)
 
     def _from_cdf(self, u: Tensor) -> Tensor:
         """The statistic from u_i, shape (..., N, M)."""

@@ -5,6 +5,7 @@ summed in float64, a block of rows at a time: bounded memory.
 """
 
 import math
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from sigreg_lab.kernels import characteristic_distance, characteristic_function,
 from sigreg_lab.nulls import WeightedChiSquares
 from sigreg_lab.nulls.law import Array
 from sigreg_lab.univariate.base import UnivariateTest
+from sigreg_lab.univariate.sums import Grid, Nodes, SumForm, characteristic_sums
 
 INTEGRATIONS = ("trapezoid", "exact")
 ESTIMATORS = ("v", "u", "split")
@@ -131,6 +133,20 @@ class EppsPulley(UnivariateTest):
         c2, s2 = characteristic_function(x[..., n // 2 :, :], self.t_max, self.n_points)
         return (n * (weight * ((c1 - target) * (c2 - target) + s1 * s2)).sum(-2)).to(x.dtype)
 
+    def sum_form(self) -> SumForm | None:
+        if self.integration == "exact" or self.estimator == "split":
+            return None
+        grid = Grid(self.t_max, self.n_points, partial(gaussian_grid, self.t_max, self.n_points, self.sigma))
+        return characteristic_sums(grid, unbiased=self.estimator == "u")
+
+    def nodes(self) -> Nodes:
+        """The grid, float64: nodes t > 0, exp(-t^2/2) there, and weights with exp(-t^2/sigma^2) and both sides of 0 in
+        them. The full line has a grid of its own, exact to rounding."""
+        if self.integration == "exact":
+            return self._full_line_grid().nodes()
+        target, weight = gaussian_grid(self.t_max, self.n_points, self.sigma, torch.device("cpu"))
+        return Nodes(np.linspace(0, self.t_max, self.n_points)[1:], target.numpy(), weight.numpy())
+
     def _exact(self, x: Tensor) -> Tensor:
         """Term by term: the integral of exp(-a t^2) cos(t d) over the line is sqrt(pi/a) exp(-d^2/(4 a))."""
         n = x.shape[-2]
@@ -150,11 +166,7 @@ class EppsPulley(UnivariateTest):
     def eigenvalues(self) -> Array:
         """Weights of the limit law, descending: eigenvalues of the covariance, under N(0, 1), of cos(tX) and sin(tX)
         at the nodes, scaled by the roots of the weights. The full line has a grid of its own, exact to rounding."""
-        if self.integration == "exact":
-            return self._full_line_grid().eigenvalues()
-        t = np.linspace(0, self.t_max, self.n_points)[1:]
-        weight = 2 * self.t_max / (self.n_points - 1) * np.exp(-((t / self.sigma) ** 2))
-        weight[-1] /= 2
+        t, _, weight = self.nodes()
         difference = np.exp(-(np.subtract.outer(t, t) ** 2) / 2) / 2
         total = np.exp(-(np.add.outer(t, t) ** 2) / 2) / 2
         product = np.exp(-np.add.outer(t**2, t**2) / 2)

@@ -1,17 +1,41 @@
 """Several statistics of many samples at once, for Monte-Carlo studies: one sort and one Phi shared by all, float64."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from sigreg_lab.kernels import sort_samples
-from sigreg_lab.univariate.anderson_darling import AndersonDarling, from_logs
 from sigreg_lab.univariate.base import VALUES_PER_CHUNK, UnivariateTest
-from sigreg_lab.univariate.empirical_distribution import EmpiricalDistributionTest, normal_cdf, upper_tail
+from sigreg_lab.univariate.empirical_distribution import normal_cdf, upper_tail
 from sigreg_lab.validation import check_sample
 
-_SAFE = 36.0  # beyond it Phi(-x) nears the least float64, and Anderson-Darling keeps to its own logarithms
+
+class SharedSample:
+    """Columns that several statistics look at, and what they share: made when the first of them asks, then kept.
+
+    Args:
+        x: shape (N, M), float64.
+    """
+
+    def __init__(self, x: Tensor) -> None:
+        self.x = x
+
+    @cached_property
+    def ordered(self) -> Tensor:
+        """Each column in ascending order."""
+        return sort_samples(self.x)
+
+    @cached_property
+    def cdf(self) -> Tensor:
+        """Phi of ``ordered``."""
+        return normal_cdf(self.ordered)
+
+    @cached_property
+    def upper_tail(self) -> Tensor:
+        """1 - Phi of ``ordered``, without cancellation."""
+        return upper_tail(self.ordered)
 
 
 def evaluate(tests: Sequence[UnivariateTest], x: Tensor) -> Tensor:
@@ -42,23 +66,6 @@ def evaluate(tests: Sequence[UnivariateTest], x: Tensor) -> Tensor:
         size = max(1, VALUES_PER_CHUNK // n)
         for start in range(0, x.shape[1], size):
             columns = slice(start, start + size)
-            result[:, columns] = _evaluate_chunk(tests, x[:, columns].double())
+            sample = SharedSample(x[:, columns].double())
+            result[:, columns] = torch.stack([test.bulk(sample) for test in tests])
     return result
-
-
-def _evaluate_chunk(tests: Sequence[UnivariateTest], x: Tensor) -> Tensor:
-    ordered = sort_samples(x) if any(test.uses_order for test in tests) else x
-    u = (
-        normal_cdf(ordered)
-        if any(isinstance(test, EmpiricalDistributionTest | AndersonDarling) for test in tests)
-        else x
-    )
-    values = []
-    for test in tests:
-        if isinstance(test, EmpiricalDistributionTest):
-            values.append(test._from_cdf(u))
-        elif isinstance(test, AndersonDarling) and ordered[0].min() > -_SAFE and ordered[-1].max() < _SAFE:
-            values.append(from_logs(u.log(), upper_tail(ordered).log()))
-        else:
-            values.append(test.unchecked(ordered if test.uses_order else x, presorted=True))
-    return torch.stack(values)

@@ -6,15 +6,15 @@ moments are taken in float64. A variance that stands in a denominator is held at
 sample gives a number and not NaN.
 """
 
-import itertools
 import math
+from functools import partial
 
-import torch
 from torch import Tensor
 
 from sigreg_lab.nulls import ChiSquared
 from sigreg_lab.univariate.base import UnivariateTest
-from sigreg_lab.univariate.mean_variance import LEAST_VARIANCE, VCReg
+from sigreg_lab.univariate.mean_variance import LEAST_VARIANCE, VCReg, mean_and_central_moments
+from sigreg_lab.univariate.sums import SumForm
 
 
 class JarqueBera(UnivariateTest):
@@ -64,6 +64,9 @@ class ExtendedJarqueBera(UnivariateTest):
     def _statistic(self, x: Tensor) -> Tensor:
         return self._from_moments(_moments(x), x.shape[-2]).to(x.dtype)
 
+    def sum_form(self) -> SumForm:
+        return SumForm(partial(mean_and_central_moments, order=4), self._from_moments, centred=True)
+
     def _from_moments(self, moments: Tensor, n: float | Tensor) -> Tensor:
         mean, second = moments[..., 0, :], moments[..., 1, :]
         return VCReg()._from_mean_and_variance(mean, second * n / (n - 1), n) + _jarque_bera(moments, n)
@@ -100,13 +103,6 @@ class DAgostinoK2(UnivariateTest):
 
     def asymptotic_law(self, n: int) -> ChiSquared:
         return ChiSquared(2)
-
-
-def mean_and_central_moments(x: Tensor, mean: Tensor, order: int) -> Tensor:
-    """``mean`` and the central moments of order 2 .. ``order`` over dimension -2, (..., N, M) -> (..., order, M)."""
-    centred = x - mean.unsqueeze(-2)
-    powers = itertools.accumulate([centred] * order, torch.mul)
-    return torch.stack([mean, *(power.mean(-2) for power in itertools.islice(powers, 1, None))], dim=-2)
 
 
 def _moments(x: Tensor) -> Tensor:

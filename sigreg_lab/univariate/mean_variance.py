@@ -4,6 +4,9 @@ The moments are taken in float64. A variance in a denominator or under a root is
 collapsed sample gives a finite value and gradient.
 """
 
+import itertools
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,8 +14,16 @@ from torch import Tensor
 from sigreg_lab.nulls import ChiSquared, WeightedChiSquares
 from sigreg_lab.nulls.law import Array
 from sigreg_lab.univariate.base import UnivariateTest
+from sigreg_lab.univariate.sums import SumForm
 
 LEAST_VARIANCE = 1e-12
+
+
+def mean_and_central_moments(x: Tensor, mean: Tensor, order: int) -> Tensor:
+    """``mean`` and the moments about it of order 2 .. ``order`` over dimension -2, (..., N, M) -> (..., order, M)."""
+    centred = x.double() - mean.unsqueeze(-2)
+    powers = itertools.accumulate([centred] * order, torch.mul)
+    return torch.stack([mean, *(power.mean(-2) for power in itertools.islice(powers, 1, None))], dim=-2)
 
 
 class MeanVarianceTest(UnivariateTest):
@@ -26,6 +37,13 @@ class MeanVarianceTest(UnivariateTest):
 
     def _from_mean_and_variance(self, mean: Tensor, variance: Tensor, n: float | Tensor) -> Tensor:
         raise NotImplementedError
+
+    def sum_form(self) -> SumForm:
+        def value(moments: Tensor, n: Tensor) -> Tensor:
+            mean, second = moments.unbind(-2)
+            return self._from_mean_and_variance(mean, second * n / (n - 1), n)
+
+        return SumForm(partial(mean_and_central_moments, order=2), value, centred=True)
 
     def simulate(self, rng: np.random.Generator, replicates: int, n: int) -> Array:
         """Drawn from the joint law of mean and variance, which are independent: normal and chi-squared(n - 1)."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sigreg_lab.nulls.law import Array
 from sigreg_lab.univariate.base import UnivariateTest
+from sigreg_lab.univariate.sums import SumForm
 from sigreg_lab.validation import table
 
 
@@ -43,11 +44,14 @@ class Moments(UnivariateTest):
         return f"k_max={self.k_max}"
 
     def _statistic(self, x: Tensor) -> Tensor:
-        return self._from_moments(self._raw_moments(x.double())).to(x.dtype)
+        return self._from_moments(self._raw_moments(x)).to(x.dtype)
+
+    def sum_form(self) -> SumForm:
+        return SumForm(self._raw_moments, lambda moments, n: self._from_moments(moments))
 
     def _raw_moments(self, x: Tensor) -> Tensor:
         """Of order 1 .. k_max, (..., N, M) -> (..., k_max, M)."""
-        powers = itertools.accumulate([x] * self.k_max, torch.mul)
+        powers = itertools.accumulate([x.double()] * self.k_max, torch.mul)
         return torch.stack([power.mean(-2) for power in powers], dim=-2)
 
     def _from_moments(self, moments: Tensor) -> Tensor:

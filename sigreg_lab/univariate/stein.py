@@ -9,6 +9,7 @@ from torch import Tensor
 from sigreg_lab.kernels import characteristic_function, characteristic_slope
 from sigreg_lab.kernels.characteristic_function import check_grid
 from sigreg_lab.univariate.base import UnivariateTest
+from sigreg_lab.univariate.sums import SumForm
 
 ESTIMATORS = ("v", "u")
 
@@ -63,6 +64,9 @@ class KSD(UnivariateTest):
     def extra_repr(self) -> str:
         grid = f"t_max={self.t_max!r}, n_points={self.n_points}"
         return f"bandwidth={self.bandwidth!r}, {grid}, estimator={self.estimator!r}"
+
+    def sum_form(self) -> SumForm:
+        return SumForm(self._means, self._from_means)
 
     def _statistic(self, x: Tensor) -> Tensor:
         return self._from_means(self._means(x), x.shape[-2]).to(x.dtype)

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sigreg_lab.distributed import all_reduce_sum, gather_samples, mean_over_samples, total_samples, world_size
-from sigreg_lab.regularizers import REGISTRY, LeJEPALoss, make_regularizer
+from sigreg_lab.regularizers import REGISTRY, LeJEPALoss, SIGReg, make_regularizer
 from sigreg_lab.slicing import seeded_generator
+from sigreg_lab.univariate import SumForm, UnivariateTest
 from tests.distributed.cases import network
 
 VIEWS, SAMPLES, FEATURES, DIM = 3, 24, 6, 5
@@ -47,8 +48,31 @@ LOSSES = [
 ]
 
 
+class SecondMoment(UnivariateTest):
+    """A statistic as a user writes it, which says how it is made of sums: N (mean of x^2 - 1)^2."""
+
+    def _statistic(self, x: Tensor) -> Tensor:
+        return x.shape[-2] * (x.square().mean(-2) - 1) ** 2
+
+    def sum_form(self) -> SumForm:
+        return SumForm(
+            lambda x: x.double().square().mean(-2, keepdim=True), lambda means, n: n * (means.squeeze(-2) - 1) ** 2
+        )
+
+
+class Spread(UnivariateTest):
+    """One that says nothing, for which the samples are gathered."""
+
+    def _statistic(self, x: Tensor) -> Tensor:
+        return (x.amax(-2) - x.amin(-2) - 4) ** 2
+
+
+OWN = {"own sums": SecondMoment, "own formula": Spread}
+
+
 def objectives() -> dict[str, nn.Module]:
     found: dict[str, nn.Module] = {label: make_regularizer(name, **options) for label, (name, options) in CASES.items()}
+    found |= {label: SIGReg(cls(), 7) for label, cls in OWN.items()}
     for name, form, prediction in LOSSES:
         regularizer = make_regularizer(name, num_slices=7)
         found[f"lejepa {name}"] = LeJEPALoss(regularizer, 0.3, form=form, prediction=prediction, global_views=2)
@@ -124,7 +148,7 @@ def errors(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str,
     return [json.loads((directory / f"errors-{rank}.json").read_text()) for rank in range(4)]
 
 
-LABELS = [*CASES, *(f"lejepa {name}" for name, _, _ in LOSSES)]
+LABELS = [*CASES, *OWN, *(f"lejepa {name}" for name, _, _ in LOSSES)]
 
 
 @pytest.mark.parametrize("label", LABELS)

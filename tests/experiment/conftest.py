@@ -1,16 +1,16 @@
 """A folder with the toy study, as the working directory."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
+from sigreg_lab.experiment.study import forget
+
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    (tmp_path / "studies").mkdir()
-    shutil.copy(Path(__file__).parent / "toy_study.py", tmp_path / "studies" / "toy.py")
+    shutil.copytree(Path(__file__).parent / "toy", tmp_path / "studies" / "toy", ignore=shutil.ignore_patterns("__*"))
     monkeypatch.chdir(tmp_path)
     yield tmp_path
-    sys.modules.pop("studies.toy", None)
+    forget("toy")

@@ -16,14 +16,20 @@ from pathlib import Path
 import pytest
 
 from sigreg_lab.experiment import run
-from sigreg_lab.experiment.run import draw, publish, run_study
-from sigreg_lab.experiment.study import StudyError, load_study
+from sigreg_lab.experiment.report import write_report
+from sigreg_lab.experiment.results import publish, retell
+from sigreg_lab.experiment.run import run_study
+from sigreg_lab.experiment.study import Picture, StudyError, forget, load_study
 
-FILES = {"rows.csv", "summary.csv", "toy.png", "findings.md"}
+FILES = {"rows.csv", "estimates.csv", "claims.json", "toy.png", "findings.md"}
 
 
 def _run(out="runs", workers=1, overrides=(), **kwargs):
     return run_study("toy", preset="smoke", out=Path(out), overrides=overrides, workers=workers, **kwargs)
+
+
+def _retell(folder):
+    retell(load_study("toy"), folder, folder)
 
 
 def _rows(outcome):
@@ -69,9 +75,9 @@ def test_a_change_of_code_makes_cells_stale_and_says_so(workplace, capsys):
     from sigreg_lab.experiment.progress import TerminalProgress
 
     rows = _rows(_run())
-    path = workplace / "studies" / "toy.py"
+    path = workplace / "studies" / "toy" / "measure.py"
     path.write_text(path.read_text().replace('settings["scale"], ', '2 * settings["scale"], '))
-    sys.modules.pop("studies.toy")
+    forget("toy")
     again = _run(progress=TerminalProgress(Console(stderr=True)))
     assert "6 cells are of older code" in capsys.readouterr().err
     assert again.computed == 6
@@ -130,9 +136,41 @@ def test_ctrl_c_and_its_like_end_in_one_line_and_keep_finished_cells(workplace, 
     assert 1 <= _count(store) < 20
 
 
-def test_a_contradiction_fails_loudly(workplace):
-    with pytest.raises(StudyError, match="contradicts exactly known values: the shift is not there"):
-        _run(overrides=["shift=1000"])
+def test_a_contradiction_stops_run_and_publish_and_writes_nothing(workplace):
+    with pytest.raises(StudyError, match=r"contradicts exactly known values: mean \(shift=1000\): .*, not 0 "):
+        _run(overrides=["shift=0,1000"])
+    assert _count(Path("runs/store/toy.sqlite")) == 6
+    assert not [path for path in Path("runs").rglob("*") if path.is_file() and "store" not in path.parts]
+    outcome = _run()
+    _set_git(outcome.folder / "manifest.json", commit="a" * 40, dirty=False)
+    study = workplace / "studies" / "toy" / "study.py"
+    study.write_text(study.read_text().replace("exact=shift ", "exact=shift + 9 "))
+    forget("toy")
+    with pytest.raises(StudyError, match="contradicts exactly known values"):
+        _publish()
+    assert not Path("results/toy").exists()
+
+
+def test_texts_claims_and_pictures_recompute_nothing_and_are_told_anew(workplace):
+    _run()
+    folder = workplace / "studies" / "toy"
+    for name, old, new in (
+        ("findings.md.j2", "The means are {{", "Means of {{"),
+        ("study.py", "lie below two", "lie beneath two"),
+        ("study.py", "Means against shifts", "Other"),
+    ):
+        assert old in (folder / name).read_text()
+        (folder / name).write_text((folder / name).read_text().replace(old, new))
+    forget("toy")
+    again = _run()
+    assert (again.computed, again.reused) == (0, 6)
+    assert "Means of" in (again.folder / "findings.md").read_text()
+
+
+def test_each_set_of_settings_has_a_folder_of_its_own(workplace):
+    one, other = _run(overrides=["draws=7"]), _run(overrides=["draws=8"])
+    assert len({_run().folder, one.folder, other.folder}) == 3
+    assert _run(overrides=["draws=7"]).folder == one.folder
 
 
 def test_killed_with_sigkill_and_started_again_gives_the_same_rows(workplace):
@@ -200,7 +238,17 @@ def _contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("part", ["summarize", "figures", "report"])
+def _with(part, function):
+    """The toy with another ``estimate``, pictures, or text."""
+    if part == "pictures":
+        return dataclasses.replace(load_study("toy"), pictures={"toy": Picture("", function)})
+    if part == "claims":
+        claims = [dataclasses.replace(claim, decide=function) for claim in load_study("toy").claims]
+        return dataclasses.replace(load_study("toy"), claims=tuple(claims))
+    return dataclasses.replace(load_study("toy"), estimate=function)
+
+
+@pytest.mark.parametrize("part", ["estimate", "claims", "pictures"])
 def test_a_run_that_is_stopped_while_it_writes_leaves_the_earlier_results(workplace, monkeypatch, part):
     first = _run()
     before = _contents(first.folder)
@@ -208,12 +256,12 @@ def test_a_run_that_is_stopped_while_it_writes_leaves_the_earlier_results(workpl
     def stopped(*_):
         raise KeyboardInterrupt
 
-    study = dataclasses.replace(load_study("toy"), **{part: stopped})
+    study = _with(part, stopped)
     monkeypatch.setattr(run, "load_study", lambda _: study)
     with pytest.raises(KeyboardInterrupt):
         _run()
     with pytest.raises(KeyboardInterrupt):
-        draw("toy", first.folder)
+        retell(study, first.folder, first.folder)
     assert _contents(first.folder) == before
     assert [path.name for path in first.folder.parent.iterdir() if path.name.startswith(".")] == []
 
@@ -290,7 +338,7 @@ def test_a_manifest_cannot_name_files_outside_of_its_folder(workplace):
     (outcome.folder / "manifest.json").write_text(json.dumps(manifest))
     Path("runs/smoke/mine").write_text("mine")
     with pytest.raises(StudyError, match=r"manifest.json is damaged \('../mine' is no file of its folder\)"):
-        draw("toy", outcome.folder)
+        _retell(outcome.folder)
     _run()
     assert Path("runs/smoke/mine").read_text() == "mine"
 
@@ -300,14 +348,14 @@ def test_rows_that_changed_since_are_not_drawn(workplace):
     rows = outcome.folder / "rows.csv"
     rows.write_text(rows.read_text().replace("0.", "1.", 1))
     with pytest.raises(StudyError, match=r"rows.csv is not the file of its manifest; run the study again"):
-        draw("toy", outcome.folder)
+        _retell(outcome.folder)
 
 
-@pytest.mark.parametrize("part", ["summarize", "figures", "report", "verify"])
+@pytest.mark.parametrize("part", ["estimate", "claims", "pictures"])
 def test_settings_that_a_study_cannot_tell_of_end_in_a_line_and_keep_the_rows(workplace, monkeypatch, part):
-    study = dataclasses.replace(load_study("toy"), **{part: lambda *_: 1 / 0})
+    study = _with(part, lambda *_: 1 / 0)
     monkeypatch.setattr(run, "load_study", lambda _: study)
-    what = {"summarize": "summary", "report": "findings", "verify": "verification"}.get(part, part)
+    what = {"estimate": "estimates", "claims": "findings"}.get(part, part)
     with pytest.raises(StudyError, match=rf"no {what} for these settings \(ZeroDivisionError: .*\(rows in runs/smoke"):
         _run()
     assert len(Path("runs/smoke/toy/rows.csv").read_text().splitlines()) == 7
@@ -315,20 +363,22 @@ def test_settings_that_a_study_cannot_tell_of_end_in_a_line_and_keep_the_rows(wo
 
 def test_figures_are_drawn_again_from_rows_alone(workplace):
     outcome = _run()
-    (outcome.folder / "summary.csv").unlink()
+    (outcome.folder / "estimates.csv").unlink()
     (outcome.folder / "toy.png").unlink()
     os.remove("runs/store/toy.sqlite")
-    draw("toy", outcome.folder)
+    _retell(outcome.folder)
     assert {p.name for p in outcome.folder.iterdir()} == FILES | {"manifest.json"}
 
 
 def test_no_rows_to_draw_is_an_error_with_the_remedy(workplace):
     with pytest.raises(StudyError, match="run it first: sigreg-lab study run toy"):
-        draw("toy", Path("nowhere"))
+        _retell(Path("nowhere"))
 
 
 def _publish():
-    return publish("toy", preset="smoke", out=Path("runs"), results=Path("results"))
+    folder = publish("toy", preset="smoke", out=Path("runs"), results=Path("results"))
+    write_report(folder.parent)
+    return folder
 
 
 def _set_git(manifest_file, **state):
@@ -347,15 +397,17 @@ def test_publish_takes_a_clean_run_whole(workplace):
     assert "toy/rows.csv" in report
     assert "commit aaaaaaaaaa" in report
     assert "- [A toy](#a-toy): The means are" in report
+    assert "![Means against shifts.](toy/toy.png)" in report
 
 
 def test_the_report_says_of_a_study_without_results_that_it_was_not_run(workplace):
     outcome = _run()
     _set_git(outcome.folder / "manifest.json", commit="a" * 40, dirty=False)
-    shutil.copy("studies/toy.py", "studies/other.py")
-    text = Path("studies/other.py").read_text()
-    Path("studies/other.py").write_text(text.replace('name="toy"', 'name="other",\n    needs="a GPU"'))
+    shutil.copytree("studies/toy", "studies/other")
+    script = Path("studies/other/study.py")
+    script.write_text(script.read_text().replace('name="toy"', 'name="other",\n    needs="a GPU"'))
     _publish()
+    write_report(Path("results"), expected=["toy", "other"])
     report = Path("results/REPORT.md").read_text()
     assert "**Not run.** It needs a GPU. Command: `sigreg-lab study run other --preset standard`." in report
     assert report.count("**Not run.**") == 1

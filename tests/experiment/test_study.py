@@ -1,9 +1,13 @@
 """What a study declares: settings, cells, seeds."""
 
+import dataclasses
+import shutil
+
 import numpy as np
 import pytest
 
-from sigreg_lab.experiment.study import StudyError, canonical, list_studies, load_study, parse_like
+from sigreg_lab.experiment.cells import canonical
+from sigreg_lab.experiment.study import StudyError, list_studies, load_study, parse_like
 
 
 def test_overrides_take_the_type_of_the_preset(workplace):
@@ -40,19 +44,46 @@ def test_bad_settings_are_named_with_the_remedy(workplace, preset, override, mes
         load_study("toy").configure(preset, override)
 
 
-def test_a_file_without_a_study_is_named_and_one_with_an_underscore_is_left_alone(workplace):
-    (workplace / "studies" / "helpers.py").write_text("x = 1\n")
-    with pytest.raises(StudyError, match=r"helpers.py declares no STUDY; .* a name that starts with '_'"):
-        load_study("helpers")
-    (workplace / "studies" / "helpers.py").rename(workplace / "studies" / "_helpers.py")
+def test_a_folder_without_a_study_is_named(workplace):
+    (workplace / "studies" / "helpers").mkdir()
     assert list_studies() == ["toy"]
+    (workplace / "studies" / "helpers" / "study.py").write_text("x = 1\n")
+    with pytest.raises(StudyError, match=r"helpers/study.py declares no STUDY"):
+        load_study("helpers")
+    with pytest.raises(StudyError, match=r"nowhere has no study.py"):
+        load_study("./nowhere")
+
+
+def test_a_study_of_ones_own_is_loaded_by_its_path_and_another_of_its_name_does_not_stand_in(workplace):
+    shutil.copytree("studies/toy", "mine/toy")
+    script = workplace / "mine" / "toy" / "study.py"
+    script.write_text(script.read_text().replace('title="A toy"', 'title="Mine"'))
+    assert [load_study(name).title for name in ("toy", "./mine/toy", "toy")] == ["A toy", "Mine", "A toy"]
+
+
+def test_a_text_that_no_preset_and_no_choice_has_is_refused(workplace):
+    study = load_study("toy")
+    assert study.configure("smoke", ["word=blue"])["word"] == "blue"
+    with pytest.raises(StudyError, match=r"--set word=green: unknown word 'green'; use red, blue"):
+        study.configure("smoke", ["word=green"])
+    free = dataclasses.replace(study, choices={"word": None})
+    assert free.configure("smoke", ["word=a/path"])["word"] == "a/path"
+
+
+@pytest.mark.parametrize("name", ["calibration", "regularizers_digits"])
+def test_a_text_axis_of_a_study_takes_known_names_alone(name):
+    study = load_study(name)
+    axis = next(axis for axis in study.axes if isinstance(study.presets["smoke"][axis][0], str))
+    with pytest.raises(StudyError, match=f"unknown {axis} 'foo'; use "):
+        study.configure("smoke", [f"{axis}=foo"])
 
 
 @pytest.mark.parametrize("text", ["import nothing_of_that_name", "STUDY = Study(", "raise KeyError('x')"])
 def test_a_script_that_cannot_be_loaded_is_named_each_time(workplace, text):
-    (workplace / "studies" / "mine.py").write_text(text)
+    (workplace / "studies" / "mine").mkdir()
+    (workplace / "studies" / "mine" / "study.py").write_text(text)
     for _ in range(2):
-        with pytest.raises(StudyError, match=r"cannot load the study script .*mine.py: "):
+        with pytest.raises(StudyError, match=r"cannot load the study .*mine/study.py: "):
             load_study("mine")
 
 
@@ -74,15 +105,14 @@ def test_a_cells_seed_depends_on_the_cell_alone(workplace):
 def test_seeds_of_different_studies_differ(workplace):
     study = load_study("toy")
     cell = study.cells(study.configure("smoke"))[0]
-    other = type(study)(**{**{f: getattr(study, f) for f in study.__dataclass_fields__}, "seed": 8})
+    other = dataclasses.replace(study, seed=8)
     assert not np.array_equal(study.cell_seed(cell).generate_state(4), other.cell_seed(cell).generate_state(4))
 
 
 def test_presets_must_have_the_same_keys(workplace):
     study = load_study("toy")
-    fields = {f: getattr(study, f) for f in study.__dataclass_fields__}
     with pytest.raises(ValueError, match="other keys than standard"):
-        type(study)(**{**fields, "presets": {**study.presets, "smoke": {"shift": [1.0]}}})
+        dataclasses.replace(study, presets={**study.presets, "smoke": {"shift": [1.0]}})
 
 
 def test_parse_like_keeps_text_and_numbers_apart():

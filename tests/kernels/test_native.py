@@ -11,6 +11,7 @@ import torch
 
 import sigreg_lab.kernels
 from sigreg_lab.kernels import BackendUnavailable, available_backends, choose_backend, native
+from tests.test_cache import make_homeless
 
 needs_compiler = pytest.mark.skipif(not (shutil.which("cc") or shutil.which("gcc")), reason="no C compiler")
 
@@ -143,11 +144,8 @@ def test_a_library_can_be_used_again_whatever_the_umask(cache):
 
 
 def test_a_user_without_a_home_has_the_cache_of_the_variable(cache, monkeypatch):
-    def homeless():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(Path, "home", homeless)
+    make_homeless(monkeypatch)
+    monkeypatch.setenv("SIGREG_LAB_CACHE", str(cache.parent))
     assert native._cache_folder() == cache
     monkeypatch.delenv("SIGREG_LAB_CACHE")
     assert native._cache_folder() is None

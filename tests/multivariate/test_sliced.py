@@ -9,14 +9,15 @@ from scipy import stats
 
 import sigreg_lab
 from sigreg_lab import alternatives
-from sigreg_lab.multivariate import SlicingUnivariateTest, base
+from sigreg_lab.multivariate import SlicingUnivariateTest
+from sigreg_lab.nulls import forget_laws
 from sigreg_lab.slicing import iid_directions, make_directions, seeded_generator, sliced_statistic
 from sigreg_lab.univariate import AndersonDarling, EppsPulley, UnivariateTest
 
 
 @pytest.fixture(autouse=True)
-def _no_laws_kept(monkeypatch):
-    monkeypatch.setattr(base, "_LAWS", {})
+def _no_laws_kept():
+    forget_laws()
 
 
 def normal(n, dim, seed, *batch):

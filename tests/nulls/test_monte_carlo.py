@@ -1,13 +1,13 @@
 """Monte-Carlo laws: ranks, thinning, standard error, the cache."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
-from sigreg_lab.nulls import MonteCarlo, cache_directory
+from sigreg_lab.cache import cache_folder
+from sigreg_lab.nulls import MonteCarlo
+from tests.test_cache import make_homeless
 
 
 def _exponential(rng, count):
@@ -180,7 +180,7 @@ def _one_digit_changed(content):
 )
 def test_damaged_file_in_the_cache_is_replaced(damage):
     first = MonteCarlo(_exponential, key="k", replicates=1000)
-    (path,) = cache_directory().glob("*.npy")
+    (path,) = (cache_folder() / "nulls").glob("*.npy")
     path.write_bytes(damage(path.read_bytes()))
     again = MonteCarlo(_exponential, key="k", replicates=1000)
     np.testing.assert_array_equal(first.values, again.values)
@@ -189,7 +189,7 @@ def test_damaged_file_in_the_cache_is_replaced(damage):
 
 def test_a_pickle_in_the_cache_is_not_loaded():
     MonteCarlo(_exponential, key="k", replicates=1000)
-    (path,) = cache_directory().glob("*.npy")
+    (path,) = (cache_folder() / "nulls").glob("*.npy")
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     assert MonteCarlo(_exponential, key="k", replicates=1000).values.size == 1000
 
@@ -199,14 +199,8 @@ def test_cache_that_cannot_be_written_is_left_out(tmp_path, monkeypatch):
     blocked.write_text("in the way")
     monkeypatch.setenv("SIGREG_LAB_CACHE", str(blocked))
     assert MonteCarlo(_exponential, key="k", replicates=1000).values.size == 1000
-    monkeypatch.delenv("SIGREG_LAB_CACHE")
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(Path, "home", _no_home)
+    make_homeless(monkeypatch)
     assert MonteCarlo(_exponential, key="k", replicates=1000).values.size == 1000
-
-
-def _no_home():
-    raise RuntimeError("Could not determine home directory.")
 
 
 def test_a_full_disk_leaves_nothing_in_the_cache(monkeypatch):
@@ -215,7 +209,7 @@ def test_a_full_disk_leaves_nothing_in_the_cache(monkeypatch):
 
     monkeypatch.setattr("os.fsync", full)
     assert MonteCarlo(_exponential, key="k", replicates=1000).values.size == 1000
-    assert list(cache_directory().iterdir()) == []
+    assert list((cache_folder() / "nulls").iterdir()) == []
 
 
 def test_bad_arguments_are_refused():

@@ -162,7 +162,7 @@ def test_the_regulariser_is_placed_on_projections_embeddings_or_both(monkeypatch
     class Kept(loop_module.Run):
         def __init__(self, config, *rest):
             super().__init__(config, *rest)
-            kept[config.placement] = [r.seen for r in self.regularizers]
+            kept[config.placement] = [m.seen for m in self.loss_fn.modules() if isinstance(m, _Watched)]
 
     monkeypatch.setattr(loop_module, "Run", Kept)
     for placement in config_module.PLACEMENTS:
@@ -247,6 +247,25 @@ def test_a_predictor_and_an_averaged_encoder_change_the_run():
     plain = _weights(TINY)
     assert not torch.equal(_weights(dataclasses.replace(TINY, swa=0.9))[: len(plain)], plain)
     assert not torch.equal(_weights(dataclasses.replace(TINY, predictor=8))[: len(plain)], plain)
+
+
+@pytest.mark.parametrize("prediction", ["centroid", "pairwise"])
+@pytest.mark.parametrize("change", [{}, {"predictor": 8}, {"swa": 0.9}, {"predictor": 8, "swa": 0.9}], ids=str)
+def test_predictor_and_average_keep_the_prediction_loss_that_was_asked_for(monkeypatch, change, prediction):
+    """In the first step the averaged encoder is the encoder."""
+    config = dataclasses.replace(TINY, steps=1, batch_size=4, num_views=3, prediction=prediction, **change)
+    seen, outputs_of = [], loop_module.Run._outputs
+    monkeypatch.setattr(loop_module.Run, "_outputs", lambda *a, **k: seen.append(outputs_of(*a, **k)) or seen[-1])
+    (row,) = pretrain(config).history
+    z = seen[0][0].detach().double()
+    z, predicted = z.chunk(2, -1) if config.predictor else (z, z)
+    views, images = range(3), range(4)
+    if prediction == "pairwise":
+        distances = [(z[g, n] - predicted[v, n]).square().mean() for g in views for v in views for n in images]
+    else:
+        distances = [(z[:, n].mean(0) - predicted[v, n]).square().mean() for v in views for n in images]
+    assert row["prediction"] == pytest.approx(float(torch.stack(distances).mean()), rel=1e-5)
+    assert row["total"] == pytest.approx(0.95 * row["prediction"] + 0.05 * row["regularizer"], rel=1e-6)
 
 
 def test_diagnostics_are_reported_when_due():

@@ -84,9 +84,9 @@ def test_a_regulariser_that_keeps_embeddings_goes_on_with_them(tmp_path, placeme
     while not pretrain(run, folder=pieces, resume=True, max_minutes=1e-9).finished:
         pass
     one, two = (load_checkpoint(folder / CHECKPOINT) for folder in (whole, pieces))
-    for name in ("encoder", "optimizer", "regularizers"):
+    for name in ("encoder", "optimizer", "regularizer"):
         assert _same(one[name], two[name]), name
-    kept = [tuple(queue.shape) for queue in one["regularizers"].values()]
+    kept = [tuple(queue.shape) for queue in one["regularizer"].values()]
     assert kept == [(4, 192, 8), (4, 192, 64)][: 1 + (placement == "both")]
     assert _losses(whole) == _losses(pieces)
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from sigreg_lab import cli
 from sigreg_lab.pretrain import configure, load_data
+from sigreg_lab.pretrain import run as run_module
 from sigreg_lab.pretrain.checkpoint import load_checkpoint, save_checkpoint
 from sigreg_lab.pretrain.config import as_dict
 from sigreg_lab.pretrain.run import run, run_probes
@@ -40,10 +41,8 @@ def _flags(*settings):
 @pytest.fixture
 def short_probes(monkeypatch):
     """Probes of a few epochs."""
-    from sigreg_lab.pretrain import run
-
-    probe = run.probe
-    monkeypatch.setattr(run, "probe", lambda *a, **k: probe(*a, **{**k, "epochs": 2, "draws": 1}))
+    probe = run_module.probe
+    monkeypatch.setattr(run_module, "probe", lambda *a, **k: probe(*a, **{**k, "epochs": 2, "draws": 1}))
 
 
 @pytest.mark.usefixtures("short_probes")
@@ -106,7 +105,7 @@ def test_an_unseen_folder_pieces_of_time_probes_and_pictures(monkeypatch, capsys
 )
 def test_what_the_user_can_mend_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path, arguments, message):
     out = ("--out", tmp_path) if arguments[0] == "pretrain" else ()
-    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
+    monkeypatch.setitem(sys.modules, "wandb", None)  # as where it is not installed
     code, _, err = _call(monkeypatch, capsys, *arguments, *out)
     assert code == 2
     assert message in err
@@ -231,9 +230,10 @@ def test_probes_keep_the_labels_of_the_checkpoints_classes(image_folder, tmp_pat
     data = load_data(str(image_folder)).relabeled(["cat", "ant", "bee"])
     save_checkpoint(folder / "checkpoint.pt", state | data.identity())
     seen = []
-    module = sys.modules["sigreg_lab.pretrain.run"]
-    probe = module.probe
-    monkeypatch.setattr(module, "probe", lambda result, splits, **k: seen.append(splits) or probe(result, splits, **k))
+    probe = run_module.probe
+    monkeypatch.setattr(
+        run_module, "probe", lambda result, splits, **k: seen.append(splits) or probe(result, splits, **k)
+    )
     for given in (None, str(image_folder)):
         run_probes(folder, given)
         assert seen[-1].classes == ("cat", "ant", "bee")

@@ -39,6 +39,45 @@ def test_centroid_equals_equation_6_by_loops(num_global):
     assert float(prediction_loss(z, num_global)) == pytest.approx(total / N, rel=1e-12)
 
 
+@pytest.mark.parametrize("dimensions", ["sum", "mean"])
+@pytest.mark.parametrize("prediction", ["centroid", "pairwise"])
+@pytest.mark.parametrize("given", [("predicted",), ("targets",), ("predicted", "targets")], ids="+".join)
+def test_a_predictor_and_another_encoder_take_their_places_in_both_equations(given, prediction, dimensions):
+    generator = torch.Generator().manual_seed(1)
+    z, num_global = embeddings(), 2
+    others = {
+        "predicted": torch.randn(V, N, K, generator=generator, dtype=torch.float64),
+        "targets": torch.randn(num_global, N, K, generator=generator, dtype=torch.float64),
+    }
+    p, t = (others[name] if name in given else z for name in ("predicted", "targets"))
+    total = 0.0
+    for n, v in itertools.product(range(N), range(V)):
+        if prediction == "pairwise":
+            distances = [(t[g, n] - p[v, n]).square().sum() for g in range(num_global)]
+            total += float(sum(distances)) / num_global
+        else:
+            total += float((t[:num_global, n].mean(0) - p[v, n]).square().sum())
+    loss = LeJEPALoss(None, prediction=prediction, dimensions=dimensions, global_views=num_global)
+    value = loss(z, seeded_generator(0), **{name: others[name] for name in given}).prediction
+    assert float(value) == pytest.approx(total / (N * V * (1 if dimensions == "sum" else K)), rel=1e-12)
+
+
+def test_the_regulariser_sees_the_embeddings_and_not_the_predictions():
+    z = embeddings()
+    loss = LeJEPALoss(SIGReg(EppsPulley(), 8), 0.3)
+    plain, other = loss(z, seeded_generator(0)), loss(z, seeded_generator(0), predicted=2 * z, targets=3 * z)
+    assert torch.equal(plain.regularizer, other.regularizer)
+    assert float(other.total) == pytest.approx(
+        0.7 * float(other.prediction) + 0.3 * float(plain.regularizer), rel=1e-12
+    )
+
+
+@pytest.mark.parametrize("shape", [(2, N + 1, K), (2, N, 1), (0, N, K), (N, K)])
+def test_targets_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"targets must have shape \(V_g, 4, 3\) for z of \(5, 4, 3\), got"):
+        prediction_loss(embeddings(), targets=torch.zeros(shape))
+
+
 @pytest.mark.parametrize("num_global", [1, 2, 5])
 def test_the_two_equations_differ_by_the_scatter_of_the_global_views(num_global):
     z = embeddings()

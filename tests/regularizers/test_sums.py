@@ -7,18 +7,20 @@ import pytest
 import torch
 
 from sigreg_lab.kernels import gaussian_grid
-from sigreg_lab.regularizers.sums import characteristic_sums, reduced_statistic, sum_form
+from sigreg_lab.regularizers.sums import reduced_statistic
 from sigreg_lab.univariate import (
     KSD,
     AndersonDarling,
     EppsPulley,
     ExtendedJarqueBera,
+    Grid,
     MeanStd,
     Moments,
     ShapiroWilk,
     UnivariateTest,
     VCReg,
     Wasserstein,
+    characteristic_sums,
 )
 
 STATISTICS = [
@@ -42,7 +44,7 @@ def sample(n: int, m: int, *, mean: float = 0.3) -> torch.Tensor:
 @pytest.mark.parametrize("mean", [0.3, 1000.0])
 @pytest.mark.parametrize("statistic", STATISTICS, ids=repr)
 def test_equals_the_statistic(statistic: UnivariateTest, mean: float):
-    form = sum_form(statistic)
+    form = statistic.sum_form()
     assert form is not None
     x = sample(11, 3, mean=mean).requires_grad_()
     value, expected = reduced_statistic(x, form), statistic(x)
@@ -57,7 +59,7 @@ def test_equals_the_statistic(statistic: UnivariateTest, mean: float):
     ids=repr,
 )
 def test_others_are_left_alone(statistic: UnivariateTest):
-    assert sum_form(statistic) is None
+    assert statistic.sum_form() is None
 
 
 def test_unbiased_equals_the_sum_over_distinct_pairs():
@@ -69,6 +71,7 @@ def test_unbiased_equals_the_sum_over_distinct_pairs():
         real = sum(math.cos(t * value) for value in values) / 6
         distance = sum(pairs) / 30 - 2 * real * math.exp(-t * t / 2) + math.exp(-t * t)
         total += (1 if k < 16 else 0.5) * 2 * 3 / 16 * math.exp(-t * t / 2) * distance
-    form = characteristic_sums(3.0, 17, functools.partial(gaussian_grid, 3.0, 17, math.sqrt(2)), unbiased=True)
+    grid = Grid(3.0, 17, functools.partial(gaussian_grid, 3.0, 17, math.sqrt(2)))
+    form = characteristic_sums(grid, unbiased=True)
     value = reduced_statistic(torch.tensor(values, dtype=torch.float64)[:, None], form)
     assert float(value) == pytest.approx(6 * total, rel=1e-12)

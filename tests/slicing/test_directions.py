@@ -7,8 +7,8 @@ import torch
 from scipy import stats
 from scipy.linalg import hadamard
 
+from sigreg_lab.kernels.hadamard import hadamard_transform
 from sigreg_lab.slicing import DIRECTIONS, hd3_signs, make_directions, project, seeded_generator, sliced_statistic
-from sigreg_lab.slicing.directions import hadamard_transform
 from sigreg_lab.univariate import EppsPulley
 
 KINDS = list(DIRECTIONS)

@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 
 from sigreg_lab import multivariate, univariate
+from sigreg_lab.experiment.claims import Verdict
+from sigreg_lab.experiment.estimates import Estimates, contradictions, tabulate
 from sigreg_lab.experiment.study import load_study
 from sigreg_lab.nulls import MonteCarlo
 from sigreg_lab.nulls.law import NullLaw
@@ -29,14 +31,21 @@ def rows(*rejections, replicates=100_000, calibration_error=0.0):
     )
 
 
+def _estimates(table):
+    return Estimates(tabulate(STUDY.estimate(table, SETTINGS)))
+
+
 def complaints(table):
-    return STUDY.verify(STUDY.summarize(table, SETTINGS))
+    return contradictions(_estimates(table))
 
 
 def test_right_rates_pass_and_wrong_ones_are_named_on_both_sides():
     assert complaints(rows(5000, 5200, 4850)) == []  # standard error 69
     for wrong in (5400, 4600):
-        assert "epps_pulley at n = 64, dim = 1 rejects" in complaints(rows(5000, wrong))[0]
+        assert (
+            f"statistic=epps_pulley, dim=1, n=64, samples=64, level=0.05, law=asymptotic): {wrong / 1e5:.3f}"
+            in (complaints(rows(5000, wrong))[0])
+        )
     assert complaints(rows(5000, 5400, calibration_error=0.001)) == []  # the law's own error counts
 
 
@@ -46,6 +55,14 @@ def test_the_bound_widens_with_the_number_of_rates():
     assert complaints(rows(rate))
     assert not complaints(rows(rate, *[5000] * 999))
     assert complaints(rows(round(5000 + 5 * np.sqrt(1e5 * 0.05 * 0.95)), *[5000] * 999))
+
+
+@pytest.mark.parametrize(
+    ("rejections", "verdict"),
+    [((5000, 5300), Verdict.HOLDS), ((5000, 5700), Verdict.FAILS), ((5500,), Verdict.UNCLEAR)],
+)
+def test_every_claim_is_decided_by_the_rates(rejections, verdict):
+    assert {claim.decision(_estimates(rows(*rejections))).verdict for claim in STUDY.claims} == {verdict}
 
 
 def test_standard_holds_every_test_at_full_size():
@@ -69,7 +86,8 @@ def test_a_law_that_is_off_by_a_fifth_is_found_out(name, dim, monkeypatch, tmp_p
 
     def deviations():
         measured = STUDY.measure(cell, SETTINGS, np.random.SeedSequence(1))
-        return STUDY.summarize(pd.DataFrame([{**cell, **row} for row in measured]), SETTINGS)["deviation"].abs()
+        table = _estimates(pd.DataFrame([{**cell, **row} for row in measured])).table
+        return ((table["estimate"] - table["exact"]) / table["standard_error"]).abs()
 
     assert deviations().max() < 3.3
     right = NullLaw.pvalue
@@ -82,7 +100,7 @@ def test_laws_have_the_replicates_that_the_study_counts_on(test, monkeypatch):
     # declared, not simulated: a law at n = 1024 takes half a minute
     asked = []
     monkeypatch.setattr(MonteCarlo, "__init__", lambda law, *_, replicates, **__: asked.append(replicates))
-    monkeypatch.setattr(multivariate.base, "_LAWS", {})
+    monkeypatch.setattr("sigreg_lab.nulls.simulated._LAWS", {})
     for n in (8, 256, 1024):
         test.null_law(n, 3)
     sliced = multivariate.SlicingUnivariateTest(univariate.EppsPulley(), 64, reduction="max")

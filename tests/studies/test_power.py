@@ -5,38 +5,42 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import integrate, stats
+from scipy import stats
 
 from sigreg_lab import alternatives, univariate
+from sigreg_lab.experiment.estimates import Estimates, contradictions, tabulate
 from sigreg_lab.experiment.study import load_study
 
 SETTINGS = {"replicates": 10_000, "reference": 99_999, "alpha": 0.05}
 
 
-@pytest.fixture(scope="module")
-def power():
-    load_study("power")
-    return sys.modules["studies.power"]
+STUDY = load_study("power")
+
+
+def _estimates(*rows):
+    return Estimates(tabulate(STUDY.estimate(pd.DataFrame(rows), SETTINGS)))
+
+
+def _row(**changes):
+    row = {"alternative": "null", "n": 50, "statistic": "epps_pulley", "critical_value": 2.94, "rejections": 500}
+    row |= changes
+    return {"rejections_low": row["rejections"], "rejections_high": row["rejections"]} | row
 
 
 def _complaints(**changes):
-    row = {"alternative": "null", "n": 50, "statistic": "epps_pulley", "critical_value": 2.94, "rejections": 500}
-    row |= changes
-    row = {"rejections_low": row["rejections"], "rejections_high": row["rejections"]} | row
-    study = load_study("power")
-    return study.verify(study.summarize(pd.DataFrame([row]), SETTINGS))
+    return contradictions(_estimates(_row(**changes)))
 
 
 def test_a_right_size_is_accepted_and_a_wrong_one_fails_loudly():
     assert _complaints() == []
     for wrong in (400, 600):
-        assert "size of epps_pulley against null at n = 50" in _complaints(rejections=wrong)[0]
+        assert "power (alternative=null, n=50, statistic=epps_pulley)" in _complaints(rejections=wrong)[0]
 
 
 def test_a_test_blind_to_location_must_have_its_size_there():
     shifted = {"alternative": "location_0.3", "statistic": "jarque_bera"}
     assert _complaints(**shifted) == []
-    assert "blindness of jarque_bera against location_0.3" in _complaints(**shifted, rejections=600)[0]
+    assert "alternative=location_0.3, n=50, statistic=jarque_bera" in _complaints(**shifted, rejections=620)[0]
 
 
 def test_powers_known_exactly_are_checked_on_both_sides():
@@ -45,44 +49,22 @@ def test_powers_known_exactly_are_checked_on_both_sides():
     expected = 4509  # of 10,000; univariate.VCReg on 1,000,000 samples of N(0.3, 1): 0.4509 (0.0005)
     assert _complaints(**shifted, rejections=expected) == []
     for wrong in (expected - 300, expected + 300):
-        assert "power of vcreg" in _complaints(**shifted, rejections=wrong)[0]
+        assert "statistic=vcreg" in _complaints(**shifted, rejections=wrong)[0]
 
 
 def test_no_test_may_beat_the_most_powerful_one():
     shifted = {"alternative": "location_0.3"}  # 0.683 at n = 50
     assert _complaints(**shifted, rejections=6_900) == []
-    assert "at most 0.6831" in _complaints(**shifted, rejections=7_400)[0]
+    assert "power above the highest" in _complaints(**shifted, rejections=7_400)[0]
 
 
-@pytest.mark.parametrize("statistic", ["vcreg", "mean_std"])
-@pytest.mark.parametrize(("mean", "sd"), [(0.0, 1.0), (0.3, 1.0), (0.0, 0.8)])
-def test_exact_power_equals_quadrature_over_both_moments(power, statistic, mean, sd):
-    n, critical = 12, {"vcreg": 7.0, "mean_std": 0.25}[statistic]
-
-    def accepted(s):
-        """P(not rejected, s^2) by the noncentral chi-squared law of n m^2 / sd^2."""
-        room = (
-            s**2 / n * (critical - (n - 1) * (s**2 - 1) ** 2 / 2) if statistic == "vcreg" else critical - (s - 1) ** 2
-        )
-        density = stats.chi2.pdf((n - 1) * s**2 / sd**2, n - 1) * 2 * (n - 1) * s / sd**2
-        return density * stats.ncx2.cdf(n * max(room, 0.0) / sd**2, 1, n * mean**2 / sd**2 + 1e-12)
-
-    expected = 1 - integrate.quad(accepted, 0, 3, limit=500, epsabs=1e-9)[0]
-    assert power.exact_power(statistic, critical, n, mean, sd) == pytest.approx(expected, abs=1e-5)
-
-
-@pytest.mark.parametrize(("mean", "sd", "expected"), [(0.3, 1.0, 0.7765), (0.0, 1.25, 0.8211), (0.0, 0.8, 0.7912)])
-def test_the_most_powerful_test_is_that_of_simulated_likelihood_ratios(power, mean, sd, expected):
-    """Expected: the share of 400,000 samples whose log-likelihood ratio exceeds the 95% point of 400,000 null ones."""
-    assert power.most_powerful(0.05, 64, mean, sd) == pytest.approx(expected, abs=0.004)
-
-
-def test_samples_for_half_of_a_known_curve(power):
+def test_samples_for_half_of_a_known_curve():
+    crossing = sys.modules[STUDY.estimate.__module__].crossing
     n = 2.0 ** np.arange(3, 11)
     curve = stats.norm.cdf(np.sqrt(n) * 0.3 - 1.6449)  # the one-sided test of the mean: 1/2 at (1.6449 / 0.3)^2
-    assert power.crossing(n, curve) == pytest.approx((1.6449 / 0.3) ** 2, rel=0.03)
-    assert power.crossing(n, np.full(8, 0.4)) == np.inf
-    assert power.crossing(n, np.full(8, 0.6)) == pytest.approx(8)
+    assert crossing(n, curve) == pytest.approx((1.6449 / 0.3) ** 2, rel=0.03)
+    assert crossing(n, np.full(8, 0.4)) == np.inf
+    assert crossing(n, np.full(8, 0.6)) == pytest.approx(8)
 
 
 def test_ranks_tie_where_intervals_overlap_and_efficiency_is_the_ratio_of_samples():
@@ -95,16 +77,49 @@ def test_ranks_tie_where_intervals_overlap_and_efficiency_is_the_ratio_of_sample
         for n, count in zip((16, 64), rejections, strict=True):
             row = {"alternative": "laplace", "n": n, "statistic": statistic, "critical_value": 1.0, "rejections": count}
             rows.append(row | {"rejections_low": count - 50, "rejections_high": count + 50})
-    summary = load_study("power").summarize(pd.DataFrame(rows), SETTINGS).set_index(["quantity", "statistic", "n"])
-    ranks = summary.loc["rank"]
-    assert ranks.loc[("vcreg", 0), ["low", "high"]].tolist() == [1, 1]
-    assert ranks.loc[("watson", 0), ["low", "high"]].tolist() == [2, 3]
-    assert ranks.loc[("epps_pulley", 16), ["low", "high"]].tolist() == [2, 3]
-    ratio = summary.loc[("efficiency", "vcreg", 0)]
-    assert ratio["estimate"] == pytest.approx(4)  # 64 samples against the least size tried: at least that
-    assert ratio["high"] == np.inf
-    near = summary.loc[("efficiency", "watson", 0)]
-    assert near["low"] < 1 < near["estimate"] < near["high"]
+    estimates = _estimates(*rows)
+    ranks = {name: estimates.at("mean rank", statistic=name) for name in ("vcreg", "watson", "epps_pulley")}
+    assert [(rank.low, rank.high) for rank in ranks.values()] == [(1, 1), (2, 3), (2, 3)]
+    assert estimates.at("tests that share the best mean rank").value == 1
+    ratio = estimates.at("efficiency", statistic="vcreg")
+    assert ratio.value == pytest.approx(4)  # 64 samples against the least size tried: at least that
+    assert ratio.high == np.inf
+    near = estimates.at("efficiency", statistic="watson")
+    assert near.low < 1 < near.value < near.high
+
+
+def _verdict(name, *rows):
+    claim = next(claim for claim in STUDY.claims if claim.id == name)
+    return str(claim.decision(_estimates(_row(), *rows)).verdict)
+
+
+def test_each_claim_can_be_turned_round():
+    def uniform(name, count, **more):
+        return _row(alternative="uniform", statistic=name, rejections=count, **more)
+
+    assert _verdict("below_level", uniform("jarque_bera", 100)) == "holds"
+    assert _verdict("below_level", uniform("jarque_bera", 900)) == "fails"
+    assert _verdict("watson_never_below", uniform("watson", 100)) == "fails"
+    assert _verdict("watson_never_below", uniform("watson", 900)) == "holds"
+    assert _verdict("one_test_is_best", uniform("watson", 900), uniform("vcreg", 100)) == "holds"
+    assert _verdict("one_test_is_best", uniform("watson", 900), uniform("vcreg", 905)) == "fails"
+    for first, second, verdict in (
+        ("epps_pulley", "anderson_darling", "fails"),
+        ("anderson_darling", "epps_pulley", "holds"),
+    ):
+        curves = [uniform(first, 9_000 if n > 16 else 1_000, n=n) for n in (16, 64, 256)]
+        curves += [uniform(second, 9_000 if n > 64 else 1_000, n=n) for n in (16, 64, 256)]
+        assert _verdict("anderson_darling_saves", *curves) == verdict
+    for seen, unseen, verdict in ((9_900, 550, "holds"), (9_900, 3_000, "fails"), (4_000, 550, "fails")):
+        atoms = [
+            _row(alternative="gauss_hermite_10", statistic=name, rejections=count)
+            for names, count in ((("watson", "entropy"), seen), (("epps_pulley", "vcreg"), unseen))
+            for name in names
+        ]
+        assert _verdict("matched_moments", *atoms) == verdict
+    narrow = {"alternative": "scale_0.8", "statistic": "watson", "n": 32}
+    assert _verdict("near_the_highest", _row(**narrow, rejections=2_000)) == "fails"
+    assert _verdict("near_the_highest", _row(**narrow, rejections=4_950)) == "holds"
 
 
 def test_why_epps_pulley_does_not_see_ten_atoms():

@@ -1,17 +1,23 @@
 """The multivariate power study: its statistics against the library's, its exact powers, and that it can fail."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy import stats
 
-from sigreg_lab import alternatives, multivariate, univariate
+from sigreg_lab import multivariate, univariate
+from sigreg_lab.experiment.claims import Verdict
+from sigreg_lab.experiment.estimates import Estimates, contradictions, tabulate
+from sigreg_lab.experiment.results import read_estimates
 from sigreg_lab.experiment.study import load_study
 from sigreg_lab.slicing import make_directions, seeded_generator, sliced_statistic
 
 STUDY = load_study("power_multivariate")
-PARTS = STUDY.measure.__globals__
+RESULTS = Path(__file__).parents[2] / "results" / "power_multivariate"
+MEASURE = sys.modules[STUDY.measure.__module__]
 SETTINGS = STUDY.settings(STUDY.configure("smoke"))
 
 
@@ -23,8 +29,8 @@ def _rows(n, dim, law, **settings):
 
 def test_values_are_those_of_the_library_on_the_same_directions():
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 20, 3)))
-    wanted = PARTS["tests"](SETTINGS, 20, 3, "null")
-    found = dict(zip(wanted, PARTS["values"](x, wanted, seeded_generator(1)), strict=True))
+    wanted = MEASURE.tests(SETTINGS, 20, 3, "null")
+    found = dict(zip(wanted, MEASURE.values(x, wanted, seeded_generator(1)), strict=True))
     generator = seeded_generator(1)
     for place, sample in enumerate(x):
         directions = make_directions("iid", 3, 16, generator=generator)
@@ -41,48 +47,64 @@ def test_values_are_those_of_the_library_on_the_same_directions():
 
 
 def test_what_cannot_be_standardised_is_left_out():
-    names = {name for name, _, _ in PARTS["tests"](SETTINGS, 64, 16, "rank_defect_1")}
+    names = {name for name, _, _ in MEASURE.tests(SETTINGS, 64, 16, "rank_defect_1")}
     assert not any(name.endswith("_standardised") for name in names)
-    assert any(name.endswith("_standardised") for name, _, _ in PARTS["tests"](SETTINGS, 64, 16, "null"))
+    assert any(name.endswith("_standardised") for name, _, _ in MEASURE.tests(SETTINGS, 64, 16, "null"))
 
 
-@pytest.mark.parametrize(("law", "dim"), [("location_0.3", 4), ("scale_1.1", 4), ("rank_defect_1", 4), ("sphere", 4)])
-def test_exact_powers_are_those_of_a_simulation(law, dim):
-    n, law = 10, alternatives.MULTIVARIATE[law](dim)
-    x = law.sample(np.random.default_rng(2), (40_000, n))
-    mean, radius = n * (x.mean(1) ** 2).sum(-1), np.abs((x**2).sum((1, 2)) / (n * dim) - 1)
-    for name, values, critical in (("mean", mean, stats.chi2.isf(0.05, dim)), ("radius", radius, 0.25)):
-        expected = PARTS["exact_power"](name, critical, n, law)
-        if name == "mean" and law.name == "sphere":
-            assert np.isnan(expected)
-        else:
-            error = np.sqrt(expected * (1 - expected) / len(values))
-            assert abs((values > critical).mean() - expected) <= 4 * error
+def _estimates(rows, settings=SETTINGS):
+    return Estimates(tabulate(STUDY.estimate(rows, settings)))
 
 
 def test_right_rows_are_accepted_and_each_kind_of_wrong_ones_fails_loudly():
     rows = pd.concat([_rows(32, 2, law) for law in ("null", "scale_1.1", "x")], ignore_index=True)
-    assert STUDY.verify(STUDY.summarize(rows, SETTINGS)) == []
-    for law, statistic, what in (
-        ("null", "energy", "size of energy"),
-        ("scale_1.1", "mardia_kurtosis_standardised", "blindness of Mardia kurtosis, standardised"),
-        ("x", "first_coordinate", "blindness of first coordinate"),
-        ("scale_1.1", "mean", "power of mean"),
+    assert contradictions(_estimates(rows)) == []
+    for law, statistic in (
+        ("null", "energy"),
+        ("scale_1.1", "mardia_kurtosis_standardised"),
+        ("x", "first_coordinate"),
+        ("scale_1.1", "mean"),
     ):
         wrong = rows.copy()
         wrong.loc[(rows["alternative"] == law) & (rows["statistic"] == statistic), "rejections"] = 45
-        complaints = STUDY.verify(STUDY.summarize(wrong, SETTINGS))
+        complaints = contradictions(_estimates(wrong))
         assert len(complaints) == 1
-        assert f"{what} against {law} at n = 32, K = 2 is 0.45" in complaints[0]
+        assert f"power (n=32, dim=2, alternative={law}" in complaints[0]
+        assert f"statistic={statistic}" in complaints[0]
 
 
-def test_a_statistic_that_is_constant_has_no_number():
+def test_a_statistic_that_is_constant_has_no_number_and_is_named():
     rows = _rows(16, 128, "null", num_slices=[1])
     assert "henze_zirkler" not in set(rows["statistic"])
-    summary = STUDY.summarize(rows, SETTINGS | {"num_slices": [1]}).set_index("statistic")
-    assert summary.loc["henze_zirkler", "constant"]
-    assert summary.loc["henze_zirkler", ["low", "high"]].tolist() == [0, 1]
-    assert not summary.loc["energy", "constant"]
+    estimates = _estimates(rows, SETTINGS | {"num_slices": [1]})
+    assert estimates.at("constant in float64", statistic="henze_zirkler").value == 1
+    assert len(estimates.of("power", statistic="henze_zirkler")) == 0
+    assert estimates.at("constant in float64", statistic="energy").value == 0
+    assert _verdicts(estimates)["always_a_test"] == Verdict.FAILS
+
+
+def _verdicts(estimates):
+    return {claim.id: claim.decision(estimates).verdict for claim in STUDY.claims}
+
+
+def test_each_claim_can_be_turned_round():
+    committed = read_estimates(RESULTS)
+    said = _verdicts(committed)
+    changes = {
+        "maximum_no_better": ("gain of the maximum", 0.6, "fails"),
+        "maximum_gains_in_few": ("gain of the maximum", -0.6, "fails"),
+        "maximum_consistent": ("power", 0.9, "holds"),
+        "hidden_laws": ("power", 0.9, "fails"),
+        "more_slices_cost": ("gain of the most slices", -0.6, "holds"),
+        "below_level": ("power", 0.9, "fails"),
+        "always_a_test": ("constant in float64", 0.0, "holds"),
+    }
+    for name, (quantity, value, turned) in changes.items():
+        table = committed.table.copy()
+        at = (table["quantity"] == quantity) & (table["alternative"] != ("null" if quantity == "power" else ""))
+        table.loc[at, ["estimate", "low", "high"]] = [value, value - 0.01, value + 0.01]
+        assert str(_verdicts(Estimates(table))[name]) == turned, name
+        assert str(said[name]) != turned, name
 
 
 def test_the_reference_samples_are_shared_and_a_sample_does_not_depend_on_the_grid():

@@ -1,51 +1,14 @@
-"""The rank-defect study: its exact expectations by other ways, and rows that contradict them are refused."""
+"""The rank-defect study: rows that contradict what is known are refused, and each claim can fail."""
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from scipy import integrate, stats
 
+from sigreg_lab.experiment.claims import Verdict
+from sigreg_lab.experiment.estimates import Estimates, contradictions, tabulate
 from sigreg_lab.experiment.study import load_study
-from sigreg_lab.slicing.infinite import infinite_slice_epps_pulley
-from studies import rank_defect as script
 
 STUDY = load_study("rank_defect")
-
-
-@pytest.mark.parametrize(("dim", "defect"), [(16, 1), (16, 8), (512, 4)])
-def test_the_expectation_is_the_mean_of_univariate_ones_over_the_beta_law_of_the_lost_share(dim, defect):
-    t = np.linspace(0, 3, 17)[1:]
-    weight = 3 / 8 * np.exp(-(t**2) / 2) * np.where(t == 3, 0.5, 1)
-    law = stats.beta(defect / 2, (dim - defect) / 2)
-
-    def univariate(u):  # E T of 100 samples of N(0, 1 - B), B the quantile at u^2: smooth at u = 0
-        phi = np.exp(-(t[:, None] ** 2) * (1 - law.ppf(u**2)) / 2)
-        values = 100 * (phi - np.exp(-(t[:, None] ** 2) / 2)) ** 2 + 1 - phi**2
-        return weight @ values * 2 * u
-
-    found = integrate.quad_vec(lambda u: univariate(np.array([u])), 0, 1, epsabs=1e-9)[0][0]
-    assert sum(script.expected_mean(100, dim, defect)) == pytest.approx(found, rel=1e-6)
-
-
-def test_the_expectation_is_that_of_the_exact_mean_over_all_directions():
-    x = torch.randn(3000, 20, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    x[..., 5:] = 0
-    values = infinite_slice_epps_pulley(x)
-    assert abs(values.mean() - sum(script.expected_mean(20, 8, 3))) < 4 * values.std() / 3000**0.5
-
-
-def test_the_break_even_is_near_four_k_plus_two_over_defect_plus_two():
-    for dim, defect in [(64, 1), (512, 1), (512, 8), (4096, 4)]:
-        assert script.break_even(dim, defect) == pytest.approx(4 * (dim + 2) / (defect + 2), rel=0.1)
-
-
-def test_the_largest_loss_is_that_of_simulated_slices():
-    rng = np.random.default_rng(3)
-    directions = rng.standard_normal((2000, 64, 16))
-    lost = (directions[..., :2] ** 2).sum(-1) / (directions**2).sum(-1)
-    largest = lost.max(1)
-    assert abs(largest.mean() - script.largest_loss(64, 16, 2)) < 4 * largest.std() / 2000**0.5
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +19,19 @@ def rows():
     return pd.DataFrame([{**cell, **row} for row in measured])
 
 
-def test_verify_accepts_what_was_measured_and_fails_loudly_at_a_wrong_mean_or_level(rows):
-    assert STUDY.verify(STUDY.summarize(rows, {})) == []
+def _estimates(rows):
+    return Estimates(tabulate(STUDY.estimate(rows, {})))
+
+
+def test_what_was_measured_is_accepted_and_a_wrong_mean_or_level_is_not(rows):
+    assert contradictions(_estimates(rows)) == []
     wrong = rows.copy()
     wrong.loc[wrong["defect"] == 4, "mean"] += 0.2
-    assert "off its exact expectation" in STUDY.verify(STUDY.summarize(wrong, {}))[0]
+    assert all(one.startswith("loss (dim=8, n=16, defect=4") for one in contradictions(_estimates(wrong)))
+    assert contradictions(_estimates(wrong))
     wrong = rows.copy()
     wrong.loc[(wrong["defect"] == 0) & (wrong["reduction"] == "max"), "rejections"] += 40
-    assert "max over 1 slices (dim 8, n = 16) rejects N(0, I)" in STUDY.verify(STUDY.summarize(wrong, {}))[0]
+    assert contradictions(_estimates(wrong))[0].startswith("false-positive rate (dim=8, n=16")
 
 
 def test_mean_and_maximum_of_one_slice_agree(rows):
@@ -71,3 +39,30 @@ def test_mean_and_maximum_of_one_slice_agree(rows):
     other = rows[(rows["num_slices"] == 1) & (rows["reduction"] == "max")].set_index("defect")
     assert one["mean"].to_numpy() == pytest.approx(other["mean"].to_numpy())
     assert one.loc[0, "shift"] == 0
+
+
+def test_each_claim_can_be_turned_round(rows):
+    def verdicts(**changes):
+        lost = rows["defect"] > 0
+        changed = rows.copy()
+        for column, value in changes.items():
+            changed.loc[lost, column] = value
+        return {claim.id: claim.decision(_estimates(changed)).verdict for claim in STUDY.claims}
+
+    errors = {"shift_error": 0.001}
+    assert verdicts(shift=-0.1, **errors)["collapse_rewarded"] == Verdict.HOLDS
+    assert verdicts(shift=0.1, **errors)["collapse_rewarded"] == Verdict.FAILS
+    few, many = (dict.fromkeys(("rejections", "rejections_strict", "rejections_lax"), count) for count in (1, 390))
+    assert verdicts(**few)["maximum_unbiased"] == Verdict.FAILS
+    assert verdicts(**many)["maximum_unbiased"] == Verdict.HOLDS
+    assert verdicts(**few)["single_unseen"] == Verdict.HOLDS
+    assert verdicts(**many)["single_unseen"] == Verdict.FAILS
+    assert verdicts(**many)["maximum_in_few_dimensions"] == Verdict.UNCLEAR
+    ahead = rows.copy()
+    for column, count in few.items():
+        ahead.loc[ahead["defect"] > 0, column] = np.where(
+            ahead.loc[ahead["defect"] > 0, "reduction"] == "max", 390, count
+        )
+    decided = {claim.id: claim.decision(_estimates(ahead)).verdict for claim in STUDY.claims}
+    assert decided["maximum_in_few_dimensions"] == Verdict.HOLDS
+    assert decided["break_even"] == Verdict.HOLDS, "8 dimensions resist from 12 samples on"

@@ -1,13 +1,17 @@
 """The study of regularisers on images: its null is exact, and a killed run goes on."""
 
-import itertools
-
-import numpy as np
 import pandas as pd
 import pytest
-import torch
 
+from sigreg_lab.experiment.estimates import Estimates, tabulate
 from sigreg_lab.experiment.study import load_study
+from tests.studies.turn import complaints
+
+STUDY = load_study("regularizers_images")
+
+
+def _estimates(rows):
+    return Estimates(tabulate(STUDY.estimate(rows, {})))
 
 
 def _null_rows(value, exact=0.25, error=0.01):
@@ -16,35 +20,32 @@ def _null_rows(value, exact=0.25, error=0.01):
 
 
 def test_answers_to_shuffled_labels_must_be_right_as_often_as_chance_has_it():
-    study = load_study("regularizers_images")
-    assert study.verify(study.summarize(_null_rows(0.27), {})) == []
+    assert complaints(STUDY, _null_rows(0.27)) == []
     for value in (0.2, 0.3):
-        assert "shuffled labels" in study.verify(study.summarize(_null_rows(value), {}))[0]
-
-
-def test_mean_and_deviation_of_chance_are_those_of_all_permutations(monkeypatch):
-    measure = load_study("regularizers_images").measure
-    answers, labels = torch.tensor([0, 0, 1, 2, 2, 2, 1]), torch.tensor([0, 1, 1, 2, 0, 2, 2])
-    monkeypatch.setitem(measure.__globals__, "knn_answers", lambda *_: answers)
-
-    class Result:
-        class data:
-            train, test, num_classes = None, None, 3
-
-        @staticmethod
-        def features(images):
-            class Features:
-                probe = None
-
-            return Features, labels
-
-    (row,) = measure.__globals__["_null"](Result, np.random.default_rng(0))
-    every = [np.mean(answers.numpy() == labels.numpy()[list(p)]) for p in itertools.permutations(range(7))]
-    assert row["exact"] == pytest.approx(np.mean(every), rel=1e-12)
-    assert row["error"] == pytest.approx(np.std(every), rel=1e-12)
+        assert "shuffled_labels" in complaints(STUDY, _null_rows(value))[0]
 
 
 def test_a_single_run_has_the_interval_of_its_test_images():
-    study = load_study("regularizers_images")
-    row = study.summarize(_null_rows(0.5).assign(images=100), {}).iloc[0]
-    assert (row["low"], row["high"]) == pytest.approx((0.4038, 0.5962), abs=1e-4)
+    rows = _null_rows(0.5).assign(measure="backbone_linear_all", images=100)
+    one = _estimates(rows).at("backbone_linear_all")
+    assert (one.low, one.high) == pytest.approx((0.4038, 0.5962), abs=1e-4)
+
+
+def _accuracies(**values):
+    rows = [_null_rows(v).assign(measure="backbone_linear_all", regularizer=k, images=1000) for k, v in values.items()]
+    estimates = _estimates(pd.concat(rows))
+    return {claim.id: str(claim.decision(estimates).verdict) for claim in STUDY.claims}
+
+
+def test_each_claim_can_be_turned_round():
+    names = {"none": 0.3, "untrained": 0.4}
+    assert _accuracies(**{"sigreg-ep": 0.9, "vicreg": 0.7}, **names) == {
+        "regulariser_needed": "holds",
+        "regularisers_alike": "fails",
+    }
+    assert _accuracies(**{"sigreg-ep": 0.9, "vicreg": 0.2}, **names)["regulariser_needed"] == "fails"
+    rows = [
+        _null_rows(0.9).assign(measure="backbone_linear_all", regularizer=name, images=10**6) for name in ("a", "b")
+    ]
+    estimates = _estimates(pd.concat(rows))
+    assert str(STUDY.claims[1].decision(estimates).verdict) == "holds"

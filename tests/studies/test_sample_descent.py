@@ -1,14 +1,18 @@
 """The study of descent on samples: exact means, the span of fixed directions, paired seeds, and rows it refuses."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from sigreg_lab.experiment.estimates import Estimates, tabulate
 from sigreg_lab.experiment.study import load_study
-from studies import sample_descent as script
+from tests.studies.turn import complaints, verdicts
 
 STUDY = load_study("sample_descent")
+MEASURE = sys.modules[STUDY.measure.__module__]
 PLAIN = {"training": "gradient_descent", "directions": "fixed", "num_slices": 4}
 
 
@@ -24,24 +28,24 @@ def _where(rows, **values):
     return np.logical_and.reduce([rows[key] == value for key, value in values.items()])
 
 
-def test_verify_accepts_what_was_measured(rows):
-    assert STUDY.verify(STUDY.summarize(rows, {})) == []
-
-
 @pytest.mark.parametrize(
-    ("where", "measure", "value", "complaint"),
+    ("where", "quantity", "value"),
     [
-        ({"training": "none"}, "infinite", 0.3, "infinite of N(0, I) in dim 8"),
-        ({"training": "none"}, "plane", -0.6, "plane of N(0, I) in dim 8"),
-        ({"training": "none"}, "covariance", 0.6, "covariance of N(0, I) in dim 8"),
-        (PLAIN, "motion_outside", 0.01, "motion_outside (dim 8, M = 4, gradient_descent)"),
-        ({**PLAIN, "training": "adam"}, "gradient_outside", 0.01, "gradient_outside (dim 8, M = 4, adam)"),
+        (None, "", 0.0),
+        ({"training": "none"}, "infinite", 0.4),
+        ({"training": "none"}, "plane", -0.9),
+        ({"training": "none"}, "covariance", 0.9),
+        (PLAIN, "motion_outside", 0.01),
+        ({**PLAIN, "training": "adam"}, "gradient_outside", 0.01),
     ],
 )
-def test_verify_fails_loudly_at_a_wrong_row(rows, where, measure, value, complaint):
+def test_what_was_measured_is_accepted_and_a_wrong_row_is_not(rows, where, quantity, value):
     wrong = rows.copy()
-    wrong.loc[_where(wrong, **where), measure] += value
-    assert complaint in STUDY.verify(STUDY.summarize(wrong, {}))[0]
+    if where:
+        wrong.loc[_where(wrong, **where), quantity] += value
+    found = complaints(STUDY, wrong)
+    assert bool(found) == bool(where)
+    assert all(text.startswith(quantity) for text in found)
 
 
 def test_adam_leaves_the_span_of_its_directions(rows):
@@ -60,7 +64,7 @@ def test_the_share_outside_a_span_is_that_of_the_least_squares_residual():
     fit = np.linalg.lstsq(directions.numpy(), moved.numpy().T, rcond=None)[0]
     residual = moved.numpy().T - directions.numpy() @ fit
     expected = np.linalg.norm(residual) / np.linalg.norm(moved.numpy())
-    assert script._share_outside(moved, directions) == pytest.approx(expected, rel=1e-12)
+    assert MEASURE._share_outside(moved, directions) == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_advantage_of_resampled_directions_is_taken_seed_by_seed():
@@ -72,7 +76,22 @@ def test_the_advantage_of_resampled_directions_is_taken_seed_by_seed():
             {"directions": "fixed", "num_slices": 64, "infinite": 1.5 + seed + 0.1 * seed},
         )
     ]
-    (found,) = script._advantages(pd.DataFrame(runs), "ahead_few", 16)
-    assert found["mean"] == pytest.approx(0.6)
-    assert 0 < found["low"] < found["high"]
-    assert script._advantages(pd.DataFrame(runs), "ahead_equal", None) == []
+    estimates = Estimates(tabulate(STUDY.estimate(pd.DataFrame(runs), {})))
+    found = estimates.at("fixed, less 16 drawn anew")
+    assert found.value == pytest.approx(0.6)
+    assert 0 < found.low < found.high
+    assert len(estimates.of("fixed, less as many drawn anew")) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "expected"),
+    [
+        ("few_win_with_shrinking_steps", ({"quantity": "fixed, less 16 drawn anew"}, -1.0), ("holds", "fails")),
+        ("few_win_as_printed", ({"quantity": "fixed, less 16 drawn anew"}, 1.0), ("fails", "holds")),
+        ("anew_wins_at_equal_slices", ({"quantity": "fixed, less as many drawn anew"}, -1.0), ("holds", "fails")),
+        ("x_undone", ({"quantity": "plane"}, 9.0), ("holds", "fails")),
+        ("adam_moves_outside", ({"quantity": "motion_outside"}, 0.0), ("holds", "fails")),
+    ],
+)
+def test_each_claim_can_be_turned_round(name, change, expected):
+    assert verdicts(STUDY, name, change) == expected

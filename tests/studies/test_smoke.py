@@ -5,6 +5,9 @@ import pandas as pd
 import pytest
 
 from sigreg_lab import cli
+from sigreg_lab.experiment.claims import Verdict
+from sigreg_lab.experiment.estimates import COLUMNS, Estimates, tabulate
+from sigreg_lab.experiment.results import read_estimates
 from sigreg_lab.experiment.study import PRESETS, list_studies, load_study
 
 
@@ -20,9 +23,11 @@ def test_study_run_all_as_a_command(monkeypatch, capsys, tmp_path):
     for name in list_studies():
         folder = tmp_path / "smoke" / name
         assert str(folder) in captured.out
-        summary = pd.read_csv(folder / "summary.csv", keep_default_na=False, na_values=["nan", ""])
-        assert len(summary) > 0, name
-        assert {"low", "high"} <= set(summary.columns), f"{name}: every number has an interval"
+        estimates = read_estimates(folder).table
+        assert len(estimates) > 0, name
+        assert set(COLUMNS) <= set(estimates.columns), f"{name}: every number has an interval"
+        finite = estimates[["estimate", "low", "high"]].dropna()
+        assert ((finite["low"] <= finite["estimate"]) & (finite["estimate"] <= finite["high"])).all(), name
         assert list(folder.glob("*.png")), f"{name}: no figure"
         assert load_study(name).title in report
 
@@ -53,10 +58,29 @@ def _digit_rows():
     return pd.DataFrame(rows)
 
 
-def test_lambda_is_chosen_on_the_tuning_seeds_and_reported_on_the_others():
+def _digits(rows):
     study = load_study("regularizers_digits")
-    summary = study.summarize(_digit_rows(), {"tuning_seeds": 2}).set_index(["regularizer", "measure"])
-    assert summary.loc[("sigreg-ep", "test_1"), "lam"] == 0.1
-    assert summary.loc[("sigreg-ep", "test_1"), "seeds"] == 3
-    assert summary.loc[("sigreg-ep", "test_1"), "mean"] == pytest.approx(0.9, abs=0.03)
-    assert "chosen on other seeds' validation accuracy, out of 2" in study.report(summary.reset_index())
+    estimates = Estimates(tabulate(study.estimate(rows, {"tuning_seeds": 2})))
+    return estimates, {claim.id: claim.decision(estimates) for claim in study.claims}
+
+
+def test_lambda_is_chosen_on_the_tuning_seeds_and_reported_on_the_others():
+    estimates, decisions = _digits(_digit_rows())
+    assert estimates.at("lambda", regularizer="sigreg-ep").value == 0.1
+    reported = estimates.at("test_1", regularizer="sigreg-ep")
+    assert reported.replicates == 3
+    assert reported.value == pytest.approx(0.9, abs=0.03)
+    assert decisions["lambda_inside"].verdict == Verdict.FAILS, "of two lambdas each is at an edge"
+
+
+def test_a_regulariser_that_loses_to_a_control_is_said_to_lose():
+    rows = _digit_rows()
+    rows.loc[(rows["regularizer"] == "none") & (rows["seed"] >= 2), "test_1"] += 0.45
+    assert _digits(_digit_rows())[1]["regulariser_needed"].verdict == Verdict.HOLDS
+    assert _digits(rows)[1]["regulariser_needed"].verdict == Verdict.FAILS
+
+
+def test_statistics_that_differ_by_more_than_a_point_are_said_to():
+    rows = _digit_rows()
+    rows.loc[(rows["regularizer"] == "sigreg-ad") & (rows["seed"] >= 2), "test_all"] -= 0.2
+    assert _digits(rows)[1]["statistics_alike"].verdict == Verdict.FAILS

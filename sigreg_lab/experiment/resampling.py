@@ -1,0 +1,100 @@
+"""Rank correlations and regrets of weighted runs, and their intervals: jackknife and bootstrap over units.
+
+A statistic takes weights: how often each run counts. Runs that would not be drawn anew one by one belong to one unit,
+which is left out, or drawn, whole.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Real = NDArray[np.float64]
+Labels = NDArray[np.intp]
+#: Weights (B, n) of runs to A numbers each, shape (B, A).
+Statistic = Callable[[Real], Real]
+#: Value and ends of its interval.
+Span = tuple[float, float, float]
+
+
+def ordering(x: Real) -> Real:
+    """sign(x_j - x_i), shape (n, n)."""
+    return np.asarray(np.sign(x[None, :] - x[:, None]))
+
+
+def rank_correlation(x: Real, y: Real, weights: Real) -> Real:
+    """Spearman's correlations with run i counted ``weights[:, i]`` times, ties at mid-ranks; 0 where nothing varies.
+
+    The mid-rank of run j less its mean is sum_i w_i sign(x_j - x_i) / 2.
+
+    Args:
+        x: variables, shape (A, n).
+        y: what they are correlated with, shape (n,).
+        weights: shape (B, n).
+
+    Returns:
+        Shape (B, A).
+    """
+    s = weights @ ordering(y)
+    spread = np.einsum("bn,bn,bn->b", weights, s, s)
+    s *= weights
+    found = np.zeros((len(weights), len(x)))
+    for column, variable in zip(found.T, x, strict=True):
+        r = weights @ ordering(variable)
+        squares = np.einsum("bn,bn->b", weights * r, r) * spread
+        np.divide(np.einsum("bn,bn->b", s, r), np.sqrt(squares), out=column, where=squares > 0)
+    return found
+
+
+def agreement(scores: Real, accuracy: Real, strata: Labels) -> Statistic:
+    """C of scores (A, seeds, n) with accuracies (seeds, n), mean over seeds and strata."""
+    groups = [strata == stratum for stratum in np.unique(strata)]
+    pairs = [(own, scores[:, seed, own], accuracy[seed, own]) for own in groups for seed in range(len(accuracy))]
+
+    def statistic(weights: Real) -> Real:
+        return -np.mean([rank_correlation(x, y, weights[:, own]) for own, x, y in pairs], axis=0)
+
+    return statistic
+
+
+def regret(scores: Real, accuracy: Real) -> Statistic:
+    """Accuracy of the best run less that of the run with the least score (mean over ties), mean over seeds."""
+
+    def lost(x: Real, y: Real, weights: Real) -> Real:
+        there = np.where(weights > 0, x, np.inf)
+        chosen = weights * (there == there.min(1, keepdims=True))
+        return np.where(weights > 0, y, -np.inf).max(1) - chosen @ y / chosen.sum(1)
+
+    def statistic(weights: Real) -> Real:
+        seeds = range(len(accuracy))
+        return np.mean([[lost(x[k], accuracy[k], weights) for x in scores] for k in seeds], axis=0).T
+
+    return statistic
+
+
+def jackknife(statistic: Statistic, strata: Labels, units: Labels, bound: float) -> list[Span]:
+    """Estimates with 95% intervals from leaving out one unit at a time, with Student's factor, cut at +-``bound``.
+
+    The variance is sum_s (m_s - 1)/m_s sum_u (T_-u - mean_s T_-u)^2 over strata s of m_s units u.
+    """
+    names, first = np.unique(units, return_index=True)
+    left_out = statistic((units != names[:, None]).astype(float))
+    stratum = strata[first]
+    variance = np.zeros(left_out.shape[1])
+    for own in (left_out[stratum == s] for s in np.unique(stratum)):
+        variance += (len(own) - 1) / len(own) * ((own - own.mean(0)) ** 2).sum(0)
+    half = stats.t.ppf(0.975, len(names) - len(np.unique(stratum))) * np.sqrt(variance)
+    estimates = statistic(np.ones((1, len(units))))[0]
+    return [
+        (float(t), float(max(t - h, -bound)), float(min(t + h, bound))) for t, h in zip(estimates, half, strict=True)
+    ]
+
+
+def bootstrap(statistic: Statistic, units: Labels, replicates: int, rng: np.random.Generator) -> list[Span]:
+    """Estimates with 95% percentile intervals over units drawn with replacement."""
+    names, unit = np.unique(units, return_inverse=True)
+    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=replicates)[:, unit]
+    low, high = np.quantile(statistic(drawn.astype(float)), [0.025, 0.975], axis=0)
+    estimates = statistic(np.ones((1, len(units))))[0]
+    return [(float(t), float(a), float(b)) for t, a, b in zip(estimates, low, high, strict=True)]

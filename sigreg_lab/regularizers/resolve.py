@@ -1,0 +1,341 @@
+"""Regularisers as a person names them: by the registry, by a class in a file or module, by an entry point.
+
+    sigreg-ep                        a name of the registry
+    sigreg-ep:num_slices=64,t_max=5  with options
+    my_loss.py:MyRegularizer         a class in a file
+    my_package.losses:MyRegularizer  a class in a module
+    my-name                          an entry point of the group ``sigreg_lab.regularizers``
+
+A class of one's own is called with its options as keywords, and its object as ``regularizer(z, generator)``: embeddings
+(V, N, K) to a scalar. A subclass of ``Regularizer`` that writes ``_value`` has its input checked as well.
+"""
+
+import ast
+import contextlib
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sigreg_lab.experiment.study import parse_like
+from sigreg_lab.regularizers.base import Regularizer
+from sigreg_lab.regularizers.registry import REGISTRY, Option, make_regularizer, regularizer_options
+from sigreg_lab.slicing import seeded_generator
+
+#: Where packages announce their regularisers: name = module:Class.
+ENTRY_POINTS = "sigreg_lab.regularizers"
+_TRIED_SCALES = (1.0, 0.3, 3.0)  # of the samples that a regulariser is tried on: a hinge may be flat at one of them
+
+
+@dataclasses.dataclass(frozen=True)
+class ResolvedRegularizer:
+    """A regulariser that a name or a class was found for, not built yet.
+
+    Attributes:
+        head: the registry's or entry point's name, or file (without its folder) or module and class.
+        options: the options given.
+        known: all options with their defaults, as far as there are.
+        digest: of the source of a class of one's own, SHA-256; empty for a name of the registry.
+        spec: what finds it from any folder.
+    """
+
+    head: str
+    options: dict[str, Option]
+    known: dict[str, Option]
+    digest: str
+    spec: str
+    _make: Callable[..., Any] = dataclasses.field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """What it is called in results: ``head``, then the options given, in alphabetical order."""
+        told = ",".join(f"{key}={value}" for key, value in sorted(self.options.items()))
+        return f"{self.head}:{told}" if told else self.head
+
+    @property
+    def slug(self) -> str:
+        """The name as a part of a file's name."""
+        return re.sub(r"[^\w.=+-]", "-", self.name)
+
+    def identity(self, **defaults: Option) -> dict[str, Any]:
+        """What makes it another regulariser: its head, all options with their values, the digest.
+
+        Args:
+            defaults: as ``build`` takes them.
+        """
+        return {"head": self.head, "options": self.known | self._taken(defaults) | self.options, "source": self.digest}
+
+    def _taken(self, defaults: dict[str, Option]) -> dict[str, Option]:
+        return {} if self.digest else {key: value for key, value in defaults.items() if key in self.known}
+
+    def build(self, **defaults: Option) -> Any:
+        """The regulariser; None for "none".
+
+        Args:
+            defaults: options for a name of the registry that takes them, where the name gives no others, such as
+                ``num_slices``; classes of one's own keep theirs.
+
+        Raises:
+            ValueError: the class cannot be made with its options.
+        """
+        if not self.digest:
+            return self._make(**(self._taken(defaults) | self.options))
+        try:
+            built = self._make(**self.options)
+        except Exception as error:
+            raise ValueError(f"{self.name} cannot be made: {type(error).__name__}: {error}") from error
+        if not callable(built):
+            raise ValueError(f"{self.name} cannot be called; give its class __call__ or forward (z, generator)")
+        if not any("capturable" in vars(kind) for kind in type(built).__mro__ if kind is not Regularizer):
+            with contextlib.suppress(AttributeError):
+                built.capturable = False  # it has not said that a CUDA graph may hold it
+        return built
+
+
+def resolve_regularizer(spec: str) -> ResolvedRegularizer:
+    """Find what ``spec`` names; see the module's text.
+
+    Raises:
+        ValueError: an unknown name or option, a file or class that is not there or cannot be loaded, an option that
+            is missing, an entry point that hides a name of the registry.
+        StudyError: an option of another type than its default.
+    """
+    head, given = _split(spec)
+    points = [point for point in metadata.entry_points(group=ENTRY_POINTS) if point.name == head]
+    if len(points) + (head in REGISTRY) > 1:
+        places = ", ".join(point.value for point in points)
+        raise ValueError(f"{head!r} is the name of two regularisers, of packages too: {places}; write MODULE:CLASS")
+    if head in REGISTRY:
+        known = dict(regularizer_options(head))
+        unknown = [key for key in given if key not in known]
+        if unknown:
+            takes = f"it takes {', '.join(known)}" if known else "it takes none"
+            raise ValueError(f"unknown option {', '.join(unknown)} of regularizer {head!r}; {takes}")
+        options = {key: _parsed(known[key], text, f"{spec}: {key}") for key, text in given.items()}
+        return ResolvedRegularizer(head, options, known, "", spec, lambda **o: make_regularizer(head, **o))
+    if points:
+        return _own(spec, head, f"{points[0].module}:{points[0].attr}", given)
+    if ":" in head or head.endswith(".py"):
+        place, _, kind = head.rpartition(":") if ":" in head else (head, "", "")
+        if not kind.isidentifier() or not place:
+            raise ValueError(f"{spec}: names no class; write {place or 'FILE.py'}:CLASS")
+        return _own(spec, f"{Path(place).name if place.endswith('.py') else place}:{kind}", head, given)
+    known_names = ", ".join([*REGISTRY, *(point.name for point in metadata.entry_points(group=ENTRY_POINTS))])
+    raise ValueError(
+        f"unknown regularizer {head!r}; known: {known_names}; a class of your own goes by FILE.py:CLASS or MODULE:CLASS"
+    )
+
+
+def check_regularizer(
+    chosen: ResolvedRegularizer, shape: tuple[int, int, int], device: torch.device | str = "cpu", **defaults: Option
+) -> None:
+    """Try a regulariser on random embeddings of ``shape`` (V, N, K) before any run.
+
+    Raises:
+        ValueError: it cannot be built or called, its value is no finite scalar, or it has no gradient that is finite
+            and not 0.
+    """
+    regularizer = chosen.build(**defaults)
+    if regularizer is None:
+        return
+    moved = False
+    sample = torch.randn(shape, generator=seeded_generator(0)).to(device)
+    for scale in _TRIED_SCALES:
+        z = (scale * sample).requires_grad_()
+        where = f"{chosen.name}: on random embeddings of shape {shape}"
+        try:
+            value = regularizer(z, seeded_generator(1, device=device))
+        except Exception as error:
+            raise ValueError(f"{where} it fails: {type(error).__name__}: {error}") from error
+        if not isinstance(value, Tensor) or value.ndim:
+            found = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(f"{where} its value must be a scalar tensor, got {found}; end with .mean() or .sum()")
+        if not bool(value.isfinite()):
+            raise ValueError(f"{where} its value must be finite, got {value.item()}")
+        if not value.requires_grad:
+            raise ValueError(
+                f"{where} its value has no gradient; compute it from z without .detach(), .item() or numpy"
+            )
+        (gradient,) = torch.autograd.grad(value, z, allow_unused=True)
+        if gradient is not None and not bool(gradient.isfinite().all()):
+            raise ValueError(f"{where} its gradient must be finite; it holds NaN or infinity")
+        moved = moved or (gradient is not None and bool(gradient.any()))
+    if not moved:
+        raise ValueError(f"{where} its gradient is 0 everywhere; compute the value from z")
+
+
+def _split(spec: str) -> tuple[str, dict[str, str]]:
+    """Name and options, as texts."""
+    head, _, tail = spec.rpartition(":")
+    if "=" not in tail:
+        return spec, {}
+    given: dict[str, str] = {}
+    for part in tail.split(","):
+        key, equals, text = part.partition("=")
+        if not head or not equals or not key or key in given:
+            raise ValueError(f"{spec}: write options as NAME:key=value,key=value, each key once")
+        given[key] = text
+    return head, given
+
+
+def _parsed(default: Option, text: str, where: str) -> Option:
+    """An option as its default's type; where that says nothing, a number if it reads as one."""
+    if default is not None:
+        return parse_like(default, text, where)
+    if text.lower() in ("none", "true", "false"):
+        return {"none": None, "true": True, "false": False}[text.lower()]
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def _own(spec: str, name: str, place: str, given: dict[str, str]) -> ResolvedRegularizer:
+    """A class at ``place``, FILE.py:CLASS or MODULE:CLASS."""
+    where, _, kind = place.rpartition(":")
+    module = _load_file(Path(where)) if where.endswith(".py") else _load_module(where)
+    cls = getattr(module, kind, None)
+    if not callable(cls):
+        raise ValueError(f"{spec}: {where} holds no class {kind}; it holds {_classes(module)}")
+    try:
+        parameters = inspect.signature(cls).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{spec}: {kind} is no class that can be made: {error}") from error
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    known = {p.name: p.default for p in named if p.default is not p.empty}
+    anything = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    takes = f"it takes {', '.join(p.name for p in named)}" if named else "it takes none"
+    unknown = [key for key in given if key not in {p.name for p in named}]
+    if unknown and not anything:
+        raise ValueError(f"unknown option {', '.join(unknown)} of {name}; {takes}")
+    lacking = [p.name for p in named if p.default is p.empty and p.name not in given]
+    if lacking:
+        raise ValueError(f"{name} needs the option(s) {', '.join(lacking)}; write {spec}:{lacking[0]}=VALUE")
+    options = {key: _parsed(_plain(known.get(key)), text, f"{spec}: {key}") for key, text in given.items()}
+    plain = {key: value if _plain(value) is not None else repr(value) for key, value in known.items()}
+    source = Path(str(module.__file__))
+    located = f"{source.resolve() if where.endswith('.py') else where}:{kind}"
+    if given:
+        located += ":" + ",".join(f"{key}={text}" for key, text in given.items())
+    return ResolvedRegularizer(name, options, plain, source_digest(source), located, cls)
+
+
+def _plain(value: Any) -> Option:
+    return value if isinstance(value, int | float | bool | str) else None
+
+
+def _classes(module: ModuleType) -> str:
+    names = [
+        name for name, item in vars(module).items() if isinstance(item, type) and item.__module__ == module.__name__
+    ]
+    return ", ".join(names) or "no class"
+
+
+def _load_file(path: Path) -> ModuleType:
+    """The module of a file, loaded once per content and process."""
+    try:
+        place = path.expanduser().resolve()
+        there = place.is_file()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(f"{path} cannot be looked up: {error}") from error
+    if not there:
+        raise ValueError(f"no file {path} there; give the path of a Python file, FILE.py:CLASS")
+    name = f"{place.stem}_{hashlib.sha256(str(place).encode()).hexdigest()[:8]}_{source_digest(place)[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        with _importable(place.parent):
+            spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        if not isinstance(error, Exception | SystemExit):
+            raise
+        raise ValueError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _load_module(name: str) -> ModuleType:
+    """A module by its dotted name; one of the folder we are in counts too, as it does for ``python -m``."""
+    try:
+        with _importable(Path.cwd()):
+            module = importlib.import_module(name)
+    except Exception as error:
+        raise ValueError(f"module {name} cannot be imported: {type(error).__name__}: {error}") from error
+    if getattr(module, "__file__", None) is None:
+        raise ValueError(f"module {name} has no file; give the module that holds the class")
+    return module
+
+
+@contextlib.contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Have modules of a folder found, after all others."""
+    sys.path.append(str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+
+
+def source_digest(path: Path) -> str:
+    """SHA-256 of a Python file and of the modules beside it that it imports, and these in turn.
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
+    pending, seen = [path.resolve()], set[Path]()
+    digest = hashlib.sha256()
+    while pending:
+        place = pending.pop(0)
+        if place in seen:
+            continue
+        seen.add(place)
+        try:
+            text = place.read_bytes()
+        except OSError as error:
+            raise ValueError(f"{place.name} cannot be read: {error.strerror or error}") from error
+        digest.update(f"{place.name}:{len(text)}:".encode() + text)
+        pending += _beside(place, text)
+    return digest.hexdigest()
+
+
+def _beside(place: Path, text: bytes) -> list[Path]:
+    """Files that a file imports, of its own folder or below, or of its own package."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return []  # loading it says what is wrong
+    root = place.parent
+    while (root / "__init__.py").is_file() and root.parent != root:
+        root = root.parent
+    found = []
+    for node in ast.walk(tree):
+        starts, names = (place.parent, root), []
+        match node:
+            case ast.Import():
+                names = [alias.name for alias in node.names]
+            case ast.ImportFrom():
+                base = node.module or ""
+                names = [base, *(f"{base}.{alias.name}".lstrip(".") for alias in node.names)]
+                if node.level:
+                    starts = ([place.parent, *place.parents[1:]][node.level - 1],) * 2
+        for start in dict.fromkeys(starts):
+            for name in names:
+                module = start.joinpath(*name.split("."))
+                found += [c for c in (module.with_suffix(".py"), module / "__init__.py") if name and c.is_file()]
+    return sorted({file.resolve() for file in found})

@@ -1,0 +1,1 @@
+"""What is known exactly, each with its derivation and an independent test."""

@@ -1,0 +1,45 @@
+"""Means of statistics under N(0, 1), whatever the number of slices."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+Array = NDArray[np.float64]
+
+#: Of Epps-Pulley on the full line with w = exp(-t^2/2): int (1 - exp(-t^2)) w dt.
+FULL_LINE = math.sqrt(2 * math.pi) - math.sqrt(2 * math.pi / 3)
+
+
+def epps_pulley(target: Array, weight: Array) -> float:
+    """Of the V-statistic on a grid: the bias sum w (1 - phi_0^2), all of it."""
+    return float((weight * (1 - target**2)).sum())
+
+
+def log_c4(n: int) -> float:
+    """log E s of n samples: c_4 = sqrt(2/(n-1)) Gamma(n/2)/Gamma((n-1)/2)."""
+    return float(special.gammaln(n / 2) - special.gammaln((n - 1) / 2) + 0.5 * math.log(2 / (n - 1)))
+
+
+def null_mean(statistic: str, n: int) -> float:
+    """E T of n samples of N(0, 1), by the name of the statistic; NaN where it is not known here.
+
+    Anderson-Darling, Cramer-von Mises and Watson: E F_N (1 - F_N) summed against their weights, for every n. VCReg: the
+    mean term has an F(1, n - 1) law, the variance term is (n - 1) Var(s^2)/2. mean^2 + (std - 1)^2: 1/n + 2 - 2 E s.
+    Jarque-Bera: E g1^2 and E (b2 - 3)^2 of moments with divisor n; the extended one adds VCReg.
+    """
+    skewness = 6 * (n - 2) / ((n + 1) * (n + 3))
+    kurtosis = 24 * n * (n - 2) * (n - 3) / ((n + 1) ** 2 * (n + 3) * (n + 5)) + (6 / (n + 1)) ** 2
+    jarque_bera, vcreg = n / 6 * (skewness + kurtosis / 4), 1 + (n - 1) / (n - 3)
+    if statistic == "mean_std":
+        return 1 / n + 2 - 2 * math.exp(log_c4(n))
+    known = {
+        "anderson_darling": 1.0,
+        "cramer_von_mises": 1 / 6,
+        "watson": 1 / 12,
+        "vcreg": vcreg,
+        "jarque_bera": jarque_bera,
+        "extended_jarque_bera": jarque_bera + vcreg,
+    }
+    return known.get(statistic, math.nan)

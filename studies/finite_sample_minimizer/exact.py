@@ -1,0 +1,76 @@
+"""The losses of the study, and the exact minimiser of each that has one."""
+
+import math
+from collections.abc import Callable
+
+import torch
+
+from sigreg_lab import univariate
+from sigreg_lab.multivariate import BHEP, InfiniteSliceEppsPulley
+from sigreg_lab.regularizers import (
+    MultivariateRegularizer,
+    Regularizer,
+    SIGReg,
+    VICReg,
+    make_regularizer,
+    regularizer_options,
+)
+from sigreg_lab.theory import minimizers
+from sigreg_lab.univariate import UnivariateTest
+
+DIM = 8
+NUM_SLICES = 8
+STATISTICS: dict[str, Callable[[], UnivariateTest]] = {
+    "epps_pulley": univariate.EppsPulley,
+    "epps_pulley_u": lambda: univariate.EppsPulley(estimator="u"),
+    **{n: cls for n, cls in univariate.REGISTRY.items() if cls.suitable_as_loss and n != "epps_pulley"},
+}
+
+
+def make_loss(name: str) -> UnivariateTest | Regularizer:
+    """The statistic or the regulariser of that name."""
+    if name in STATISTICS:
+        return STATISTICS[name]()
+    options = {"num_slices": NUM_SLICES} if "num_slices" in regularizer_options(name) else {}
+    loss = make_regularizer(name, **options)
+    assert loss is not None
+    return loss
+
+
+def exact_minimizer(loss: torch.nn.Module, n: int) -> float:
+    """The minimiser of E R on batches of n: NaN where no closed form or integral is at hand, 0 if R pulls inwards."""
+    if isinstance(loss, SIGReg):
+        return exact_minimizer(loss.statistic, n)
+    if isinstance(loss, univariate.VCReg | univariate.ExtendedJarqueBera):
+        return minimizers.variance(n)
+    if isinstance(loss, univariate.MeanStd):
+        return minimizers.mean_and_deviation(n)
+    if isinstance(loss, univariate.Wasserstein):
+        # W at 0 and at one sample x tell q: W(x) - W(0) = mean (x_i^2 - 2 x_i q_i).
+        unit = torch.eye(n, dtype=torch.float64)
+        values = loss.unchecked(unit, presorted=True) - loss.unchecked(torch.zeros_like(unit))
+        return minimizers.wasserstein(((1 - n * values) / 2).numpy())
+    mean = mean_loss(loss, n)
+    return math.nan if mean is None else minimizers.least(mean)
+
+
+def mean_loss(loss: torch.nn.Module, n: int) -> minimizers.Mean | None:
+    """E R(sd z) up to a constant, as a function of sd; None if it is not known here."""
+    if isinstance(loss, MultivariateRegularizer):
+        loss = loss.statistic
+        loss = loss.statistic if isinstance(loss, InfiniteSliceEppsPulley) else loss
+    match loss:
+        case univariate.EppsPulley():
+            return minimizers.epps_pulley(*loss.nodes(), n, biased=loss.estimator == "v")
+        case univariate.AndersonDarling():
+            return minimizers.distribution_function(n, tails=True)
+        case univariate.CramerVonMises() | univariate.Watson():
+            return minimizers.distribution_function(n, tails=False, watson=isinstance(loss, univariate.Watson))
+        case univariate.NLL():
+            return minimizers.likelihood(n)
+        case BHEP():
+            return minimizers.bhep(n, loss.beta, DIM)
+        case VICReg():
+            weights = {name: getattr(loss, name) for name in ("gamma", "eps", "variance", "covariance")}
+            return minimizers.vicreg(n, DIM, **weights)
+    return None

@@ -1,0 +1,90 @@
+"""Which standard deviation does a loss want on a batch of N? The minimiser of E R(sd z), z standard normal.
+
+All univariate statistics that are usable as losses, and all regularisers, in K = 8 dimensions, where the question is
+well posed; exact minimisers are in ``theory.minimizers``. Losses that do not see scale have no minimiser: measured is
+by how much they change with sd. Weak-SIGReg is the covariance-identity loss for K up to 64. VISReg holds sd fixed in
+its shape term: for it, and for losses with several minima, the largest sd at which the mean gradient turns from
+outwards to inwards counts. Where there is none, the loss pulls every such sample together.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy import optimize
+
+from sigreg_lab import regularizers, univariate
+from sigreg_lab.experiment.cells import Cell, Config, Row
+from sigreg_lab.regularizers import MultivariateRegularizer, Regularizer
+from sigreg_lab.slicing import seeded_generator
+from sigreg_lab.theory.minimizers import RANGE
+from sigreg_lab.univariate import UnivariateTest
+
+from .exact import DIM, make_loss
+
+#: They see angles or standardised samples alone.
+SCALE_FREE = {
+    *(n for n, cls in univariate.REGISTRY.items() if cls.null_hypothesis == "composite"),
+    *("sigreg-sw", "barlow-twins", "w-mse", "uniformity", "koleo", "sphere-slicing"),
+}
+MINIMISER, CHANGE = "minimiser", "relative change with sd"
+#: In a block, at the least: the minimiser of a block is biased by a multiple of its variance.
+LEAST_SAMPLES = 2048
+
+
+def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[Row]:
+    n, name = int(cell["n"]), str(cell["loss"])
+    loss = make_loss(name)
+    rows: list[Row] = []
+    for block, child in enumerate(seed.spawn(settings["blocks"])):
+        if isinstance(loss, UnivariateTest):
+            values = settings["values_per_block"] // (20 if name in SCALE_FREE else 1)
+            value = _univariate(loss, np.random.default_rng(child), n, values)
+        else:
+            value = _regularizer(loss, child, n, settings["values_per_block"] // 4)
+        if name in SCALE_FREE:
+            with torch.no_grad():
+                means = [float(value(torch.tensor(sd, dtype=torch.float64))) for sd in (0.5, 1.0, 2.0)]
+            rows.append({"block": block, "quantity": CHANGE, "value": np.ptp(means) / abs(means[1])})
+        else:
+            rows.append({"block": block, "quantity": MINIMISER, "value": _largest_root(value)})
+    return rows
+
+
+def _univariate(
+    test: UnivariateTest, rng: np.random.Generator, n: int, values: int
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    z = rng.standard_normal((max(1, values // n), n))
+    z.sort(axis=1)
+    columns = torch.from_numpy(z).T
+    return lambda sd: test.unchecked(sd * columns, presorted=True).mean()
+
+
+def _regularizer(
+    loss: Regularizer, seed: np.random.SeedSequence, n: int, values: int
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Replicates are views to a regulariser of one view; one of two views gets two that correlate."""
+    quadratic = isinstance(loss, MultivariateRegularizer | regularizers.Uniformity | regularizers.KoLeo)
+    count = max(LEAST_SAMPLES // n, values // (4 * n * n if quadratic else n * DIM), 1) if loss.min_views == 1 else 2
+    state = [int(word) for word in seed.generate_state(2)]
+    z = torch.from_numpy(np.random.default_rng(seed).standard_normal((count, n, DIM)))
+    if loss.min_views == 2:
+        z[1] = 0.9 * z[0] + np.sqrt(1 - 0.9**2) * z[1]
+    return lambda sd: loss(sd * z, seeded_generator(*state))
+
+
+def _largest_root(value: Callable[[torch.Tensor], torch.Tensor]) -> float:
+    """The largest sd in ``RANGE`` at which the slope turns from negative to positive; NaN if there is none."""
+
+    def slope(sd: float) -> float:
+        scale = torch.tensor(sd, dtype=torch.float64, requires_grad=True)
+        return float(torch.autograd.grad(value(scale), scale)[0])
+
+    upper, places = RANGE[1], (1.1, 0.8, 0.5, RANGE[0])
+    if slope(upper) <= 0:
+        return float("nan")
+    for lower in places:
+        if slope(lower) < 0:
+            return float(optimize.brentq(slope, lower, upper, xtol=1e-6))
+        upper = lower
+    return float("nan")

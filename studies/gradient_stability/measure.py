@@ -1,0 +1,190 @@
+"""Theorem 4 of the LeJEPA paper: how large the gradient and the curvature of each statistic in one sample can get.
+
+Measured: the size of both as one sample moves out to |x| (part "outlier"), of the gradient as all samples are scaled up
+(part "scale"), exponents of |x| fitted to either, the largest value an optimiser finds (part "worst"), and the mean of
+sum x_i dT/dx_i under N(0, 1) (part "null"). Exact values are in ``theory.gradients``.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sigreg_lab import univariate
+from sigreg_lab.experiment.cells import Cell, Config, Row
+from sigreg_lab.theory import gradients
+from sigreg_lab.theory.collapse import period
+from sigreg_lab.univariate import EppsPulley, UnivariateTest
+
+Array = NDArray[np.float64]
+
+EPPS_PULLEY: dict[str, Callable[[], EppsPulley]] = {
+    "epps_pulley": EppsPulley,
+    "epps_pulley_paper_grid": lambda: EppsPulley(5.0, 9),
+    "epps_pulley_full_line": lambda: EppsPulley(integration="exact"),
+    "epps_pulley_full_line_sigma_1": lambda: EppsPulley(integration="exact", sigma=1.0),
+}
+STATISTICS: dict[str, Callable[[], UnivariateTest]] = {
+    **EPPS_PULLEY,
+    **{
+        name: cls
+        for name, cls in univariate.REGISTRY.items()
+        if cls.suitable_as_loss and name not in EPPS_PULLEY  # leaves out Kolmogorov-Smirnov
+    },
+}
+FITTED = 4  # octaves, the last ones, to which an exponent is fitted
+OCTAVES = 12  # |x| from 1 to 4096; further out torch's second derivative of log Phi has no digits left
+VANISHED = 1e-24  # a size below it in the last octave has fallen faster than any power
+
+
+def pair_terms(test: EppsPulley) -> tuple[gradients.Term, gradients.Term]:
+    """k and g."""
+    if test.integration == "exact":
+        return gradients.full_line_terms(test.sigma)
+    return gradients.grid_terms(*test.nodes())
+
+
+def largest(statistic: str, n: int) -> tuple[float, float]:
+    """The largest |dT/dx_i| and |d2T/dx_i^2| over all samples of n; NaN where no formula is at hand."""
+    if statistic == "cramer_von_mises":
+        return gradients.cramer_von_mises_bound(n), math.nan
+    if statistic not in EPPS_PULLEY:
+        return math.nan, math.nan
+    test = EPPS_PULLEY[statistic]()
+    line = test.integration == "exact"
+    return gradients.sharp_bounds(pair_terms(test), n, *(() if line else (period(test.nodes()[0]),)))
+
+
+def mean_slope(statistic: str, n: int) -> float:
+    """E sum_i x_i dT/dx_i under N(0, 1)."""
+    if statistic not in EPPS_PULLEY:
+        return gradients.mean_slope(statistic, n)
+    test = EPPS_PULLEY[statistic]()
+    if test.integration == "exact":
+        return gradients.full_line_mean_slope(test.sigma)
+    return gradients.epps_pulley_mean_slope(*test.nodes())
+
+
+def outlier_gradient(statistic: str, x: Array) -> Array | None:
+    """dT/dx_0 of each column of ``x`` in closed form, for the statistics that have one."""
+    if statistic in EPPS_PULLEY:
+        return gradients.epps_pulley_gradient(pair_terms(EPPS_PULLEY[statistic]()), x)
+    return gradients.outlier_gradient(statistic, x)
+
+
+def derivatives(test: UnivariateTest, x: Array, second: bool) -> tuple[Array, Array]:
+    """Gradient, of the shape of ``x``, and curvature in the first sample of each column."""
+    n, columns = x.shape
+    exact = isinstance(test, EppsPulley) and test.integration == "exact"
+    size = max(1, (1 << 18) // n**2) if exact and second else columns  # as many as it takes by plain operations
+    gradients, curvatures = [], []
+    for start in range(0, columns, size):
+        part = torch.from_numpy(np.ascontiguousarray(x[:, start : start + size])).requires_grad_()
+        gradient, curvature = _derivatives(test, part, second)
+        gradients.append(gradient.detach().numpy())
+        curvatures.append(curvature.detach().numpy())
+    return np.concatenate(gradients, axis=1), np.concatenate(curvatures)
+
+
+def _derivatives(test: UnivariateTest, x: Tensor, second: bool, graph: bool = False) -> tuple[Tensor, Tensor]:
+    (gradient,) = torch.autograd.grad(test.unchecked(x).sum(), x, create_graph=second or graph)
+    if not second:
+        return gradient, gradient[0]
+    (curvature,) = torch.autograd.grad(gradient[0].sum(), x, create_graph=graph)
+    return gradient, curvature[0]
+
+
+def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[Row]:
+    name, n, rng = str(cell["statistic"]), int(cell["n"]), np.random.default_rng(seed)
+    if cell["part"] == "null":
+        return _null(name, n, settings["null_values"] // n, rng)
+    if cell["part"] == "worst":
+        return _worst(name, n, settings, rng)
+    return _moving(name, n, settings, rng, outlier=cell["part"] == "outlier")
+
+
+def _row(
+    quantity: str, estimate: float, error: float, count: int, at: float = math.nan, exact: float = math.nan
+) -> Row:
+    return {
+        "quantity": quantity,
+        "at": at,
+        "estimate": float(f"{estimate:.9g}"),
+        "standard_error": float(f"{error:.5g}"),
+        "count": count,
+        "exact": exact,
+    }
+
+
+def _null(name: str, n: int, replicates: int, rng: np.random.Generator) -> list[Row]:
+    x = rng.standard_normal((n, replicates))
+    gradient, _ = derivatives(STATISTICS[name](), x, second=False)
+    sums = {"slope": ((gradient * x).sum(0), mean_slope(name, n)), "shift": (gradient.sum(0), 0.0)}
+    return [
+        _row(quantity, v.mean(), v.std(ddof=1) / math.sqrt(replicates), replicates, exact=exact)
+        for quantity, (v, exact) in sums.items()
+    ]
+
+
+def _moving(name: str, n: int, settings: Config, rng: np.random.Generator, *, outlier: bool) -> list[Row]:
+    """Root mean square over |x| in [2^k, 2^(k+1)), of the outlier's derivatives or of the largest gradient."""
+    points, replicates = settings["points"], settings["replicates"]
+    shape = (OCTAVES, points, replicates)
+    place = (np.arange(points)[:, None] + rng.random((points, replicates))) / points  # the same in every octave
+    size = 2.0 ** (np.arange(OCTAVES)[:, None, None] + place)
+    z = rng.standard_normal((n, replicates))
+    x = np.broadcast_to(z[:, None, None, :], (n, *shape))
+    x = np.concatenate([size[None], x[1:]]) if outlier else x * size
+    x = x.reshape(n, -1)
+    gradient, curvature = derivatives(STATISTICS[name](), x, second=outlier)
+    tracked = {"gradient": np.abs(gradient[0] if outlier else gradient).reshape(-1, *shape).max(0)}
+    if outlier:
+        tracked["curvature"] = np.abs(curvature).reshape(shape)
+    rows = []
+    for quantity, values in tracked.items():
+        logs = np.log2(np.maximum(np.sqrt((values**2).mean(1)), 1e-30))  # (octaves, replicates)
+        error = logs.std(1, ddof=1) / math.sqrt(replicates)
+        if quantity == "gradient":
+            rows += [_row("gradient", logs[k].mean(), error[k], replicates, at=2.0**k) for k in range(OCTAVES)]
+        slopes = np.polyfit(np.arange(FITTED), logs[-FITTED:], 1)[0]
+        exponent, spread = slopes.mean(), slopes.std(ddof=1) / math.sqrt(replicates)
+        if logs[-1].mean() < math.log2(VANISHED):
+            exponent, spread = -math.inf, 0.0
+        known = gradients.OUTLIER if outlier else gradients.SCALE
+        slope = gradients.curvature_exponent(known, name) if quantity == "curvature" else known.get(name, math.nan)
+        rows.append(_row(f"{quantity} exponent", exponent, spread, replicates, exact=slope))
+    closed = outlier_gradient(name, x) if outlier else None
+    if closed is not None:
+        error = np.abs(gradient[0] - closed).max() / np.abs(closed).max()
+        rows.append(_row("distance to the closed form", error, 0.0, x.shape[1], exact=0.0))
+    return rows
+
+
+def _worst(name: str, n: int, settings: Config, rng: np.random.Generator) -> list[Row]:
+    """The largest derivatives that Adam finds, from samples of random width at a random distance from the first."""
+    restarts, steps = settings["restarts"], settings["steps"]
+    first = 2 * rng.standard_normal(restarts)
+    width = 10 ** rng.uniform(-1.5, 0.5, restarts)
+    start = first + rng.uniform(-3, 3, restarts) + width * rng.standard_normal((n, restarts))
+    start[0] = first
+    test = STATISTICS[name]()
+    rows = []
+    for order, (quantity, exact) in enumerate(zip(("gradient", "curvature"), largest(name, n), strict=True)):
+        if math.isnan(exact):
+            continue
+        x = torch.from_numpy(start.copy()).requires_grad_()
+        optimizer = torch.optim.Adam([x], lr=0.1)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        best = torch.zeros(restarts, dtype=torch.float64)
+        for _ in range(steps):
+            gradient, curvature = _derivatives(test, x, second=order == 1, graph=True)
+            reached = (curvature if order == 1 else gradient[0]).abs()
+            best = torch.maximum(best, reached.detach())
+            (x.grad,) = torch.autograd.grad(-reached.sum(), x)
+            optimizer.step()
+            schedule.step()
+        rows.append(_row(f"largest {quantity}", float(best.max()), 0.0, restarts, exact=exact))
+    return rows

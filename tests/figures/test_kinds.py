@@ -1,0 +1,63 @@
+"""Pictures show the numbers they are given."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sigreg_lab.experiment.estimates import Estimates, about, exactly, tabulate
+from sigreg_lab.figures.kinds import curves, forest, heat_map, scatter
+
+ROWS = [
+    about("x", 10 * i + j + k / 10, 0.5, exact=0.0 if k else np.nan, law=law, n=n, dim=dim)
+    for i, law in enumerate(("null", "laplace"))
+    for j, n in enumerate((8, 16, 64))
+    for k, dim in enumerate((2, 16))
+]
+TABLE = Estimates(tabulate(ROWS))
+
+
+def _segments(axis):
+    return [segment for bar in axis.containers for segment in bar.lines[2][0].get_segments()]
+
+
+def test_curves_draw_each_estimate_with_its_interval_in_its_panel():
+    figure = curves(
+        TABLE, x="n", hue="law", column="dim", x_label="n", y_label="x", exact="exact", references={"a line": 3.0}
+    )
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["dim = 2", "dim = 16"]
+    drawn = {tuple(np.round(s[:, 1], 6)) for axis in figure.axes for s in _segments(axis)}
+    assert drawn == {(round(r["low"], 6), round(r["high"], 6)) for r in ROWS}
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert set(texts) == {"null: N(0, 1)", "Laplace", "a line", "exact"}
+    assert [axis.get_ylabel() for axis in figure.axes] == ["x", ""]
+
+
+def test_a_forest_has_a_line_for_each_item_from_top_to_bottom():
+    figure = forest(TABLE, y="law", hue="n", hue_name="n = {}", column="dim", x_label="x", references={"zero": 0.0})
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels == ["null: N(0, 1)", "Laplace"]
+    assert figure.axes[0].yaxis_inverted()
+    assert len(_segments(figure.axes[1])) == 6
+    assert "n = 8" in {text.get_text() for text in figure.legends[0].get_texts()}
+
+
+def test_one_colour_a_line_needs_no_legend():
+    figure = forest(TABLE.of(n=8, dim=2), y="law", hue="law", x_label="x")
+    assert not figure.legends
+
+
+def test_a_heat_map_writes_each_number_and_leaves_gaps():
+    some = Estimates(tabulate([*ROWS[:5], exactly("x", 7.0, law="laplace", n=64, dim=2)]))
+    figure = heat_map(some, x="n", y="law", column="dim", value_label="x", form="{:.1f}")
+    assert sorted(t.get_text() for t in figure.axes[0].texts if t.get_text()) == ["0.0", "1.0", "2.0", "7.0"]
+
+
+def test_a_scatter_shows_every_point():
+    table = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [3.0, 2.0, 1.0], "kind": ["p", "q", "p"]})
+    figure = scatter(table, x="a", y="b", hue="kind", x_label="a", y_label="b")
+    assert sorted(len(c.get_offsets()) for c in figure.axes[0].collections) == [1, 2]
+
+
+def test_an_empty_table_is_nothing_to_draw():
+    with pytest.raises(LookupError, match="nothing to draw"):
+        curves(TABLE.of("y"), x="n", x_label="", y_label="")

@@ -1,0 +1,214 @@
+"""Regularisers by name, file, module and entry point; what is wrong with one is said before any run."""
+
+import sys
+import textwrap
+from importlib import metadata
+
+import pytest
+import torch
+
+from sigreg_lab.experiment.study import StudyError
+from sigreg_lab.pretrain import configure, pretrain
+from sigreg_lab.pretrain.loop import make_loss, resolved
+from sigreg_lab.regularizers import SIGReg, check_regularizer, make_regularizer, resolve_regularizer
+from sigreg_lab.slicing import seeded_generator
+
+SHAPE = (2, 16, 4)
+GOOD = """
+    import torch
+
+    class Mine(torch.nn.Module):
+        def __init__(self, weight: float = 2.0, power: int = 2, name=None):
+            super().__init__()
+            self.weight, self.power, self.name = weight, power, name
+
+        def forward(self, z, generator):
+            return self.weight * z.pow(self.power).mean()
+"""
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def write(text, name="mine.py"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    return write
+
+
+def _value(regularizer):
+    z = torch.linspace(-2, 3, 2 * 16 * 4).reshape(SHAPE)
+    return float(regularizer(z, seeded_generator(0)))
+
+
+def test_a_name_is_the_registrys_with_its_options():
+    chosen = resolve_regularizer("sigreg-ep:num_slices=8,t_max=5")
+    assert chosen.options == {"num_slices": 8, "t_max": 5.0}
+    assert chosen.name == "sigreg-ep:num_slices=8,t_max=5.0"
+    assert chosen.digest == ""
+    expected = make_regularizer("sigreg-ep", num_slices=8, t_max=5.0)
+    assert _value(chosen.build(num_slices=100)) == _value(expected)
+    assert chosen.build().num_slices == 8
+    assert resolve_regularizer("sigreg-ep").build(num_slices=12).num_slices == 12
+    assert resolve_regularizer("vicreg").build(num_slices=12, directions="iid") is not None
+    assert resolve_regularizer("none").build(num_slices=12) is None
+
+
+def test_the_identity_counts_what_it_is_built_with():
+    plain, named = resolve_regularizer("sigreg-ep"), resolve_regularizer("sigreg-ep:num_slices=64")
+    assert plain.identity(num_slices=64) == named.identity(num_slices=256)
+    assert plain.identity(num_slices=256) != named.identity(num_slices=256)
+
+
+def test_a_class_in_a_file_with_options(write):
+    path = write(GOOD)
+    for spec in ("mine.py:Mine", str(path) + ":Mine", "./mine.py:Mine"):
+        chosen = resolve_regularizer(spec)
+        assert chosen.name == "mine.py:Mine"
+        assert chosen.spec == f"{path}:Mine"
+        check_regularizer(chosen, SHAPE)
+    z = torch.full(SHAPE, 3.0)
+    assert float(resolve_regularizer("mine.py:Mine:weight=0.5,power=3").build()(z, None)) == 13.5
+    assert resolve_regularizer("mine.py:Mine:name=7").build().name == 7
+    assert resolve_regularizer("mine.py:Mine:name=none").build().name is None
+    assert resolve_regularizer("mine.py:Mine:power=3").slug == "mine.py-Mine-power=3"
+    assert resolve_regularizer("mine.py:Mine").build().capturable is False, "it did not say that a graph may hold it"
+
+
+def test_a_class_in_a_module_of_this_folder_and_of_a_package(write, monkeypatch):
+    write("", "somewhere/__init__.py")
+    write(GOOD, "somewhere/losses.py")
+    chosen = resolve_regularizer("somewhere.losses:Mine:weight=1")
+    assert chosen.name == "somewhere.losses:Mine:weight=1.0"
+    assert float(chosen.build()(torch.full(SHAPE, 3.0), None)) == 9
+    assert resolve_regularizer("sigreg_lab.regularizers.visreg:VISReg").digest
+    for name in [name for name in sys.modules if name.startswith("somewhere")]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+def test_an_entry_point_and_one_that_takes_a_name(write, monkeypatch):
+    write(GOOD, "announced.py")
+
+    def points(*found):
+        group = "sigreg_lab.regularizers"
+        entries = [metadata.EntryPoint(name, value, group) for name, value in found]
+        monkeypatch.setattr(metadata, "entry_points", lambda group: entries)
+
+    points(("my-name", "announced:Mine"))
+    chosen = resolve_regularizer("my-name:power=4")
+    assert chosen.name == "my-name:power=4"
+    assert chosen.digest
+    with pytest.raises(
+        ValueError, match=r"unknown regularizer 'sigreg'; known: sigreg-ep, .*, my-name; a class of your"
+    ):
+        resolve_regularizer("sigreg")
+    points(("vicreg", "announced:Mine"))
+    with pytest.raises(
+        ValueError, match=r"'vicreg' is the name of two regularisers.*announced:Mine; write MODULE:CLASS"
+    ):
+        resolve_regularizer("vicreg")
+    points(("a", "announced:Mine"), ("a", "other:Mine"))
+    with pytest.raises(ValueError, match="'a' is the name of two regularisers"):
+        resolve_regularizer("a")
+    monkeypatch.delitem(sys.modules, "announced")
+
+
+def test_a_changed_file_or_a_changed_module_beside_it_is_another_regulariser(write):
+    write("FACTOR = 2", "helper.py")
+    path = write("import helper\n" + textwrap.dedent(GOOD).replace("self.weight *", "helper.FACTOR *"))
+    first = resolve_regularizer("mine.py:Mine")
+    assert float(first.build()(torch.ones(SHAPE), None)) == 2
+    assert resolve_regularizer("mine.py:Mine").digest == first.digest
+    path.write_text(path.read_text().replace("helper.FACTOR *", "3 *"))
+    second = resolve_regularizer("mine.py:Mine")
+    assert second.digest != first.digest
+    assert float(second.build()(torch.ones(SHAPE), None)) == 3, "the file is loaded as it is now"
+    write("FACTOR = 4", "helper.py")
+    assert resolve_regularizer("mine.py:Mine").digest != second.digest
+    sys.modules.pop("helper")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("sigreg", "unknown regularizer 'sigreg'; known: sigreg-ep"),
+        ("sigreg-ep:slices=3", "unknown option slices of regularizer 'sigreg-ep'; it takes num_slices"),
+        ("sigreg-ep:num_slices=many", "num_slices: expected a value of type int, got 'many'"),
+        ("sigreg-ep:num_slices=3,num_slices=4", "each key once"),
+        ("sigreg-ep:num_slices=3,t_max", "write options as NAME:key=value"),
+        ("none:weight=3", "unknown option weight of regularizer 'none'; it takes none"),
+        ("nowhere.py:Mine", r"no file nowhere\.py there"),
+        ("mine.py", r"mine\.py: names no class; write mine\.py:CLASS"),
+        ("mine.py:", "names no class"),
+        ("mine.py:Yours", r"mine\.py holds no class Yours; it holds Mine"),
+        ("mine.py:torch", "holds no class torch"),
+        ("mine.py:Mine:colour=red", r"unknown option colour of mine\.py:Mine; it takes weight, power, name"),
+        ("mine.py:Mine:weight=heavy", "weight: expected a value of type float, got 'heavy'"),
+        ("broken.py:Mine", r"broken\.py cannot be loaded: ZeroDivisionError"),
+        ("syntax.py:Mine", r"syntax\.py cannot be loaded: SyntaxError"),
+        ("quits.py:Mine", r"quits\.py cannot be loaded: SystemExit"),
+        ("needy.py:Mine", r"needy\.py:Mine needs the option\(s\) width; write needy\.py:Mine:width=VALUE"),
+        ("no.such.module:Mine", "module no.such.module cannot be imported: ModuleNotFoundError"),
+        ("sys:Mine", "module sys has no file"),
+        ("=", "write options as NAME:key=value"),
+        ("", "unknown regularizer ''"),
+        ("\0.py:Mine", "cannot be looked up|no file"),
+    ],
+)
+def test_what_cannot_be_found_is_one_line(write, spec, message):
+    write(GOOD)
+    write("1 / 0", "broken.py")
+    write("class Mine(:", "syntax.py")
+    write("raise SystemExit(3)", "quits.py")
+    write("class Mine:\n    def __init__(self, width): ...", "needy.py")
+    with pytest.raises((ValueError, StudyError), match=message):
+        resolve_regularizer(spec)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return z.mean(0)", r"its value must be a scalar tensor, got a tensor of shape \(16, 4\)"),
+        ("return 3.0", "its value must be a scalar tensor, got float"),
+        ("return z.sum() * float('nan')", "its value must be finite, got nan"),
+        ("return z.detach().sum()", "its value has no gradient"),
+        ("return torch.zeros((), requires_grad=True)", "its gradient is 0 everywhere"),
+        ("return (z - z).sum()", "its gradient is 0 everywhere"),
+        ("return (z * 0).sqrt().sum()", "its gradient must be finite"),
+        ("raise RuntimeError('no')", "it fails: RuntimeError: no"),
+        ("return self.missing", "it fails: AttributeError"),
+    ],
+)
+def test_a_value_that_cannot_be_trained_on_is_one_line(write, body, message):
+    write(f"import torch\nclass Mine:\n    def __call__(self, z, generator):\n        {body}")
+    with pytest.raises(ValueError, match=rf"mine\.py:Mine: on random embeddings of shape .*{message}"):
+        check_regularizer(resolve_regularizer("mine.py:Mine"), SHAPE)
+
+
+def test_a_class_that_cannot_be_made_or_called_is_one_line(write):
+    write("class Mine:\n    def __init__(self, weight=1):\n        raise OSError('no')")
+    with pytest.raises(ValueError, match=r"mine\.py:Mine cannot be made: OSError: no"):
+        check_regularizer(resolve_regularizer("mine.py:Mine"), SHAPE)
+    write("class Mine: ...")
+    with pytest.raises(ValueError, match=r"mine\.py:Mine cannot be called"):
+        check_regularizer(resolve_regularizer("mine.py:Mine"), SHAPE)
+
+
+def test_pretraining_takes_a_class_and_keeps_the_digest_of_its_code(write):
+    path = write(GOOD)
+    settings = ["steps=2", "batch_size=16", "projector=16,8"]
+    config = configure(None, "mine.py:Mine:weight=1", 0, settings)
+    result = pretrain(config)
+    assert result.config.regularizer_source == resolve_regularizer("mine.py:Mine").digest
+    assert all(row["regularizer"] > 0 for row in result.history)
+    path.write_text(path.read_text() + "\n# changed\n")
+    assert resolved(config, 100).regularizer_source != result.config.regularizer_source
+    named = make_loss(configure(None, "sigreg-ep:num_slices=4", 0, settings)).regularizer
+    assert isinstance(named, SIGReg)
+    assert named.num_slices == 4
+    with pytest.raises(ValueError, match=r"'mine\.py:Mine' draws no directions"):
+        make_loss(configure(None, "mine.py:Mine", 0, [*settings, "directions=hd3"]))

@@ -1,0 +1,27 @@
+"""Claims on committed estimates, as they are and turned round."""
+
+from pathlib import Path
+
+import numpy as np
+
+from sigreg_lab.experiment.estimates import Estimates, contradictions, tabulate
+from sigreg_lab.experiment.results import read_estimates
+
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+def complaints(study, rows, settings=None):
+    """What contradicts exact values in rows."""
+    return contradictions(Estimates(tabulate(study.estimate(rows, settings or {}))))
+
+
+def verdicts(study, name, *changes):
+    """The verdict on a claim by the committed estimates, and by those in which all at a place are another number."""
+    committed = read_estimates(RESULTS / study.name)
+    (claim,) = (claim for claim in study.claims if claim.id == name)
+    table = committed.table.copy()
+    for place, value in changes:
+        at = np.logical_and.reduce([table[column] == wanted for column, wanted in place.items()])
+        assert at.any(), place
+        table.loc[at, ["estimate", "low", "high"]] = value
+    return str(claim.decision(committed).verdict), str(claim.decision(Estimates(table)).verdict)

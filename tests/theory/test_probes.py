@@ -1,0 +1,107 @@
+"""Closed forms of probes by quadrature and brute force."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+from sigreg_lab.theory import probes
+
+
+@pytest.mark.parametrize("dim", [1, 2, 5])
+def test_every_law_has_the_covariance_it_declares_and_total_variance_k(dim):
+    for name, law in probes.laws(dim).items():
+        x = law.sample(np.random.default_rng(1), (200_000,))
+        assert np.trace(law.covariance) == pytest.approx(dim), name
+        assert np.cov(x.T) == pytest.approx(law.covariance.squeeze(), abs=0.04), name
+
+
+@pytest.mark.parametrize("name", ["Gaussian", "ball power 4", "mixture", "Laplace", "Student t5"])
+def test_fisher_information_of_a_coordinate_is_its_integral(name):
+    law = probes.laws(1)[name]
+    edge = math.sqrt(11) if name == "ball power 4" else 60.0
+
+    def density(x):
+        return math.exp(law.log_density(np.array([[x]]))[0])
+
+    def integrand(x):
+        h = 1e-5
+        ahead, behind = law.log_density(np.array([[x + h], [x - h]]))
+        return ((ahead - behind) / (2 * h)) ** 2 * density(x)
+
+    inside = edge - 1e-4
+    mass = integrate.quad(density, 0, inside, limit=400, points=[1, 2, 3])[0]
+    found = integrate.quad(integrand, 1e-4, inside, limit=400, points=[1, 2, 3])[0]
+    assert found / mass == pytest.approx(law.fisher, rel=1e-3)
+
+
+@pytest.mark.parametrize("dim", [2, 4])
+def test_fisher_information_of_a_ball_law_is_its_radial_integral(dim):
+    square = dim + 10
+    law = stats.beta(dim / 2, 5)  # of u = |x|^2/R^2; |grad log p|^2 = 64 u/(1 - u)^2/R^2
+    found = law.expect(lambda u: 64 * u / (1 - u) ** 2 / square)
+    assert probes.ball(dim, 4).fisher == pytest.approx(found, rel=1e-6)
+
+
+def test_kernel_bias_is_that_of_brute_force():
+    eigenvalues, width, length = np.array([1.6, 0.4]), 0.6, 1.5
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((400, 2)) * np.sqrt(eigenvalues)
+    w, phase = rng.standard_normal((2, 2000)) / length, rng.uniform(0, 2 * math.pi, 2000)
+    node, weight = np.polynomial.hermite_e.hermegauss(60)
+    z = np.stack(np.meshgrid(node, node), axis=-1).reshape(-1, 2) * np.sqrt(eigenvalues)
+    mass = np.outer(weight, weight).ravel() * np.exp(-((x[:, None] - z) ** 2).sum(-1) / (2 * width**2))
+    fit = (mass @ np.cos(z @ w + phase)) / mass.sum(1, keepdims=True)
+    bias = 2 * (fit - np.cos(x @ w + phase)) ** 2
+    exact = probes.kernel_bias(eigenvalues, width, length)
+    error = np.hypot(bias.mean(0).std() / math.sqrt(2000), bias.mean(1).std() / math.sqrt(400))
+    assert abs(bias.mean() - exact) < 4 * error < 0.2 * exact
+    of_tasks = probes.kernel_task_bias(eigenvalues, width, w.T)
+    assert of_tasks.mean() == pytest.approx(exact, abs=4 * of_tasks.std() / math.sqrt(2000))
+
+
+@pytest.mark.parametrize("data", [False, True])
+def test_kernel_bias_has_the_leading_term_of_the_theorem_and_its_curvature(data):
+    eigenvalues, length = np.array([2.0, 0.7, 0.3]), 1.3
+    scale = 1 / eigenvalues if data else np.ones(3)
+    score = (scale / eigenvalues).sum() / length**2
+    curvature = (scale.sum() ** 2 + 2 * (scale**2).sum()) / (4 * length**4)
+    found = probes.kernel_bias(eigenvalues, 0.01, length, data=data) / 0.01**4
+    assert found == pytest.approx(score + curvature, rel=2e-3)
+
+
+def test_a_wide_kernel_prefers_anisotropy_and_a_narrow_one_does_not():
+    for dim, condition, length in [(2, 16, 1.0), (8, 4, 3.0)]:
+        width = probes.crossover(dim, condition, length)
+        for factor, sign in ((0.8, 1), (1.25, -1)):
+            aniso = probes.kernel_bias(probes.spectrum(dim, condition), factor * width, length)
+            assert sign * (aniso - probes.kernel_bias(np.ones(dim), factor * width, length)) > 0
+
+
+def test_the_share_of_tasks_in_the_plane_is_the_one_of_angles():
+    eigenvalues = probes.spectrum(2, 16)
+    value = probes.ridge_biases(eigenvalues, 0.5)["weights"]
+    angle = np.linspace(0, 2 * math.pi, 200_001)
+    bias = np.cos(angle) ** 2 * value[0] + np.sin(angle) ** 2 * value[1]
+    assert probes.plane_share(eigenvalues, value, 1 / 9) == pytest.approx((bias > 1 / 9).mean(), abs=1e-4)
+
+
+def test_a_ridge_equal_to_the_variance_makes_isotropy_the_worst_for_the_predictions_of_every_task():
+    for dim, condition in [(2, 4), (8, 64)]:
+        assert probes.ridge_biases(probes.spectrum(dim, condition), 1.0)["predictions"].max() < 0.25
+
+
+def test_the_limit_of_slices_is_the_mean_over_angles():
+    mean, covariance = np.array([0.3, -0.2]), np.array([[1.4, 0.5], [0.5, 0.6]])
+    angle = np.linspace(0, math.pi, 2000, endpoint=False)
+    a = np.stack([np.cos(angle), np.sin(angle)])
+    expected = ((mean @ a) ** 2 + (np.sqrt((a * (covariance @ a)).sum(0)) - 1) ** 2).mean()
+    assert probes.limit_of_slices(mean, covariance) == pytest.approx(expected, rel=1e-8)
+
+
+def test_the_minima_of_the_fisher_information_are_found():
+    rng = np.random.default_rng(5)
+    for constraint in probes.CONSTRAINTS:
+        assert probes.least_trace(3, constraint, rng) == pytest.approx(3, rel=1e-6)
+    assert probes.least_fisher() == pytest.approx(1, rel=2e-4)
