@@ -61,7 +61,7 @@ BOUNDS = {torch.float32: (1e-4, 1e-3), torch.bfloat16: (1e-4, 5e-3)}
 SAME = 1e-5  # a graph against the calls it was captured from, up to the order of additions
 SHAPE = (4, 256, 64)
 #: Regularisers whose directions are drawn in the dtype of the embeddings: float64 would draw others.
-DRAWS_IN_DTYPE = ("visreg", "sphere-slicing")
+DRAWS_IN_DTYPE = ("visreg", "sphere-slicing", "rdmreg")
 LAMBDAS = (0.02, 0.08, 0.005, 0.3)
 TUNING_SEED = 1000
 #: Settings of the recipe that are tried one after the other, the best so far kept; training takes as long for each.

@@ -42,6 +42,10 @@ STATISTICS = [
     u.NLL(alpha=0.1),
     u.Wasserstein("exact"),
     *(cls(standardise=standardise) for cls in mv.REGISTRY.values() for standardise in (False, True)),
+    u.KSD(),
+    u.KSD(estimator="u"),
+    *(mv.KSD(kernel, estimator=e) for kernel in ("imq", "gaussian") for e in ("u", "v")),
+    mv.InfiniteSliceKSD(),
     mv.InfiniteSliceEppsPulley(u.EppsPulley(integration="exact", estimator="u")),
     mv.COMB(form="product", log=True),
 ]

@@ -6,7 +6,11 @@ matmul                    projections in float32
 sort_samples              order statistics
 """
 
-from sigreg_lab.kernels.characteristic_function import characteristic_function, characteristic_function_reference
+from sigreg_lab.kernels.characteristic_function import (
+    characteristic_function,
+    characteristic_function_reference,
+    characteristic_slope,
+)
 from sigreg_lab.kernels.dispatch import BACKENDS, BackendUnavailable, available_backends, choose_backend
 from sigreg_lab.kernels.epps_pulley import characteristic_distance, gaussian_grid, sliced_epps_pulley
 from sigreg_lab.kernels.hadamard import hd3_project
@@ -20,6 +24,7 @@ __all__ = [
     "characteristic_distance",
     "characteristic_function",
     "characteristic_function_reference",
+    "characteristic_slope",
     "choose_backend",
     "gaussian_grid",
     "hd3_project",

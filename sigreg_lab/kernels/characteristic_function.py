@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sigreg_lab.kernels import eager
 from sigreg_lab.kernels.dispatch import choose_backend, implementation
 from sigreg_lab.kernels.operation import operation
 from sigreg_lab.validation import at_least_float32
@@ -60,6 +61,19 @@ def characteristic_function(x: Tensor, t_max: float, n_points: int, *, backend: 
     sums = CosineSineSums.apply(x, t_max / (n_points - 1), n_points - 1, backend)
     c, s = (sums / x.shape[-2]).unbind(-3)
     return c, s
+
+
+def characteristic_slope(x: Tensor, t_max: float, n_points: int) -> tuple[Tensor, Tensor]:
+    """Means of x cos(t x) and x sin(t x) at the non-zero grid nodes: phi_hat'(t) = i mean(x exp(i t x)).
+
+    Arguments, result and errors as for ``characteristic_function``. The sums are taken in plain torch; their gradient
+    is a trigonometric polynomial and x times another, by the same operation as there.
+    """
+    check_grid(t_max, n_points)
+    x = at_least_float32(x)
+    sums = _WeightedCosineSineSums.apply(x, t_max / (n_points - 1), n_points - 1)
+    xc, xs = (sums / x.shape[-2]).unbind(-3)
+    return xc, xs
 
 
 def check_grid(t_max: float, n_points: int) -> None:
@@ -164,3 +178,30 @@ class TrigonometricPolynomial(torch.autograd.Function):
             for tensor, dim in mapped
         )
         return TrigonometricPolynomial.apply(x, step, a, b, backend), 0
+
+
+class _WeightedCosineSineSums(torch.autograd.Function):
+    """``apply(x, step, order)``: sums of x cos and x sin, (..., N, M) -> (..., 2, order, M), float64.
+
+    With a_k, b_k the gradients with respect to them, that of x_j is
+
+        sum_k a_k cos(t_k x_j) + b_k sin(t_k x_j) + x_j sum_k t_k (b_k cos(t_k x_j) - a_k sin(t_k x_j))
+    """
+
+    @staticmethod
+    def forward(x: Tensor, step: float, order: int) -> Tensor:
+        sums = eager.weighted_cosine_sine_sums(_batched(x), step, order)
+        return sums.transpose(0, 1).reshape(*x.shape[:-2], 2, order, x.shape[-1])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, ctx.step, _ = inputs
+        ctx.save_for_backward(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        grad_cosines, grad_sines = grad.to(x.dtype).unbind(-3)
+        plain = TrigonometricPolynomial.apply(x, ctx.step, grad_sines.contiguous(), grad_cosines.contiguous(), "auto")
+        a, b = gradient_coefficients(grad, ctx.step, x.dtype)
+        return plain + x * TrigonometricPolynomial.apply(x, ctx.step, a, b, "auto"), None, None

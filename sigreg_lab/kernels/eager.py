@@ -29,6 +29,22 @@ def cosine_sine_sums(x: Tensor, step: float, order: int) -> Tensor:
     return sums.permute(3, 0, 1, 2).contiguous()
 
 
+def weighted_cosine_sine_sums(x: Tensor, step: float, order: int) -> Tensor:
+    """Sums over samples of x cos(k step x) and x sin(k step x): (B, N, M) -> (2, B, order, M), float64."""
+    batch, num_samples, num_slices = x.shape
+    sums = torch.zeros(batch, order, num_slices, 2, dtype=torch.float64, device=x.device)
+    for i in range(batch):
+        for rows, columns in _blocks(num_samples, num_slices, x.device):
+            block = x[i, rows, columns]
+            z = _unit_circle(block, step)
+            term = block * z
+            for k in range(order):
+                if k:
+                    term *= z
+                sums[i, k, columns] += torch.view_as_real(term.sum(0))
+    return sums.permute(3, 0, 1, 2).contiguous()
+
+
 def trigonometric_polynomial(x: Tensor, step: float, a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
     """sum_k a_k sin(k step x) + b_k cos(k step x); ``a``, ``b``: (B, order, M), of x's dtype; ``out`` may be ``x``."""
     batch, num_samples, num_slices = x.shape

@@ -28,6 +28,7 @@ class PretrainConfig:
     form: str = "convex"
     prediction: str = "centroid"
     dimensions: str = "mean"
+    placement: str = "projector"  # of the regulariser: "projector", "backbone" or "both", the mean of both values
 
     # Model. ``embedding_dim=0`` is the backbone's own width. The last five are ablations and options of timm models.
     backbone: str = "small-conv"
@@ -77,6 +78,8 @@ class PretrainConfig:
     probe_epochs: int = 100
     probe_draws: int = 5
 
+
+PLACEMENTS = ("projector", "backbone", "both")
 
 #: Where the numbers of a run may lie; "[1, inf)" leaves infinity out.
 INTERVALS = {
@@ -133,6 +136,8 @@ def check_config(config: PretrainConfig) -> None:
         low, high = getattr(config.crops, name)
         if low > high:
             raise ValueError(f"crops.{name} must go from the smaller to the larger number, got {low}, {high}")
+    if config.placement not in PLACEMENTS:
+        raise ValueError(f"placement must be one of {', '.join(PLACEMENTS)}, got {config.placement!r}")
     if not config.projector:
         raise ValueError("projector is empty; give the widths of its layers, the last that of the projections")
     default = PretrainConfig()

@@ -359,7 +359,8 @@ class Run:
             self.watch.lap("probe")
         if diagnose and terms.total.isfinite():
             extra["embedding_rank"] = float(effective_rank(embedding[0].detach().float()))
-            extra["projection_rank"] = float(effective_rank(outputs[0].detach().float()))
+            projections = outputs[0, :, : config.projector[-1]]
+            extra["projection_rank"] = float(effective_rank(projections.detach().float()))
             self.watch.lap("diagnostics")
         return terms, extra
 
@@ -374,14 +375,18 @@ class Run:
         return [compiled_crops(config.crops, side, i > 0, dtype)(pixels, draws) for i, (draws, side) in groups]
 
     def _outputs(self, views: list[Tensor], step: int = 0, part: int | None = None) -> tuple[Tensor, Tensor]:
-        """Projections (V, N, K), with a predictor its predictions beside them (V, N, 2K); and embeddings (V, N, D).
+        """What the loss sees, and embeddings (V, N, D).
 
-        A part of the batch has random numbers of its own, the same each time it runs.
+        The loss sees projections (V, N, K), beside them the predictions if there is a predictor, and last the
+        embeddings unless the regulariser is placed on the projections alone. A part of the batch has random numbers of
+        its own, the same each time it runs.
         """
         if part is not None:
             self._seed_dropout(step, part)
         embedding, *rest = self.model(*(group.flatten(0, 1) for group in views))
         shape = (sum(len(group) for group in views), views[0].shape[1])
+        if self.config.placement != "projector":
+            rest.append(embedding)
         return torch.cat(rest, -1).unflatten(0, shape), embedding.unflatten(0, shape)
 
     def _average_targets(self, views: list[Tensor]) -> Tensor | None:
@@ -397,8 +402,11 @@ class Run:
         if outputs.device.type == "cpu" and not on_all_ranks(bool(outputs.isfinite().all())):
             nan = outputs.sum() * float("nan")
             return LeJEPATerms(nan, nan, nan)
-        z, predicted = outputs.chunk(2, -1) if self.config.predictor else (outputs, None)
-        return self.loss_fn(z, self.generators[_SLICES], predicted=predicted, targets=targets)
+        config, dim = self.config, self.config.projector[-1]
+        z, embedding = outputs[..., :dim], outputs[..., -self.encoder.embedding_dim :]
+        predicted = outputs[..., dim : 2 * dim] if config.predictor else None
+        seen = {"projector": z, "backbone": embedding, "both": (z, embedding)}[config.placement]
+        return self.loss_fn(z, self.generators[_SLICES], predicted=predicted, targets=targets, regularized=seen)
 
     def _gradient_norms(self, terms: LeJEPATerms, outputs: Tensor) -> dict[str, float]:
         """Norms of both terms' gradients at the projections, before lambda weighs them."""
@@ -433,6 +441,9 @@ class Run:
 
     def _state(self) -> dict[str, Any]:
         held: dict[str, Any] = {"encoder": self.encoder, "optimizer": self.optimizer}
+        regularizer = self.loss_fn.regularizer
+        if isinstance(regularizer, nn.Module) and regularizer.state_dict():
+            held["regularizer"] = regularizer
         if self.average is not None:
             held["average"] = self.average
         if self.probe is not None:
@@ -454,7 +465,9 @@ class Run:
         check_same_run(state["config"], self.config)
         check_same_data(state, self.identity)
         for name, part in self._state().items():
-            if isinstance(part, nn.Module):
+            if name == "regularizer":
+                part.load_state_dict(state[name])  # what it keeps may have another shape than now
+            elif isinstance(part, nn.Module):
                 load_weights(part, state[name], self.config.backbone)
             else:
                 for saved in state[name]["param_groups"]:  # how it steps is this device's, not the checkpoint's
@@ -586,13 +599,32 @@ def resolved(config: PretrainConfig, num_images: int) -> PretrainConfig:
     return config
 
 
+class OnBoth(nn.Module):
+    """The mean of a regulariser's values on projections and embeddings; one for each, as it may keep what it gets."""
+
+    def __init__(self, on_projections: Callable[..., Tensor], on_embeddings: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.on_projections, self.on_embeddings = on_projections, on_embeddings
+        self.capturable = getattr(on_projections, "capturable", True)
+
+    def forward(self, seen: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
+        return (self.on_projections(seen[0], generator) + self.on_embeddings(seen[1], generator)) / 2
+
+
 def make_loss(config: PretrainConfig) -> LeJEPALoss:
     """The run's loss; a regulariser of the registry gets ``num_slices`` and ``directions`` if it takes slices."""
     chosen = resolve_regularizer(config.regularizer)
     if config.directions != "iid" and (chosen.digest or "directions" not in chosen.known):
         raise ValueError(f"regularizer {chosen.name!r} draws no directions; leave out directions")
+
+    def build() -> Any:
+        return chosen.build(num_slices=config.num_slices, directions=config.directions)
+
+    regularizer = build()
+    if config.placement == "both" and regularizer is not None:
+        regularizer = OnBoth(regularizer, build())
     return LeJEPALoss(
-        chosen.build(num_slices=config.num_slices, directions=config.directions),
+        regularizer,
         config.lam,
         form=config.form,  # type: ignore[arg-type]
         prediction=config.prediction,  # type: ignore[arg-type]

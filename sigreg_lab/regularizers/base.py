@@ -1,7 +1,6 @@
 """The contract of a regulariser: embeddings of all views go in, one number comes out."""
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,8 +26,8 @@ class Regularizer(torch.nn.Module):
         capturable: whether a CUDA graph may hold it: False if the host looks at a value or computes something.
     """
 
-    min_samples: ClassVar[int] = 2
-    min_views: ClassVar[int] = 1
+    min_samples: int = 2
+    min_views: int = 1
     capturable: bool = True
 
     def forward(self, z: Tensor, generator: torch.Generator) -> Tensor:

@@ -26,7 +26,7 @@ parameters' gradients is the gradient of one process on the whole batch (see ``s
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -184,15 +184,17 @@ class LeJEPALoss(torch.nn.Module):
         global_views: int | None = None,
         predicted: Views | None = None,
         targets: Views | None = None,
+        regularized: Any = None,
     ) -> LeJEPATerms:
         """The loss of embeddings ``z``, global views first.
 
         Args:
-            z: embeddings of all views, shape (V, N, K), or a list of V views (N, K); the regulariser's.
+            z: embeddings of all views, shape (V, N, K), or a list of V views (N, K).
             generator: the regulariser's randomness, in the same state on all ranks; the loss's own if not given.
             global_views: of this batch; those of the loss if not given.
             predicted: what a predictor makes of ``z``, compared with the targets in its place; shape (V, N, K).
             targets: global views' embeddings by another encoder; those of ``z`` if not given. See ``prediction_loss``.
+            regularized: handed to the regulariser instead of ``z``, such as the backbone's embeddings.
 
         Returns:
             ``LeJEPATerms(total, prediction, regularizer)``, scalars.
@@ -204,7 +206,8 @@ class LeJEPALoss(torch.nn.Module):
         pred = prediction_loss(compared, prediction=self.prediction, dimensions=self.dimensions, targets=targets)
         if self.regularizer is None:
             return LeJEPATerms(pred, pred, torch.zeros_like(pred))
-        reg = self.regularizer(z, self._own_generator(z.device) if generator is None else generator)
+        generator = self._own_generator(z.device) if generator is None else generator
+        reg = self.regularizer(z if regularized is None else regularized, generator)
         keep = 1 - self.lam if self.form == "convex" else 1.0
         return LeJEPATerms(keep * pred + self.lam * reg, pred, reg)
 

@@ -7,14 +7,18 @@ from typing import Literal
 
 import torch
 
-from sigreg_lab.multivariate import BHEP, InfiniteSliceEppsPulley
+from sigreg_lab.multivariate import BHEP, KSD, InfiniteSliceEppsPulley, InfiniteSliceKSD
 from sigreg_lab.regularizers.base import Regularizer
 from sigreg_lab.regularizers.covariance import VICReg, WeakSIGReg
 from sigreg_lab.regularizers.joint import WMSE, BarlowTwins
 from sigreg_lab.regularizers.multivariate import MultivariateRegularizer
-from sigreg_lab.regularizers.sigreg import SIGReg
+from sigreg_lab.regularizers.rectified import RDMReg
+from sigreg_lab.regularizers.sigreg import SIGReg, SubspaceSIGReg
 from sigreg_lab.regularizers.sphere import KoLeo, SphereSlicing, Uniformity
 from sigreg_lab.regularizers.visreg import VISReg
+from sigreg_lab.regularizers.wrappers import CentredResiduals, QueuedRegularizer
+from sigreg_lab.regularizers.zonal import SphereKL, SphereKSD, SphereMMD
+from sigreg_lab.univariate import KSD as UnivariateKSD
 from sigreg_lab.univariate import (
     AndersonDarling,
     CramerVonMises,
@@ -72,6 +76,20 @@ class StatisticEntry(Entry):
         return self._build(statistic, **chosen)
 
 
+class WrapperEntry(Entry):
+    """A regulariser around another one; takes the options of both."""
+
+    def __init__(self, build: Callable[..., Regularizer], inner: Entry) -> None:
+        super().__init__(build)
+        self._own, self._inner = dict(self.options), inner
+        self.options |= inner.options
+
+    def __call__(self, **options: Option) -> Regularizer | None:
+        chosen = self.options | options
+        own = {name: chosen.pop(name) for name in self._own}
+        return self._build(self._inner(**chosen), **own)
+
+
 class NoneEntry(Entry):
     """The control: no regulariser."""
 
@@ -100,7 +118,14 @@ REGISTRY: dict[str, Entry] = {
     "sigreg-ep-full-line": StatisticEntry(EppsPulley, t_max=8.0, n_points=65),
     "sigreg-ep-unbiased": StatisticEntry(EppsPulley, estimator="u"),
     "sigreg-ep-infinite": StatisticEntry(_infinite_slices, MultivariateRegularizer),
+    "sigreg-ep-queue": WrapperEntry(QueuedRegularizer, StatisticEntry(EppsPulley)),
+    "tc-sigreg": WrapperEntry(CentredResiduals, StatisticEntry(EppsPulley)),
+    "subspace-sigreg": StatisticEntry(EppsPulley, SubspaceSIGReg),
     "bhep": StatisticEntry(BHEP, MultivariateRegularizer),
+    "ksd": StatisticEntry(KSD, MultivariateRegularizer),
+    "ksd-gaussian": StatisticEntry(KSD, MultivariateRegularizer, kernel="gaussian"),
+    "sigreg-ksd": StatisticEntry(UnivariateKSD),
+    "sigreg-ksd-infinite": StatisticEntry(InfiniteSliceKSD, MultivariateRegularizer),
     "sigreg-ad": StatisticEntry(AndersonDarling),
     "sigreg-cvm": StatisticEntry(CramerVonMises),
     "sigreg-watson": StatisticEntry(Watson),
@@ -110,6 +135,7 @@ REGISTRY: dict[str, Entry] = {
     "sigreg-moments": StatisticEntry(Moments),
     "sigreg-mean-std": StatisticEntry(MeanStd),
     "sliced-wasserstein": StatisticEntry(Wasserstein, quantiles="mean"),
+    "rdmreg": Entry(RDMReg),
     "visreg": Entry(VISReg),
     "vicreg": Entry(VICReg),
     "barlow-twins": Entry(BarlowTwins),
@@ -119,6 +145,9 @@ REGISTRY: dict[str, Entry] = {
     "uniformity": Entry(Uniformity),
     "koleo": Entry(KoLeo),
     "sphere-slicing": Entry(SphereSlicing),
+    "sphere-mmd": Entry(SphereMMD),
+    "sphere-ksd": Entry(SphereKSD),
+    "sphere-kl": Entry(SphereKL),
     "none": NoneEntry(),
 }
 

@@ -1,7 +1,9 @@
 """SIGReg: the mean over random slices of a univariate statistic of the embeddings, on any number of processes."""
 
+from collections.abc import Callable
 from numbers import Integral
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,7 +12,7 @@ from sigreg_lab.regularizers.base import Regularizer
 from sigreg_lab.regularizers.sums import reduced_statistic
 from sigreg_lab.slicing import DIRECTIONS, StructuredDirections, hd3_signs, make_directions, project, sliced_statistic
 from sigreg_lab.univariate import UnivariateTest
-from sigreg_lab.validation import at_least_float32
+from sigreg_lab.validation import at_least_float32, table
 
 
 class SIGReg(Regularizer):
@@ -73,11 +75,85 @@ class SIGReg(Regularizer):
         """
         self._check(z, self.statistic.min_samples)
         if directions is None:
-            directions = draw_directions(self.directions, z, self.num_slices, generator, torch.float32)
+            directions = self._draw(z, generator)
         if not self.per_view:
             z = z.flatten(0, -2)
         # Lifted here and not left to the operation, so that bfloat16 embeddings give one value on any number of ranks.
         return mean_over_slices(at_least_float32(z), self.statistic, directions)
+
+    def _draw(self, z: Tensor, generator: torch.Generator) -> Tensor | StructuredDirections:
+        return draw_directions(self.directions, z, self.num_slices, generator, torch.float32)
+
+
+class SubspaceSIGReg(SIGReg):
+    """Sub-JEPA: SIGReg on slices of a few fixed subspaces of the embeddings instead of the whole space.
+
+        R(z) = 1/V sum_v 1/M sum_m T({u_m'P_s z_vn}_n),   s = m mod S                                               [1]
+
+    P_s, of shape (L, K), has orthonormal rows: a random subspace of dimension L for each s = 0 .. S - 1, drawn from
+    ``seed`` alone and so the same at every call, on every rank and after a restart. u_m are unit vectors of R^L, drawn
+    at each call. The subspaces are independent of one another: with S L = K they need not span the space, and what lies
+    outside of their span is left alone. As in [1], the target of each is N(0, I), and the projection and T are those of
+    ``SIGReg``. In [1] every subspace gets M slices, here M counts those of all together. Gradient, cost, shapes, dtypes
+    and errors of a call: ``SIGReg``.
+
+    Args:
+        statistic: the univariate statistic T.
+        num_slices: M, slices drawn at each call, dealt to the subspaces in turn.
+        num_subspaces: S.
+        subspace_dim: L; K / S, rounded up, if not given. With 1 a subspace is one fixed slice.
+        seed: of the subspaces.
+        per_view: see ``SIGReg``.
+        directions: kind of the directions u_m, see ``SIGReg``; "hd3" is made a matrix.
+
+    Raises:
+        TypeError, ValueError: as ``SIGReg``; ``num_subspaces`` or ``subspace_dim`` below 1; in use, ``subspace_dim``
+            above K.
+
+    [1] Zhao, Nie, Lin, Luo, Gu, Fan & Zeng (2026), Sub-JEPA, arXiv:2605.09241; code intcomp/Sub-JEPA,
+        ``MultiSubspaceSIGReg`` with ``orthogonal_frozen``: 4 subspaces by default, 32 in the paper's runs at K = 192.
+    """
+
+    def __init__(
+        self,
+        statistic: UnivariateTest,
+        num_slices: int = 1024,
+        *,
+        num_subspaces: int = 4,
+        subspace_dim: int | None = None,
+        seed: int = 0,
+        per_view: bool = True,
+        directions: str = "iid",
+    ) -> None:
+        super().__init__(statistic, num_slices, per_view=per_view, directions=directions)
+        if num_subspaces < 1:
+            raise ValueError(f"num_subspaces must be at least 1, got {num_subspaces}")
+        if subspace_dim is not None and subspace_dim < 1:
+            raise ValueError(f"subspace_dim must be at least 1 or None, got {subspace_dim}")
+        self.num_subspaces, self.subspace_dim, self.seed = num_subspaces, subspace_dim, seed
+
+    def extra_repr(self) -> str:
+        own = f"num_subspaces={self.num_subspaces}, subspace_dim={self.subspace_dim}, seed={self.seed}"
+        return f"{super().extra_repr()}, {own}"
+
+    def _draw(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        check_generator(generator)
+        dim = z.shape[-1]
+        size = self.subspace_dim or -(-dim // self.num_subspaces)
+        if size > dim:
+            raise ValueError(f"subspace_dim must be at most {dim}, the dimension of z, got {size}")
+        bases = _subspaces(z.device, dim, self.num_subspaces, size, self.seed).float()  # (K, S, L)
+        kind, device, every = self.directions, z.device, self.num_subspaces
+        u = make_directions(kind, size, self.num_slices, generator=generator, dtype=torch.float32, device=device)
+        with torch.autocast(device_type=device.type, enabled=False):
+            return torch.cat([bases[:, s] @ u[:, s::every] for s in range(min(every, self.num_slices))], 1)
+
+
+@table
+def _subspaces(dim: int, count: int, size: int, seed: int) -> np.ndarray:
+    """Orthonormal bases of random subspaces, as columns: (K, S, L)."""
+    normal = np.random.default_rng(seed).standard_normal((count, dim, size))
+    return np.linalg.qr(normal)[0].transpose(1, 0, 2).copy()
 
 
 def check_slices(num_slices: int, directions: str) -> None:
@@ -88,6 +164,14 @@ def check_slices(num_slices: int, directions: str) -> None:
         raise ValueError(f"directions must be one of {', '.join(DIRECTIONS)}, got {directions!r}")
 
 
+def check_generator(generator: torch.Generator) -> None:
+    """Raise ``TypeError`` for what is no generator, such as a seed."""
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(
+            f"generator must be a torch.Generator, got {generator!r}; slicing.seeded_generator(run, step) is one"
+        )
+
+
 def draw_directions(
     kind: str, z: Tensor, num_slices: int, generator: torch.Generator, dtype: torch.dtype
 ) -> Tensor | StructuredDirections:
@@ -96,10 +180,7 @@ def draw_directions(
     Raises:
         TypeError: ``generator`` is none.
     """
-    if not isinstance(generator, torch.Generator):
-        raise TypeError(
-            f"generator must be a torch.Generator, got {generator!r}; slicing.seeded_generator(run, step) is one"
-        )
+    check_generator(generator)
     dim = z.shape[-1]
     if kind == "hd3":
         return StructuredDirections(hd3_signs(dim, num_slices, generator=generator), (dim, num_slices))
@@ -124,13 +205,30 @@ def mean_over_slices(z: Tensor, statistic: UnivariateTest, directions: Tensor | 
     if form is not None:
         with torch.autocast(device_type=z.device.type, enabled=False):
             return reduced_statistic(project(z, directions), form).mean()
+    return shared_mean_over_slices(
+        z, directions, lambda samples, own: sliced_statistic(samples, statistic, own, reduction="sum").sum()
+    )
+
+
+def shared_mean_over_slices(
+    z: Tensor,
+    directions: Tensor | StructuredDirections,
+    total: Callable[[Tensor, Tensor | StructuredDirections], Tensor],
+) -> Tensor:
+    """Mean over slices and batch dimensions, each rank taking its share of the slices of all ranks' embeddings.
+
+    Args:
+        z: this rank's embeddings, shape (..., N, K).
+        directions: shape (K, M), a matrix or structured; the same on all ranks.
+        total: from the embeddings of all ranks and some directions to the sum over these slices and all batches.
+    """
     samples = gather_samples(z).samples
     num_slices = directions.shape[1]
     share = -(-num_slices // world_size())
     start, stop = rank() * share, min((rank() + 1) * share, num_slices)
     if start < stop:
         own = directions[:, start:stop] if isinstance(directions, Tensor) else directions.columns(start, stop)
-        total = sliced_statistic(samples, statistic, own, reduction="sum").sum()
+        part = total(samples, own)
     else:  # a rank without a slice still takes part in the backward pass of the gather
-        total = 0 * samples.sum()
-    return all_reduce_sum(total) / (num_slices * samples.shape[:-2].numel())
+        part = 0 * samples.sum()
+    return all_reduce_sum(part) / (num_slices * samples.shape[:-2].numel())

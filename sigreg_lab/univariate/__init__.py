@@ -12,10 +12,11 @@ from sigreg_lab.univariate.likelihood import NLL
 from sigreg_lab.univariate.mean_variance import MeanStd, VCReg
 from sigreg_lab.univariate.moments import Moments
 from sigreg_lab.univariate.shapiro_wilk import ShapiroFrancia, ShapiroWilk
+from sigreg_lab.univariate.stein import KSD
 from sigreg_lab.univariate.sums import Grid, Nodes, SumForm, characteristic_sums
 from sigreg_lab.univariate.wasserstein import Wasserstein
 
-#: Every statistic by its name.
+#: Every statistic by its name, but for ``KSD``, which no study of tests has measured.
 REGISTRY: dict[str, type[UnivariateTest]] = {
     cls.name: cls
     for cls in (
@@ -39,6 +40,7 @@ REGISTRY: dict[str, type[UnivariateTest]] = {
 }
 
 __all__ = [
+    "KSD",
     "NLL",
     "REGISTRY",
     "AndersonDarling",

@@ -3,8 +3,9 @@
     T(x) = f(1/N sum_i g(x_i), N)
 
 Epps-Pulley on a grid, V- and U-statistic: g = cos(t_k x), sin(t_k x), S = 2 (n_points - 1). Mean and variance, and the
-extended Jarque-Bera statistic: powers of x less its mean. Moments: powers of x. A statistic says so by
-``UnivariateTest.sum_form``; whoever spreads it over processes (``regularizers.SIGReg``) reads nothing else.
+extended Jarque-Bera statistic: powers of x less its mean. Moments: powers of x. KSD: cos(t_k x), sin(t_k x), x times
+both, x and x^2. A statistic says so by ``UnivariateTest.sum_form``; whoever spreads it over processes
+(``regularizers.SIGReg``) reads nothing else.
 """
 
 from collections.abc import Callable

@@ -36,6 +36,10 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "sigreg-ad three slices": ("sigreg-ad", {"num_slices": 3}),
     "sliced-wasserstein midpoint": ("sliced-wasserstein", {"num_slices": 7, "quantiles": "midpoint"}),
     "weak-sigreg sketched": ("weak-sigreg", {"sketch_dim": 3}),
+    "sigreg-ksd unbiased": ("sigreg-ksd", {"num_slices": 7, "estimator": "u"}),
+    "rdmreg three slices": ("rdmreg", {"num_slices": 3, "p": 1.5}),
+    "tc-sigreg windows of 5": ("tc-sigreg", {"num_slices": 7, "window": 5}),
+    "subspace-sigreg of two": ("subspace-sigreg", {"num_slices": 7, "num_subspaces": 2, "subspace_dim": 2}),
 }
 LOSSES = [
     ("sigreg-ep", "convex", "centroid"),

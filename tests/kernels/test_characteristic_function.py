@@ -5,6 +5,7 @@ from sigreg_lab.kernels import (
     BackendUnavailable,
     characteristic_function,
     characteristic_function_reference,
+    characteristic_slope,
     native,
 )
 from tests.kernels.cases import BACKENDS, PROCESSORS, relative_error, sample, value_and_gradient
@@ -36,6 +37,25 @@ def test_sums_and_gradient_equal_the_formula(backend, dtype, t_max, n_points, sh
     actual, gradient = value_and_gradient(lambda x: stacked(x, t_max, n_points, backend) * weight, x)
     expected, expected_gradient = value_and_gradient(lambda x: reference(x.double(), t_max, n_points) * weight, x)
     assert ((actual - expected) / weight).abs().max() < tolerance(x, t_max, n_points)
+    assert relative_error(gradient, expected_gradient) < tolerance(x, t_max, n_points)
+
+
+def slope_reference(x, t_max, n_points):
+    t = torch.linspace(0, t_max, n_points, dtype=x.dtype, device=x.device)[1:]
+    angle = x.unsqueeze(-3) * t[:, None, None]
+    return torch.stack(((x.unsqueeze(-3) * angle.cos()).mean(-2), (x.unsqueeze(-3) * angle.sin()).mean(-2)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(("t_max", "n_points"), [(3.0, 17), (5.0, 41), (1.0, 2)])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_weighted_sums_and_their_gradient_equal_the_formula(dtype, t_max, n_points, shape, generator):
+    x = sample(generator, *shape, dtype=dtype)
+    weight = torch.randn(2, *shape[:-2], n_points - 1, shape[-1], generator=generator, dtype=torch.float64)
+    actual, gradient = value_and_gradient(lambda x: torch.stack(characteristic_slope(x, t_max, n_points)) * weight, x)
+    expected, expected_gradient = value_and_gradient(lambda x: slope_reference(x.double(), t_max, n_points) * weight, x)
+    scale = tolerance(x, t_max, n_points) * float(x.abs().max())
+    assert ((actual - expected) / weight).abs().max() < scale
     assert relative_error(gradient, expected_gradient) < tolerance(x, t_max, n_points)
 
 

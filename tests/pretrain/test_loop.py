@@ -11,7 +11,8 @@ from sigreg_lab.pretrain import config as config_module
 from sigreg_lab.pretrain import loop as loop_module
 from sigreg_lab.pretrain.loop import Batches, build_encoder, lr_factor, resolved_precision
 from sigreg_lab.pretrain.models import Encoder
-from sigreg_lab.regularizers import REGISTRY
+from sigreg_lab.regularizers import REGISTRY, Regularizer
+from sigreg_lab.regularizers.registry import Entry
 
 TINY = PretrainConfig(steps=3, batch_size=32, num_slices=16)
 
@@ -109,11 +110,14 @@ def _linear_encoder(config, pixels):
     return encoder
 
 
-@pytest.mark.parametrize("regularizer", ["sigreg-ep", "sigreg-ad", "vicreg"])
+@pytest.mark.parametrize(
+    ("regularizer", "placement"),
+    [("sigreg-ep", "projector"), ("sigreg-ep", "both"), ("sigreg-ad", "projector"), ("vicreg", "projector")],
+)
 @pytest.mark.parametrize("accumulate", [2, 5])
-def test_accumulation_gives_the_gradient_of_the_whole_batch(monkeypatch, regularizer, accumulate):
+def test_accumulation_gives_the_gradient_of_the_whole_batch(monkeypatch, regularizer, placement, accumulate):
     monkeypatch.setattr(loop_module, "build_encoder", _linear_encoder)
-    config = dataclasses.replace(TINY, regularizer=regularizer, precision="64-true", num_slices=4)
+    config = dataclasses.replace(TINY, regularizer=regularizer, placement=placement, precision="64-true", num_slices=4)
     digits = load_data("digits")
     wide = dataclasses.replace(digits, train=digits.train._replace(pixels=digits.train.pixels.double()))
     norms, weights = [], []
@@ -137,6 +141,63 @@ def test_every_regulariser_trains_on_digits(regularizer):
     assert all(torch.isfinite(torch.tensor(row["total"])) for row in history)
 
 
+class _Watched(Regularizer):
+    """Mean square of what it gets, which it counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[torch.Tensor] = []
+
+    def _value(self, z, generator):
+        self.seen.append(z.detach())
+        return z.square().mean()
+
+
+@pytest.mark.parametrize("change", [{}, {"predictor": 8}, {"swa": 0.9}, {"prediction": "pairwise", "form": "additive"}])
+def test_the_regulariser_is_placed_on_projections_embeddings_or_both(monkeypatch, change):
+    """One step from the same weights: what it gets, and how the loss weighs it."""
+    monkeypatch.setitem(REGISTRY, "watched", Entry(_Watched))
+    runs, kept = {}, {}
+
+    class Kept(loop_module.Run):
+        def __init__(self, config, *rest):
+            super().__init__(config, *rest)
+            kept[config.placement] = [m.seen for m in self.loss_fn.modules() if isinstance(m, _Watched)]
+
+    monkeypatch.setattr(loop_module, "Run", Kept)
+    for placement in config_module.PLACEMENTS:
+        config = dataclasses.replace(TINY, steps=1, regularizer="watched", placement=placement, **change)
+        runs[placement] = pretrain(config).history[0]
+    shapes = {placement: [tuple(z.shape) for seen in places for z in seen] for placement, places in kept.items()}
+    assert shapes == {"projector": [(4, 32, 32)], "backbone": [(4, 32, 64)], "both": [(4, 32, 32), (4, 32, 64)]}
+    assert torch.equal(kept["both"][0][0], kept["projector"][0][0])
+    assert torch.equal(kept["both"][1][0], kept["backbone"][0][0])
+    values = {placement: row["regularizer"] for placement, row in runs.items()}
+    assert values["backbone"] == pytest.approx(float(kept["backbone"][0][0].square().mean()), rel=1e-6)
+    assert values["both"] == pytest.approx((values["projector"] + values["backbone"]) / 2, rel=1e-6)
+    for row in runs.values():
+        assert row["prediction"] == pytest.approx(runs["projector"]["prediction"], rel=1e-6)
+        keep = 1.0 if change.get("form") == "additive" else 1 - TINY.lam
+        assert row["total"] == pytest.approx(keep * row["prediction"] + TINY.lam * row["regularizer"], rel=1e-5)
+
+
+def test_on_the_backbone_the_projector_feels_the_prediction_loss_alone():
+    """And with the whole weight on the regulariser nothing but weight decay."""
+    config = dataclasses.replace(TINY, steps=2, lam=1.0, weight_decay=0.0)
+    start = [p.clone() for p in build_encoder(config, load_data("digits").train.pixels).projector.parameters()]
+    for placement, moved in (("backbone", False), ("both", True)):
+        projector = pretrain(dataclasses.replace(config, placement=placement)).encoder.projector
+        changed = [not torch.equal(a, b) for a, b in zip(projector.parameters(), start, strict=True)]
+        assert any(changed) == moved
+
+
+def test_unknown_placements_and_directions_nobody_draws_are_refused():
+    with pytest.raises(ValueError, match="placement must be one of projector, backbone, both, got 'head'"):
+        pretrain(dataclasses.replace(TINY, placement="head"))
+    with pytest.raises(ValueError, match="regularizer 'ksd' draws no directions"):
+        pretrain(dataclasses.replace(TINY, regularizer="ksd", directions="hd3"))
+
+
 class _ReplayedOnTheCPU:
     """What a CUDA graph does: the step that was captured runs again, with its own numbers but for what is prepared."""
 
@@ -150,7 +211,11 @@ class _ReplayedOnTheCPU:
 
 @pytest.mark.parametrize(
     "change",
-    [{}, {"augment": "crops", "regularizer": "sigreg-ad"}, {"swa": 0.9, "predictor": 8, "online_probe": True}],
+    [
+        {},
+        {"augment": "crops", "regularizer": "sigreg-ad", "placement": "both"},
+        {"swa": 0.9, "predictor": 8, "online_probe": True},
+    ],
 )
 def test_a_captured_step_is_the_step(monkeypatch, change):
     config = dataclasses.replace(TINY, steps=8, diagnose_every=5, **change)
@@ -163,7 +228,14 @@ def test_a_captured_step_is_the_step(monkeypatch, change):
 def test_what_looks_at_values_or_reads_ahead_is_not_captured(image_folder):
     data = load_data("digits").train
     assert loop_module.may_capture(TINY, data, 1, loop_module.make_loss(TINY))
-    for change in ({"regularizer": "sigreg-ep-infinite"}, {"directions": "sobol"}, {"accumulate": 2}, {"graph": False}):
+    changes = (
+        {"regularizer": "sigreg-ep-infinite"},
+        {"regularizer": "sigreg-ep-queue"},
+        {"directions": "sobol"},
+        {"accumulate": 2},
+        {"graph": False},
+    )
+    for change in changes:
         config = dataclasses.replace(TINY, **change)
         assert not loop_module.may_capture(config, data, 1, loop_module.make_loss(config)), change
     streamed = load_data(str(image_folder), memory_gib=1e-9).train

@@ -76,6 +76,21 @@ def test_a_run_killed_with_9_and_resumed_equals_an_uninterrupted_one(whole, tmp_
     assert [row["step"] for row in _losses(tmp_path)] == [str(step) for step in range(40)]
 
 
+@pytest.mark.parametrize("placement", ["projector", "both"])
+def test_a_regulariser_that_keeps_embeddings_goes_on_with_them(tmp_path, placement):
+    run = dataclasses.replace(RUN, steps=6, regularizer="sigreg-ep-queue", placement=placement)
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    pretrain(run, folder=whole)
+    while not pretrain(run, folder=pieces, resume=True, max_minutes=1e-9).finished:
+        pass
+    one, two = (load_checkpoint(folder / CHECKPOINT) for folder in (whole, pieces))
+    for name in ("encoder", "optimizer", "regularizer"):
+        assert _same(one[name], two[name]), name
+    kept = [tuple(queue.shape) for queue in one["regularizer"].values()]
+    assert kept == [(4, 192, 8), (4, 192, 64)][: 1 + (placement == "both")]
+    assert _losses(whole) == _losses(pieces)
+
+
 def test_a_run_goes_on_in_pieces_of_limited_time(whole, tmp_path):
     first = pretrain(RUN, folder=tmp_path, max_minutes=1e-9)
     assert not first.finished

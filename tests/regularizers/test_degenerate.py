@@ -19,7 +19,7 @@ def build(name: str, **options: object) -> Regularizer:
     few = {"num_slices": 8} if "num_slices" in regularizer_options(name) else {}
     regularizer = make_regularizer(name, **few, **options)
     assert regularizer is not None
-    return regularizer
+    return regularizer.eval()  # a queue of earlier embeddings stands still
 
 
 def layer(dim: int, *, scale: float, bias: float) -> nn.Linear:
@@ -127,7 +127,14 @@ PULL = {
     "sigreg-ep": "vanishes",
     "sigreg-ep-unbiased": "vanishes",
     "sigreg-ep-infinite": "vanishes",
+    "sigreg-ep-queue": "vanishes",
+    "tc-sigreg": "vanishes",
+    "subspace-sigreg": "vanishes",
     "bhep": "vanishes",
+    "ksd": "vanishes",
+    "ksd-gaussian": "vanishes",
+    "sigreg-ksd": "vanishes",
+    "sigreg-ksd-infinite": "vanishes",
     "vicreg": "vanishes",  # below the root of eps = 1e-4
     "covariance-identity": "vanishes",
     "sigreg-ad": "stays",
@@ -135,6 +142,7 @@ PULL = {
     "sigreg-watson": "stays",
     "sigreg-mean-std": "stays",
     "sliced-wasserstein": "stays",
+    "rdmreg": "stays",
 }
 
 

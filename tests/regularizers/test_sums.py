@@ -9,6 +9,7 @@ import torch
 from sigreg_lab.kernels import gaussian_grid
 from sigreg_lab.regularizers.sums import reduced_statistic
 from sigreg_lab.univariate import (
+    KSD,
     AndersonDarling,
     EppsPulley,
     ExtendedJarqueBera,
@@ -31,6 +32,8 @@ STATISTICS = [
     VCReg(),
     MeanStd(),
     Moments(5),
+    KSD(),
+    KSD(1.5, estimator="u"),
 ]
 
 
