@@ -111,10 +111,43 @@ def collective_errors(rank: int, shares: list[int]) -> dict[str, float]:
     }
 
 
+def low_precision(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Value and gradient of SIGReg on bfloat16 embeddings, by reduced sums and by gathered samples."""
+    x = x.bfloat16().requires_grad_()
+    values = [make_regularizer(name, num_slices=7)(x, seeded_generator(2)) for name in ("sigreg-ep", "sigreg-ad")]
+    return torch.stack(values).detach(), torch.stack([torch.autograd.grad(value, x)[0] for value in values])
+
+
+def low_precision_errors(rank: int, shares: list[int], x: Tensor, whole: tuple[Tensor, Tensor]) -> dict[str, float]:
+    """Against one process, and whether the ranks sent each other floating-point numbers of low precision."""
+    sent: list[torch.dtype] = []
+
+    def watched(function):
+        def call(*tensors, **options):
+            sent.append(tensors[-1].dtype)
+            return function(*tensors, **options)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("all_reduce", "all_gather"):
+            patch.setattr(dist, name, watched(getattr(dist, name)))
+        value, gradient = low_precision(x.split(shares, dim=1)[rank])
+    expected = whole[1].split(shares, dim=2)[rank]
+    return {
+        "value": relative(value, whole[0]),
+        "gradient": relative(gradient.double() / len(shares), expected.double()),
+        "sent": float(len(shares) > 1 and not sent),
+        "low precision sent": float(any(dtype in (torch.bfloat16, torch.float16) for dtype in sent)),
+    }
+
+
 def worker(rank: int, directory: str) -> None:
     torch.set_num_threads(1)
     x = torch.randn(VIEWS, SAMPLES, FEATURES, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     model = network(FEATURES, DIM)
+    embedded = model(x).detach()
+    in_bfloat16 = low_precision(embedded)
     reference = {label: value_and_gradient(model, objective, x) for label, objective in objectives().items()}
     errors: dict[str, dict[str, dict[str, float]]] = {}
     for case, shares in SHARES.items():
@@ -124,6 +157,7 @@ def worker(rank: int, directory: str) -> None:
             "gloo", init_method=f"file://{directory}/{case.replace(' ', '-')}", rank=rank, world_size=len(shares)
         )
         errors[case] = {"collectives": collective_errors(rank, shares)}
+        errors[case]["bfloat16"] = low_precision_errors(rank, shares, embedded, in_bfloat16)
         parallel = DistributedDataParallel(model)
         own = x.split(shares, dim=1)[rank]
         for label, objective in objectives().items():
@@ -168,6 +202,16 @@ def test_collectives_and_their_adjoints(errors, case):
     for rank in range(len(SHARES[case])):
         for what, error in errors[rank][case]["collectives"].items():
             assert error <= 1e-12, (what, rank)
+
+
+@pytest.mark.parametrize("case", SHARES)
+def test_bfloat16_embeddings_have_one_value_on_any_number_of_ranks_and_sums_in_float32(errors, case):
+    """The gradient is rounded to 8 bits, on W ranks and on one: half a unit of the last, 2^-9, each."""
+    for rank in range(len(SHARES[case])):
+        found = errors[rank][case]["bfloat16"]
+        assert found["value"] <= 1e-6
+        assert found["gradient"] <= 2**-8
+        assert found["sent"] == found["low precision sent"] == 0
 
 
 def test_without_a_group_nothing_changes():
