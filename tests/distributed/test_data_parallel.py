@@ -5,7 +5,9 @@ The reference is the same code in the same processes before any group exists. Sh
 or not. The parameters sit in a small network behind ``DistributedDataParallel``, which averages gradients over ranks.
 """
 
+import contextlib
 import json
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,15 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from sigreg_lab.distributed import all_reduce_sum, gather_samples, mean_over_samples, total_samples, world_size
+from sigreg_lab.distributed import (
+    all_reduce_sum,
+    gather_samples,
+    leave_group,
+    mean_over_samples,
+    on_all_ranks,
+    total_samples,
+    world_size,
+)
 from sigreg_lab.regularizers import REGISTRY, LeJEPALoss, SIGReg, make_regularizer
 from sigreg_lab.slicing import seeded_generator
 from sigreg_lab.univariate import SumForm, UnivariateTest
@@ -108,6 +118,8 @@ def collective_errors(rank: int, shares: list[int]) -> dict[str, float]:
         "count": abs(float(total_samples(2**24 + 1, own.device)) / len(shares) - (2**24 + 1)),
         "low-precision sum is float32": float(all_reduce_sum(ones.sum()).dtype != torch.float32),
         "world size": float(world_size() != len(shares)),
+        "on all": float(not on_all_ranks(True, own.device)),
+        "not on the last": float(on_all_ranks(rank < len(shares) - 1, own.device)),
     }
 
 
@@ -167,7 +179,8 @@ def worker(rank: int, directory: str) -> None:
                 "gradient": relative(gradient, reference[label][1]),
             }
         dist.barrier()
-        dist.destroy_process_group()
+        leave_group()
+        errors[case]["collectives"]["left"] = float(dist.is_initialized())
     Path(directory, f"errors-{rank}.json").write_text(json.dumps(errors))
 
 
@@ -214,9 +227,31 @@ def test_bfloat16_embeddings_have_one_value_on_any_number_of_ranks_and_sums_in_f
         assert found["sent"] == found["low precision sent"] == 0
 
 
+@pytest.mark.parametrize("name", ["sigreg-ep", "sigreg-ejb", "vicreg", "barlow-twins", "w-mse"])
+def test_what_ranks_send_lies_on_the_device_of_the_samples(name, monkeypatch):
+    """NCCL sends nothing else. The meta device stands for the GPU; it also refuses to be waited for."""
+    sent = []
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(dist, "all_reduce", lambda x, **_: sent.append(x.device.type))
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # meta has none
+    for operation, module in (("matmul", "matmul"), ("cosine_sine_sums", "characteristic_function"),
+                              ("trigonometric_polynomial", "characteristic_function")):  # fmt: skip
+        own = getattr(import_module(f"sigreg_lab.kernels.{module}"), f"_{operation}")
+        monkeypatch.setattr(torch.ops.sigreg_lab, operation, own)
+    z = torch.empty(2, 8, 5, device="meta", requires_grad=True)
+    options = {"num_slices": 7} if "num_slices" in REGISTRY[name].options else {}
+    LeJEPALoss(make_regularizer(name, **options))(z, seeded_generator(0)).total.backward()
+    assert len(sent) >= 4
+    assert set(sent) == {"meta"}
+
+
 def test_without_a_group_nothing_changes():
     x = torch.randn(2, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
     assert world_size() == 1
+    assert on_all_ranks(True, x.device)
+    assert not on_all_ranks(False, x.device)
+    leave_group()
     assert all_reduce_sum(x) is x
     assert gather_samples(x).samples is x
     assert total_samples(5, x.device) == 5
