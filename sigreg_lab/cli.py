@@ -313,7 +313,14 @@ def pretrain_command(
     console = Console(stderr=True)
     with RunProgress(f"{Path(config.data).name} {regularizer}", console, "" if recipe else note) as progress:
         folder, row = run(
-            config, out, progress, resume=resume, max_minutes=max_minutes, wandb=wandb, on_note=_noted(console)
+            config,
+            out,
+            progress,
+            resume=resume,
+            max_minutes=max_minutes,
+            wandb=wandb,
+            on_note=_noted(console),
+            end_group=True,
         )
     if not row:
         return  # another process of torchrun reports

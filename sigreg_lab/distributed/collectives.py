@@ -33,11 +33,16 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
-def on_all_ranks(condition: bool) -> bool:
-    """Whether it holds on every rank: what is to be known before ranks part ways, one into a collective, one not."""
+def on_all_ranks(condition: bool, device: torch.device) -> bool:
+    """Whether it holds on every rank: what is to be known before ranks part ways, one into a collective, one not.
+
+    Args:
+        condition: this rank's.
+        device: that of the samples: NCCL sends tensors of its GPU alone, gloo those of the CPU.
+    """
     if world_size() == 1:
         return condition
-    flag = torch.tensor(int(condition))
+    flag = torch.full((), int(condition), device=device)
     dist.all_reduce(flag, op=dist.ReduceOp.MIN)
     return bool(flag)
 
@@ -55,6 +60,16 @@ def agreed_step(step: int | Tensor, device: torch.device) -> int:
         step = torch.as_tensor(step).to(device, copy=True)
         dist.all_reduce(step, op=dist.ReduceOp.MAX)
     return int(step)
+
+
+def leave_group() -> None:
+    """End this process's part in the process group, if there is one; all ranks do so together, and send nothing after.
+
+    torch asks for it where communication ends: NCCL's shutdown is a collective, and a rank that goes on alone for long
+    would let the others wait in theirs.
+    """
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 class _AllReduceSum(torch.autograd.Function):
@@ -94,7 +109,7 @@ def total_samples(num_samples: int, device: torch.device) -> int | Tensor:
     """
     if world_size() == 1:
         return num_samples
-    return all_reduce_sum(torch.tensor(num_samples, dtype=torch.int64, device=device))
+    return all_reduce_sum(torch.full((), num_samples, dtype=torch.int64, device=device))  # made there, not copied
 
 
 def mean_over_samples(x: Tensor, dim: int = -2) -> Tensor:

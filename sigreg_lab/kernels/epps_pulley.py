@@ -56,7 +56,9 @@ def sliced_epps_pulley(
 
     Args:
         x: embeddings, shape (..., N, K), floating point. The arithmetic is in float32 or better, but for the products
-            on a GPU, which take bfloat16 embeddings as they are and add in float32.
+            on a GPU, which take bfloat16 embeddings as they are, round directions and gradient to 8 bits, and add in
+            float32: value and gradient then differ from those of ``x.float()`` by up to 1% and 1.5%. Elsewhere they are
+            those of ``x.float()``, the gradient rounded to the dtype of ``x`` at the end.
         directions: shape (K, M), on the device of ``x``; taken in the dtype of the products.
         t_max: last node of the grid.
         n_points: nodes on [0, t_max], both ends counted.
@@ -171,8 +173,8 @@ def _sliced_epps_pulley(
 
 
 def _gradient_dtype(x: Tensor) -> torch.dtype:
-    """That of ``x``, but float32 for float16, where a gradient that is scaled up only later would vanish."""
-    return torch.float32 if x.dtype == torch.float16 else x.dtype
+    """float32 or better, so that it is rounded once, when it has been scaled; bfloat16 where a GPU makes it so."""
+    return x.dtype if x.dtype == torch.bfloat16 and x.is_cuda else torch.promote_types(x.dtype, torch.float32)
 
 
 def _in_the_last_pass(grad: Tensor) -> bool:

@@ -35,7 +35,7 @@ class PretrainConfig:
     embedding_dim: int = 64
     projector: tuple[int, ...] = (256, 32)
     predictor: int = 0  # width of the predictor's hidden layer; 0: none
-    swa: float = 0.0  # decay of the averaged encoder that gives the centre of the views; 0: none
+    swa: float = 0.0  # decay of the moving average of the encoder that gives the centre of the views; 0: none
     register_tokens: int = 0
     patch_size: int = 0  # 0: the model's own
     drop_path: float = 0.0
@@ -72,7 +72,7 @@ class PretrainConfig:
     diagnose_every: int = 0
     online_probe: bool = False
     checkpoint_minutes: float = 3.0
-    wait_seconds: float = 60.0  # of many processes: how long they wait for one that does not answer
+    wait_seconds: float = 60.0  # of many processes: how long they wait for one that does not answer, then end
 
     # Probes at the end of a run on images: passes of the linear probe, training sets of each few-shot probe.
     probe_epochs: int = 100

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from sigreg_lab.diagnostics import effective_rank
 from sigreg_lab.distributed import on_all_ranks, world_size
@@ -46,7 +47,7 @@ from sigreg_lab.pretrain.config import PretrainConfig, as_dict, check_config
 from sigreg_lab.pretrain.crops import compiled_crops, draw_crops
 from sigreg_lab.pretrain.curves import Curves, Stopwatch, outside_share
 from sigreg_lab.pretrain.data import Images, Splits, Stream, as_float, load_data
-from sigreg_lab.pretrain.models import BACKBONES, Encoder, Features, build_encoder
+from sigreg_lab.pretrain.models import BACKBONES, Encoder, Features, build_encoder, synchronized
 from sigreg_lab.pretrain.views import VIEWS
 from sigreg_lab.regularizers import LeJEPALoss, LeJEPATerms, resolve_regularizer
 from sigreg_lab.slicing import seeded_generator
@@ -60,7 +61,11 @@ T = TypeVar("T")
 # What a stream of random numbers is for; part of its seed. Weights are drawn in models.build_encoder.
 _WEIGHTS, _ORDER, _VIEWS, _SLICES, _DROPOUT, _PROBE = range(6)
 CHECKPOINT = "checkpoint.pt"
-_ALONE = ("Timed out", "timed out", "Connection closed by peer", "Connection reset by peer")  # what gloo says then
+#: What gloo says where a process is alone, and NCCL where it says anything: past its time-out torch ends the process.
+_ALONE = (
+    *("Timed out", "timed out", "timing out", "Connection closed by peer", "Connection reset by peer"),
+    *("remote process exit", "communicator was aborted"),
+)
 EAGER_STEPS = 3  # before a step is captured: kernels are compiled and tuned, libraries take their workspaces
 _PIXELS_AT_ONCE = 2**24  # in evaluation: 341 images of 128 px
 _ONLINE_LR, _ONLINE_DECAY, _ONLINE_IMAGES = 1e-3, 1e-7, 2048  # the probe of the official minimal run
@@ -143,7 +148,7 @@ def pretrain(
     began = time.monotonic()
     try:
         run = Run(config, data, fabric, loss_fn)
-        start = run.restore(folder / CHECKPOINT) if resume and folder and (folder / CHECKPOINT).is_file() else 0
+        start = run.restore(folder / CHECKPOINT) if resume and folder and _is_there(folder / CHECKPOINT, fabric) else 0
         curves = Curves(folder if fabric.is_global_zero else None, start, wandb, as_dict(config))
         finished = _train(run, curves, start, on_step, folder, began + 60 * max_minutes if max_minutes else math.inf)
     except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -205,9 +210,8 @@ def _train(
                     curves.add(step, values)
                     if on_step is not None and fabric.is_global_zero:
                         on_step(step, {**values, "steps": config.steps})
-                    stop = time.monotonic() > deadline
-                    stop = fabric.broadcast(stop) if fabric.world_size > 1 else stop
-                    if stop and last < config.steps:
+                    in_time = on_all_ranks(time.monotonic() <= deadline, fabric.device)
+                    if not in_time and last < config.steps:
                         break
                     if path and time.monotonic() - saved_at >= 60 * config.checkpoint_minutes:
                         run.save(path, last, curves)
@@ -240,10 +244,10 @@ class Run:
         on_gpu = fabric.device.type == "cuda"
         if config.augment == "crops":
             encoder = encoder.to(memory_format=torch.channels_last)  # convolutions are faster so, on processors too
-        if fabric.world_size > 1 and on_gpu:
-            encoder = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
+        if fabric.world_size > 1 and on_gpu:  # which takes no CPU tensors, and is to come before compile and DDP
+            encoder = synchronized(encoder)
         self.encoder: Encoder = encoder
-        self.average = copy.deepcopy(encoder).requires_grad_(False) if config.swa else None
+        self.average = averaged(encoder) if config.swa else None
         self._gpu: dict[str, Any] = {"fused": True, "capturable": True} if on_gpu else {}
         self.optimizer = torch.optim.AdamW(
             encoder.parameters(), lr=self._rate(config.lr), weight_decay=config.weight_decay, **self._gpu
@@ -399,7 +403,7 @@ class Run:
 
     def _loss(self, outputs: Tensor, targets: Tensor | None) -> LeJEPATerms:
         # On a CPU a regulariser refuses what is not finite, and would leave the other ranks alone in their collectives.
-        if outputs.device.type == "cpu" and not on_all_ranks(bool(outputs.isfinite().all())):
+        if outputs.device.type == "cpu" and not on_all_ranks(bool(outputs.isfinite().all()), outputs.device):
             nan = outputs.sum() * float("nan")
             return LeJEPATerms(nan, nan, nan)
         config, dim = self.config, self.config.projector[-1]
@@ -745,12 +749,36 @@ def _kept_buffers(module: nn.Module) -> Iterator[None]:
         buffer.copy_(value)
 
 
+def averaged(encoder: Encoder) -> Encoder:
+    """The encoder whose weights are the moving average of another's, at its start: without gradient and dropout.
+
+    Its batch normalisation takes the statistics of the batch, as the encoder's does in training, and keeps running ones
+    of the averaged network: the encoder's belong to other weights.
+    """
+    average = copy.deepcopy(encoder).requires_grad_(False).eval()
+    for module in average.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.SyncBatchNorm):
+            module.train()
+    return average
+
+
 @torch.no_grad()
 def _update_average(average: nn.Module, module: nn.Module, decay: float) -> None:
-    for mean, value in zip(average.parameters(), module.parameters(), strict=True):
-        mean.lerp_(value, 1 - decay)
-    for kept, now in zip(average.buffers(), module.buffers(), strict=True):
-        kept.copy_(now)
+    """torch's rule for moving averages; its ``AveragedModel`` reads a count, for which a GPU would wait."""
+    get_ema_multi_avg_fn(decay)(list(average.parameters()), list(module.parameters()), 0)
+
+
+def _is_there(path: Path, fabric: "Fabric") -> bool:
+    """Whether the file is there, for every process.
+
+    Raises:
+        ValueError: for some it is, for others not, as on machines that do not share the folder.
+    """
+    found = path.is_file()
+    everywhere, nowhere = on_all_ranks(found, fabric.device), on_all_ranks(not found, fabric.device)
+    if not everywhere and not nowhere:
+        raise ValueError(f"{path.name} is there for some processes only; keep the run's folder where all can read it")
+    return everywhere
 
 
 def _norm(tensors: Iterator[Tensor]) -> float:

@@ -267,6 +267,20 @@ def build_encoder(config: PretrainConfig, pixels: Tensor) -> Encoder:
     return encoder.train().to(pixels.device)
 
 
+def synchronized(encoder: Encoder) -> Encoder:
+    """The encoder with batch normalisation over all processes; call it before ``torch.compile`` and DDP.
+
+    timm's conversion, if it is installed: torch's own makes plain layers of those that hold an activation too, and the
+    network loses it (``BatchNormAct2d``, as in ResNeXt-26ts, RegNet and EfficientNet).
+    """
+    try:
+        from timm.layers import convert_sync_batchnorm as convert
+    except ImportError:  # without timm there are no such layers
+        convert = nn.SyncBatchNorm.convert_sync_batchnorm
+    converted: Encoder = convert(encoder)
+    return converted
+
+
 @torch.no_grad()
 def _width(backbone: nn.Module, pixels: Tensor) -> int:
     """Dimension of what a backbone gives."""

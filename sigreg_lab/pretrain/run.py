@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sigreg_lab.distributed import rank
+from sigreg_lab.distributed import leave_group
 from sigreg_lab.experiment.provenance import now, provenance
 from sigreg_lab.pretrain.checkpoint import (
     check_same_data,
@@ -48,6 +48,7 @@ def run(
     max_minutes: float = 0.0,
     wandb: str = "",
     on_note: Callable[[str], None] | None = None,
+    end_group: bool = False,
 ) -> tuple[Path, dict[str, float]]:
     """Pretrain, probe, and write what came of it.
 
@@ -64,6 +65,8 @@ def run(
         max_minutes: stop after that time, to go on later; 0: never.
         wandb: project in W&B; empty: none.
         on_note: called with each sentence that the user should read: images that were skipped, a changed setting.
+        end_group: of many processes, the process group ends with the training, before the first of them probes alone:
+            for a command, which has nothing else to do. torchrun lets a process enter a group once.
 
     Returns:
         The folder, and the row; with ``share_of_step_time_outside_network`` alone in it the run is to go on.
@@ -86,7 +89,9 @@ def run(
             tell(note)
         with writing(folder):
             result = pretrain(config, data, on_step, folder=folder, resume=resume, max_minutes=max_minutes, wandb=wandb)
-        if rank():
+        if end_group:
+            leave_group()
+        if not first:
             return folder, {}
         if is_pictures(data.train):
             save_picture(folder / "views.png", contact_sheet(data.train, config))

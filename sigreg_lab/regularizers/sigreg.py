@@ -62,7 +62,9 @@ class SIGReg(Regularizer):
         """The regulariser's value.
 
         Args:
-            z: embeddings, shape (V, N, K).
+            z: embeddings, shape (V, N, K). Of one process on a GPU, bfloat16 embeddings enter the products of
+                Epps-Pulley as they are, see ``kernels.sliced_epps_pulley``; in all other cases they are lifted to
+                float32, as ``Regularizer`` says.
             generator: draws the directions; in the same state on all ranks.
             directions: used instead of drawn ones, shape (K, M), a matrix or structured.
 
@@ -78,8 +80,7 @@ class SIGReg(Regularizer):
             directions = self._draw(z, generator)
         if not self.per_view:
             z = z.flatten(0, -2)
-        # Lifted here and not left to the operation, so that bfloat16 embeddings give one value on any number of ranks.
-        return mean_over_slices(at_least_float32(z), self.statistic, directions)
+        return mean_over_slices(z, self.statistic, directions)
 
     def _draw(self, z: Tensor, generator: torch.Generator) -> Tensor | StructuredDirections:
         return draw_directions(self.directions, z, self.num_slices, generator, torch.float32)
@@ -201,6 +202,7 @@ def mean_over_slices(z: Tensor, statistic: UnivariateTest, directions: Tensor | 
     """
     if world_size() == 1:
         return sliced_statistic(z, statistic, directions).mean()
+    z = at_least_float32(z)  # what ranks add up, and the gradients that they add up, are no low precision
     form = statistic.sum_form()
     if form is not None:
         with torch.autocast(device_type=z.device.type, enabled=False):

@@ -5,7 +5,9 @@ The reference is the same code in the same processes before any group exists. Sh
 or not. The parameters sit in a small network behind ``DistributedDataParallel``, which averages gradients over ranks.
 """
 
+import contextlib
 import json
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,15 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from sigreg_lab.distributed import all_reduce_sum, gather_samples, mean_over_samples, total_samples, world_size
+from sigreg_lab.distributed import (
+    all_reduce_sum,
+    gather_samples,
+    leave_group,
+    mean_over_samples,
+    on_all_ranks,
+    total_samples,
+    world_size,
+)
 from sigreg_lab.regularizers import REGISTRY, LeJEPALoss, SIGReg, make_regularizer
 from sigreg_lab.slicing import seeded_generator
 from sigreg_lab.univariate import SumForm, UnivariateTest
@@ -114,6 +124,39 @@ def collective_errors(rank: int, shares: list[int]) -> dict[str, float]:
         "count": abs(float(total_samples(2**24 + 1, own.device)) / len(shares) - (2**24 + 1)),
         "low-precision sum is float32": float(all_reduce_sum(ones.sum()).dtype != torch.float32),
         "world size": float(world_size() != len(shares)),
+        "on all": float(not on_all_ranks(True, own.device)),
+        "not on the last": float(on_all_ranks(rank < len(shares) - 1, own.device)),
+    }
+
+
+def low_precision(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Value and gradient of SIGReg on bfloat16 embeddings, by reduced sums and by gathered samples."""
+    x = x.bfloat16().requires_grad_()
+    values = [make_regularizer(name, num_slices=7)(x, seeded_generator(2)) for name in ("sigreg-ep", "sigreg-ad")]
+    return torch.stack(values).detach(), torch.stack([torch.autograd.grad(value, x)[0] for value in values])
+
+
+def low_precision_errors(rank: int, shares: list[int], x: Tensor, whole: tuple[Tensor, Tensor]) -> dict[str, float]:
+    """Against one process, and whether the ranks sent each other floating-point numbers of low precision."""
+    sent: list[torch.dtype] = []
+
+    def watched(function):
+        def call(*tensors, **options):
+            sent.append(tensors[-1].dtype)
+            return function(*tensors, **options)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("all_reduce", "all_gather"):
+            patch.setattr(dist, name, watched(getattr(dist, name)))
+        value, gradient = low_precision(x.split(shares, dim=1)[rank])
+    expected = whole[1].split(shares, dim=2)[rank]
+    return {
+        "value": relative(value, whole[0]),
+        "gradient": relative(gradient.double() / len(shares), expected.double()),
+        "sent": float(len(shares) > 1 and not sent),
+        "low precision sent": float(any(dtype in (torch.bfloat16, torch.float16) for dtype in sent)),
     }
 
 
@@ -121,6 +164,8 @@ def worker(rank: int, directory: str) -> None:
     torch.set_num_threads(1)
     x = torch.randn(VIEWS, SAMPLES, FEATURES, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     model = network(FEATURES, DIM)
+    embedded = model(x).detach()
+    in_bfloat16 = low_precision(embedded)
     reference = {label: value_and_gradient(model, objective, x) for label, objective in objectives().items()}
     errors: dict[str, dict[str, dict[str, float]]] = {}
     for case, shares in SHARES.items():
@@ -130,6 +175,7 @@ def worker(rank: int, directory: str) -> None:
             "gloo", init_method=f"file://{directory}/{case.replace(' ', '-')}", rank=rank, world_size=len(shares)
         )
         errors[case] = {"collectives": collective_errors(rank, shares)}
+        errors[case]["bfloat16"] = low_precision_errors(rank, shares, embedded, in_bfloat16)
         parallel = DistributedDataParallel(model)
         own = x.split(shares, dim=1)[rank]
         for label, objective in objectives().items():
@@ -139,7 +185,8 @@ def worker(rank: int, directory: str) -> None:
                 "gradient": relative(gradient, reference[label][1]),
             }
         dist.barrier()
-        dist.destroy_process_group()
+        leave_group()
+        errors[case]["collectives"]["left"] = float(dist.is_initialized())
     Path(directory, f"errors-{rank}.json").write_text(json.dumps(errors))
 
 
@@ -176,9 +223,41 @@ def test_collectives_and_their_adjoints(errors, case):
             assert error <= 1e-12, (what, rank)
 
 
+@pytest.mark.parametrize("case", SHARES)
+def test_bfloat16_embeddings_have_one_value_on_any_number_of_ranks_and_sums_in_float32(errors, case):
+    """The gradient is rounded to 8 bits, on W ranks and on one: half a unit of the last, 2^-9, each."""
+    for rank in range(len(SHARES[case])):
+        found = errors[rank][case]["bfloat16"]
+        assert found["value"] <= 1e-6
+        assert found["gradient"] <= 2**-8
+        assert found["sent"] == found["low precision sent"] == 0
+
+
+@pytest.mark.parametrize("name", ["sigreg-ep", "sigreg-ejb", "vicreg", "barlow-twins", "w-mse"])
+def test_what_ranks_send_lies_on_the_device_of_the_samples(name, monkeypatch):
+    """NCCL sends nothing else. The meta device stands for the GPU; it also refuses to be waited for."""
+    sent = []
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(dist, "all_reduce", lambda x, **_: sent.append(x.device.type))
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # meta has none
+    for operation, module in (("matmul", "matmul"), ("cosine_sine_sums", "characteristic_function"),
+                              ("trigonometric_polynomial", "characteristic_function")):  # fmt: skip
+        own = getattr(import_module(f"sigreg_lab.kernels.{module}"), f"_{operation}")
+        monkeypatch.setattr(torch.ops.sigreg_lab, operation, own)
+    z = torch.empty(2, 8, 5, device="meta", requires_grad=True)
+    options = {"num_slices": 7} if "num_slices" in REGISTRY[name].options else {}
+    LeJEPALoss(make_regularizer(name, **options))(z, seeded_generator(0)).total.backward()
+    assert len(sent) >= 4
+    assert set(sent) == {"meta"}
+
+
 def test_without_a_group_nothing_changes():
     x = torch.randn(2, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
     assert world_size() == 1
+    assert on_all_ranks(True, x.device)
+    assert not on_all_ranks(False, x.device)
+    leave_group()
     assert all_reduce_sum(x) is x
     assert gather_samples(x).samples is x
     assert total_samples(5, x.device) == 5

@@ -147,6 +147,19 @@ def test_low_precision_input_is_computed_in_float32(dtype, tolerance, generator)
     assert relative_error(gradient, expected_gradient) < tolerance
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_on_the_cpu_low_precision_is_its_float32_copy_bit_for_bit(dtype, backend, generator):
+    """The gradient is scaled first, then rounded once."""
+    x, directions = sample(generator, 3, 40, 20).to(dtype).requires_grad_(), unit_columns(generator, 20, 30)
+    copy, weight = x.detach().float().requires_grad_(), torch.tensor([0.3, -1.7, 1e-6])
+    values = [fused(of, directions, backend=backend) for of in (x, copy)]
+    gradients = [torch.autograd.grad(value, of, weight)[0] for value, of in zip(values, (x, copy), strict=True)]
+    assert torch.equal(*values)
+    assert gradients[0].dtype == dtype
+    assert torch.equal(gradients[0], gradients[1].to(dtype))
+
+
 def test_strides_do_not_matter_and_nothing_is_changed(generator):
     x, directions = sample(generator, 40, 3, 12), unit_columns(generator, 24, 20)[::2]
     before = x.clone(), directions.clone()

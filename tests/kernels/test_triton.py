@@ -62,6 +62,42 @@ _, gradient = value_and_gradient(by_triton, x.requires_grad_())
 _, expected = value_and_gradient(lambda x: reference_value(x, directions, 3.0, 17), x.double())
 assert relative_error(gradient, expected) < 8e-3, relative_error(gradient, expected)
 
+# SIGReg hands bfloat16 to the kernel as it is; the result is near the float32 copy's, and sums are float32.
+from sigreg_lab.kernels import epps_pulley
+from sigreg_lab.regularizers import SIGReg
+from sigreg_lab.slicing import seeded_generator
+from sigreg_lab.univariate import EppsPulley
+
+seen, by_kernel, partial_sums = [], triton_epps_pulley.sliced_epps_pulley, triton_epps_pulley.partial_sums
+def watched(x, *rest):
+    seen.append(x.dtype)
+    return by_kernel(x, *rest)
+def watched_sums(p, *rest):
+    sums = partial_sums(p, *rest)
+    seen.extend((p.dtype, sums.dtype))
+    return sums
+for dim, dtype, tolerance in (
+    (80, torch.bfloat16, (1e-2, 1.5e-2)), (24, torch.bfloat16, (1e-2, 1.5e-2)),
+    (24, torch.float16, (1e-6, 5e-4)), (24, torch.float32, (1e-6, 5e-6)),
+):
+    z, loss = sample(generator, 2, 60, dim).to(dtype), SIGReg(EppsPulley(), 40)
+    lifted = value_and_gradient(lambda z: loss(z.float(), seeded_generator(0)), z)
+    exact = value_and_gradient(lambda z: loss(z.double(), seeded_generator(0)), z)
+    choice = epps_pulley.choose_backend
+    epps_pulley.choose_backend = lambda backend, device, dtype: choose_backend("triton", device, dtype)
+    triton_epps_pulley.sliced_epps_pulley, triton_epps_pulley.partial_sums = watched, watched_sums
+    found = value_and_gradient(lambda z: loss(z, seeded_generator(0)), z)
+    epps_pulley.choose_backend = choice
+    triton_epps_pulley.sliced_epps_pulley, triton_epps_pulley.partial_sums = by_kernel, partial_sums
+    assert seen.pop(0) == dtype, (seen, dtype)
+    assert set(seen) == ({torch.float32} if dtype != torch.bfloat16 or dim > triton_epps_pulley.NARROW else set()), seen
+    seen.clear()
+    for expected in (lifted, exact):
+        errors = [relative_error(*pair) for pair in zip(found, expected, strict=True)]
+        assert errors[0] < tolerance[0] and errors[1] < tolerance[1], (dim, dtype, errors)
+    if dtype == torch.bfloat16:  # it is the kernel's own arithmetic, not the float32 copy's in another place
+        assert relative_error(found[0], lifted[0]) > 1e-6
+
 for dim, num_slices in ((32, 40), (256, 300), (300, 700)):
     n = 1 << (dim - 1).bit_length()
     signs = torch.randint(2, (2, 3, n), generator=generator) * 2 - 1

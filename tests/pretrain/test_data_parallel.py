@@ -32,6 +32,7 @@ torch.set_num_threads(1)
 from tests.pretrain.test_data_parallel import RUN, plain_weights
 from sigreg_lab.pretrain import pretrain
 from sigreg_lab.pretrain.loop import Run
+from sigreg_lab.pretrain.run import run
 rows, batches = [], Run.batches
 def watched(self, start):
     for item in batches(self, start):
@@ -43,8 +44,15 @@ weights = float(sum(p.double().abs().sum() for p in result.encoder.parameters())
 rank = torch.distributed.get_rank()
 out = {"weights": weights, "rows": list(rows), "total": [row["total"] for row in result.history]}
 out["plain"] = plain_weights().tolist()
+late = pretrain(RUN, max_minutes=1e-9 if rank == 1 else 0.0)
+out["late"] = [late.finished, len(late.history)]
+try:
+    pretrain(RUN, folder=Path(sys.argv[1]) if rank == 0 else Path(sys.argv[1], "elsewhere"), resume=True)
+except ValueError as error:
+    out["elsewhere"] = str(error)
+folder, row = run(RUN, Path(sys.argv[1], "runs"), end_group=True)
+out["row"], out["left"] = sorted(row), not torch.distributed.is_initialized()
 Path(sys.argv[1], f"rank-{rank}.json").write_text(json.dumps(out))
-torch.distributed.destroy_process_group()
 """
 
 
@@ -98,6 +106,24 @@ def test_two_processes_make_the_steps_of_one(ranks):
     for rank in ranks[1]:
         actual = torch.tensor(rank["plain"], dtype=torch.float64)
         assert (actual - expected).norm() <= 1e-6 * (expected - start).norm()
+
+
+def test_processes_stop_together_at_the_time_of_any(ranks):
+    assert [rank["late"] for rank in ranks[1]] == [[False, 1]] * 2
+
+
+def test_a_checkpoint_that_only_some_processes_see_is_refused_by_all(ranks):
+    message = "checkpoint.pt is there for some processes only; keep the run's folder where all can read it"
+    assert [rank["elsewhere"] for rank in ranks[1]] == [message] * 2
+
+
+def test_a_command_ends_the_group_before_the_first_process_probes(ranks):
+    folder, (one, two) = ranks
+    assert one["left"]
+    assert two["left"]
+    assert two["row"] == []
+    assert "test_1" in one["row"]
+    assert (folder / "runs" / "digits-sigreg-ep-0" / "row.csv").is_file()
 
 
 FAILING = """

@@ -249,6 +249,81 @@ def test_a_predictor_and_an_averaged_encoder_change_the_run():
     assert not torch.equal(_weights(dataclasses.replace(TINY, predictor=8))[: len(plain)], plain)
 
 
+def _steps(config):
+    """A run's steps, one by one: the run after each."""
+    run = loop_module.Run(config, load_data("digits"), loop_module.make_fabric(config), loop_module.make_loss(config))
+    for step, batch in enumerate(run.batches(0)):
+        run.step(step, batch, diagnose=False)
+        yield run
+
+
+def test_the_averaged_encoder_is_the_moving_average_from_the_first_step_on():
+    expected = None
+    for run in _steps(dataclasses.replace(TINY, swa=0.9, predictor=8, steps=5)):
+        now = [p.detach().double() for p in run.encoder.parameters()]
+        expected = now if expected is None else [0.9 * e + 0.1 * n for e, n in zip(expected, now, strict=True)]
+        for mean, value in zip(run.average.parameters(), expected, strict=True):
+            torch.testing.assert_close(mean.double(), value, rtol=1e-5, atol=1e-7)
+            assert not mean.requires_grad
+    assert not torch.equal(now[0], expected[0])
+
+
+def test_running_statistics_of_the_averaged_encoder_are_those_of_its_own_activations(monkeypatch):
+    inputs, averaged = [], loop_module.averaged
+
+    def watched(encoder):
+        average = averaged(encoder)
+        average.backbone[1].register_forward_pre_hook(lambda _, given: inputs.append(given[0].detach().double()))
+        return average
+
+    monkeypatch.setattr(loop_module, "averaged", watched)
+    mean, variance, run = 0.0, 1.0, None
+    for run in _steps(dataclasses.replace(TINY, swa=0.9, steps=4)):  # noqa: B007
+        x = inputs.pop().transpose(0, 1).flatten(1)
+        mean, variance = 0.9 * mean + 0.1 * x.mean(1), 0.9 * variance + 0.1 * x.var(1)
+    own, other = run.average.backbone[1], run.encoder.backbone[1]
+    torch.testing.assert_close(own.running_mean.double(), mean, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(own.running_var.double(), variance, rtol=1e-4, atol=1e-6)
+    assert not torch.equal(own.running_mean, other.running_mean)
+
+
+def test_the_averaged_encoder_has_no_dropout_and_normalises_by_the_batch(monkeypatch):
+    def with_dropout(config, pixels):
+        layers = torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.BatchNorm1d(64)
+        return Encoder(torch.nn.Sequential(*layers), 64, (8,))
+
+    monkeypatch.setattr(loop_module, "build_encoder", with_dropout)
+    (run,) = _steps(dataclasses.replace(TINY, swa=0.9, steps=1))
+    views = [torch.rand(4, 32, 1, 8, 8, generator=torch.Generator().manual_seed(0))]
+    first, second = (run._average_targets(views) for _ in range(2))
+    assert torch.equal(first, second)
+    assert run.encoder.training
+    flat = views[0].flatten(0, 1).flatten(1)
+    normalised = (flat - flat.mean(0)) / (flat.var(0, correction=0) + 1e-5).sqrt()
+    layer = run.average.backbone[2]
+    expected = run.average.projector(layer.weight * normalised + layer.bias).unflatten(0, (4, 32))
+    torch.testing.assert_close(first, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Timed out waiting 4000ms for recv operation to complete",
+        "Watchdog caught collective operation timeout: WorkNCCL() ran for 60001 milliseconds before timing out.",
+        "NCCL error: remote process exited or there was a network error, NCCL version 2.27",
+        "NCCL communicator was aborted on rank 0.",
+    ],
+)
+def test_a_process_left_alone_says_so_in_one_line(monkeypatch, said):
+    def alone(*arguments):
+        raise torch.distributed.DistBackendError(said)
+
+    monkeypatch.setitem(loop_module.VIEWS, "affine", alone)
+    monkeypatch.setattr(loop_module, "world_size", lambda: 2)
+    with pytest.raises(RuntimeError, match="process 0: another process of the run has ended, or has not answered"):
+        pretrain(TINY)
+
+
 @pytest.mark.parametrize("prediction", ["centroid", "pairwise"])
 @pytest.mark.parametrize("change", [{}, {"predictor": 8}, {"swa": 0.9}, {"predictor": 8, "swa": 0.9}], ids=str)
 def test_predictor_and_average_keep_the_prediction_loss_that_was_asked_for(monkeypatch, change, prediction):

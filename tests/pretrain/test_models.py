@@ -1,13 +1,16 @@
 """timm's backbones by name: stems, sizes, tokens, options."""
 
+import contextlib
+import copy
 import dataclasses
+import sys
 
 import pytest
 import torch
 
 from sigreg_lab.pretrain import PretrainConfig
 from sigreg_lab.pretrain.crops import CropConfig
-from sigreg_lab.pretrain.models import CHANNEL_MEAN, Encoder, build_encoder
+from sigreg_lab.pretrain.models import CHANNEL_MEAN, Encoder, build_encoder, synchronized
 from sigreg_lab.pretrain.pictures import patch_components
 
 IMAGES = PretrainConfig(augment="crops", embedding_dim=0, projector=(16, 4), backbone="resnet10t")
@@ -95,3 +98,40 @@ def test_views_that_a_backbone_cannot_take_are_refused():
         build_encoder(
             dataclasses.replace(VIT, crops=CropConfig(local_views=1, local_size=30)), torch.rand(1, 3, 64, 64)
         )
+
+
+@pytest.mark.parametrize("backbone", ["small-resnet", "resnet10t", "resnext26ts", "regnety_002", "test_vit"])
+def test_synchronised_batch_normalisation_changes_nothing_but_whose_statistics_it_takes(backbone):
+    """Checked in evaluation, where it runs on a CPU; torch's own conversion loses the activations of two of these."""
+    config = PretrainConfig(augment="crops", backbone=backbone, embedding_dim=0, projector=(16, 8), predictor=8)
+    encoder = build_encoder(config, torch.zeros(1, 3, 32, 32)).eval()
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            module.running_mean.normal_(generator=torch.Generator().manual_seed(0))
+    pixels = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = encoder(pixels)
+        converted = synchronized(copy.deepcopy(encoder))
+        for one, two in zip(converted(pixels), expected, strict=True):
+            assert torch.equal(one, two)
+    layers = list(converted.modules())
+    assert not [layer for layer in layers if isinstance(layer, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)]
+    assert [layer for layer in layers if isinstance(layer, torch.nn.SyncBatchNorm)]
+    assert converted.state_dict().keys() == encoder.state_dict().keys()
+    converted.train()
+    with pytest.raises(ValueError, match="SyncBatchNorm expected input tensor to be on GPU"), _group():
+        converted(pixels)
+
+
+@contextlib.contextmanager
+def _group():
+    """As in a process group, where the layers look for others."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.distributed, "is_initialized", lambda: True)
+        yield
+
+
+def test_synchronised_batch_normalisation_without_timm(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm.layers", None)  # as where it is not installed
+    encoder = synchronized(build_encoder(PretrainConfig(), torch.zeros(1, 1, 8, 8)))
+    assert sum(isinstance(layer, torch.nn.SyncBatchNorm) for layer in encoder.modules()) == 4
