@@ -80,6 +80,11 @@ def mapped(row: Row, quantity: str, function: Callable[[float], float], **axes: 
     return row | axes | _row(quantity, value, low, high, error, row["replicates"], exact)
 
 
+def root(number: float) -> float:
+    """Of a mean square; of one that noise makes negative 0."""
+    return math.sqrt(max(number, 0.0))
+
+
 def _row(
     quantity: str,
     value: float,

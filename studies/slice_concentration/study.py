@@ -8,7 +8,7 @@ import pandas as pd
 
 from sigreg_lab.experiment import Claim, Decision, Picture, Study, Verdict, every, some
 from sigreg_lab.experiment.cells import Cell, Config, Row
-from sigreg_lab.experiment.estimates import Estimates, exactly, mapped, mean, ratio
+from sigreg_lab.experiment.estimates import Estimates, exactly, mapped, mean, ratio, root
 from sigreg_lab.experiment.power_laws import exponent, power_law
 from sigreg_lab.figures.kinds import curves
 from sigreg_lab.slicing import DIRECTIONS, make_directions, seeded_generator
@@ -33,7 +33,7 @@ def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
         for name in ("value", "gradient"):
             squares, known = cells[f"{name}_square"], cells[f"exact_{name}_square"]
             square = mean(f"{name}, mean square", squares, **place)
-            found.append(mapped(square, name, lambda number: math.sqrt(max(number, 0.0))))
+            found.append(mapped(square, name, root))
             if known.notna().all():
                 found.append(mean(f"{name}, mean square over the exact one", squares / known, 1.0, **place))
             found.append(mean(f"bias of the {name}", cells[f"{name}_bias"], unbiased, **place))
