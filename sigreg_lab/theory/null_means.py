@@ -8,9 +8,6 @@ from scipy import special
 
 Array = NDArray[np.float64]
 
-#: Of Epps-Pulley on the full line with w = exp(-t^2/2): int (1 - exp(-t^2)) w dt.
-FULL_LINE = math.sqrt(2 * math.pi) - math.sqrt(2 * math.pi / 3)
-
 
 def epps_pulley(target: Array, weight: Array) -> float:
     """Of the V-statistic on a grid: the bias sum w (1 - phi_0^2), all of it."""

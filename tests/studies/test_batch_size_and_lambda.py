@@ -32,7 +32,7 @@ def test_right_rows_are_accepted_and_wrong_ones_are_not(monkeypatch):
     for wrong in (
         "regulariser, embedding (setting=scale_1",
         "per view, value (setting=rho_0.9",
-        "eq. 5 (setting=global",
+        "eq. 6 (setting=global",
     ):
         assert wrong in found
 
