@@ -61,12 +61,6 @@ SCALE = {
 }
 
 
-def curvature_exponent(exponents: dict[str, float], statistic: str) -> float:
-    """Of the curvature, by that of the gradient: one less, but 0 where the gradient is linear or does not change."""
-    exponent = exponents.get(statistic, math.nan)
-    return 0.0 if exponent in (0.0, 1.0) else exponent - 1
-
-
 def full_line_terms(sigma: float) -> tuple[Term, Term]:
     """k and g on the full line: int t sin(t d) exp(-a t^2) dt = sqrt(pi/a)/(2 a) d exp(-d^2/(4 a))."""
     return _gaussian_term(1 / sigma**2), _gaussian_term(1 / sigma**2 + 0.5)

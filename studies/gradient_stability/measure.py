@@ -1,8 +1,8 @@
 """Theorem 4 of the LeJEPA paper: how large the gradient and the curvature of each statistic in one sample can get.
 
-Measured: the size of both as one sample moves out to |x| (part "outlier"), of the gradient as all samples are scaled up
-(part "scale"), exponents of |x| fitted to either, the largest value an optimiser finds (part "worst"), and the mean of
-sum x_i dT/dx_i under N(0, 1) (part "null"). Exact values are in ``theory.gradients``.
+Measured: the size of the gradient as one sample moves out to |x| (part "outlier") or as all samples are scaled up (part
+"scale"), exponents of |x| fitted to either, the largest values of both that an optimiser finds (part "worst"), and the
+mean of sum x_i dT/dx_i under N(0, 1) (part "null"). Exact values are in ``theory.gradients``.
 """
 
 import math
@@ -11,7 +11,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sigreg_lab import univariate
 from sigreg_lab.experiment.cells import Cell, Config, Row
@@ -75,26 +74,10 @@ def outlier_gradient(statistic: str, x: Array) -> Array | None:
     return gradients.outlier_gradient(statistic, x)
 
 
-def derivatives(test: UnivariateTest, x: Array, second: bool) -> tuple[Array, Array]:
-    """Gradient, of the shape of ``x``, and curvature in the first sample of each column."""
-    n, columns = x.shape
-    exact = isinstance(test, EppsPulley) and test.integration == "exact"
-    size = max(1, (1 << 18) // n**2) if exact and second else columns  # as many as it takes by plain operations
-    gradients, curvatures = [], []
-    for start in range(0, columns, size):
-        part = torch.from_numpy(np.ascontiguousarray(x[:, start : start + size])).requires_grad_()
-        gradient, curvature = _derivatives(test, part, second)
-        gradients.append(gradient.detach().numpy())
-        curvatures.append(curvature.detach().numpy())
-    return np.concatenate(gradients, axis=1), np.concatenate(curvatures)
-
-
-def _derivatives(test: UnivariateTest, x: Tensor, second: bool, graph: bool = False) -> tuple[Tensor, Tensor]:
-    (gradient,) = torch.autograd.grad(test.unchecked(x).sum(), x, create_graph=second or graph)
-    if not second:
-        return gradient, gradient[0]
-    (curvature,) = torch.autograd.grad(gradient[0].sum(), x, create_graph=graph)
-    return gradient, curvature[0]
+def gradient_of(test: UnivariateTest, x: Array) -> Array:
+    """Of each column by itself, of the shape of ``x``."""
+    point = torch.from_numpy(np.ascontiguousarray(x)).requires_grad_()
+    return torch.autograd.grad(test.unchecked(point).sum(), point)[0].numpy()
 
 
 def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[Row]:
@@ -109,19 +92,13 @@ def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[
 def _row(
     quantity: str, estimate: float, error: float, count: int, at: float = math.nan, exact: float = math.nan
 ) -> Row:
-    return {
-        "quantity": quantity,
-        "at": at,
-        "estimate": float(f"{estimate:.9g}"),
-        "standard_error": float(f"{error:.5g}"),
-        "count": count,
-        "exact": exact,
-    }
+    row = {"quantity": quantity, "at": at, "estimate": float(f"{estimate:.9g}")}
+    return row | {"standard_error": float(f"{error:.5g}"), "count": count, "exact": exact}
 
 
 def _null(name: str, n: int, replicates: int, rng: np.random.Generator) -> list[Row]:
     x = rng.standard_normal((n, replicates))
-    gradient, _ = derivatives(STATISTICS[name](), x, second=False)
+    gradient = gradient_of(STATISTICS[name](), x)
     sums = {"slope": ((gradient * x).sum(0), mean_slope(name, n)), "shift": (gradient.sum(0), 0.0)}
     return [
         _row(quantity, v.mean(), v.std(ddof=1) / math.sqrt(replicates), replicates, exact=exact)
@@ -130,7 +107,7 @@ def _null(name: str, n: int, replicates: int, rng: np.random.Generator) -> list[
 
 
 def _moving(name: str, n: int, settings: Config, rng: np.random.Generator, *, outlier: bool) -> list[Row]:
-    """Root mean square over |x| in [2^k, 2^(k+1)), of the outlier's derivatives or of the largest gradient."""
+    """Root mean square over |x| in [2^k, 2^(k+1)), of the outlier's gradient or of the largest."""
     points, replicates = settings["points"], settings["replicates"]
     shape = (OCTAVES, points, replicates)
     place = (np.arange(points)[:, None] + rng.random((points, replicates))) / points  # the same in every octave
@@ -139,27 +116,21 @@ def _moving(name: str, n: int, settings: Config, rng: np.random.Generator, *, ou
     x = np.broadcast_to(z[:, None, None, :], (n, *shape))
     x = np.concatenate([size[None], x[1:]]) if outlier else x * size
     x = x.reshape(n, -1)
-    gradient, curvature = derivatives(STATISTICS[name](), x, second=outlier)
-    tracked = {"gradient": np.abs(gradient[0] if outlier else gradient).reshape(-1, *shape).max(0)}
-    if outlier:
-        tracked["curvature"] = np.abs(curvature).reshape(shape)
-    rows = []
-    for quantity, values in tracked.items():
-        logs = np.log2(np.maximum(np.sqrt((values**2).mean(1)), 1e-30))  # (octaves, replicates)
-        error = logs.std(1, ddof=1) / math.sqrt(replicates)
-        if quantity == "gradient":
-            rows += [_row("gradient", logs[k].mean(), error[k], replicates, at=2.0**k) for k in range(OCTAVES)]
-        slopes = np.polyfit(np.arange(FITTED), logs[-FITTED:], 1)[0]
-        exponent, spread = slopes.mean(), slopes.std(ddof=1) / math.sqrt(replicates)
-        if logs[-1].mean() < math.log2(VANISHED):
-            exponent, spread = -math.inf, 0.0
-        known = gradients.OUTLIER if outlier else gradients.SCALE
-        slope = gradients.curvature_exponent(known, name) if quantity == "curvature" else known.get(name, math.nan)
-        rows.append(_row(f"{quantity} exponent", exponent, spread, replicates, exact=slope))
+    gradient = gradient_of(STATISTICS[name](), x)
+    values = np.abs(gradient[0] if outlier else gradient).reshape(-1, *shape).max(0)
+    logs = np.log2(np.maximum(np.sqrt((values**2).mean(1)), 1e-30))  # (octaves, replicates)
+    error = logs.std(1, ddof=1) / math.sqrt(replicates)
+    rows = [_row("gradient", logs[k].mean(), error[k], replicates, at=2.0**k) for k in range(OCTAVES)]
+    slopes = np.polyfit(np.arange(FITTED), logs[-FITTED:], 1)[0]
+    exponent, spread = slopes.mean(), slopes.std(ddof=1) / math.sqrt(replicates)
+    if logs[-1].mean() < math.log2(VANISHED):
+        exponent, spread = -math.inf, 0.0
+    known = (gradients.OUTLIER if outlier else gradients.SCALE).get(name, math.nan)
+    rows.append(_row("gradient exponent", exponent, spread, replicates, exact=known))
     closed = outlier_gradient(name, x) if outlier else None
     if closed is not None:
-        error = np.abs(gradient[0] - closed).max() / np.abs(closed).max()
-        rows.append(_row("distance to the closed form", error, 0.0, x.shape[1], exact=0.0))
+        distance = np.abs(gradient[0] - closed).max() / np.abs(closed).max()
+        rows.append(_row("distance to the closed form", distance, 0.0, x.shape[1], exact=0.0))
     return rows
 
 
@@ -172,7 +143,7 @@ def _worst(name: str, n: int, settings: Config, rng: np.random.Generator) -> lis
     start[0] = first
     test = STATISTICS[name]()
     rows = []
-    for order, (quantity, exact) in enumerate(zip(("gradient", "curvature"), largest(name, n), strict=True)):
+    for quantity, exact in zip(("gradient", "curvature"), largest(name, n), strict=True):
         if math.isnan(exact):
             continue
         x = torch.from_numpy(start.copy()).requires_grad_()
@@ -180,8 +151,10 @@ def _worst(name: str, n: int, settings: Config, rng: np.random.Generator) -> lis
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         best = torch.zeros(restarts, dtype=torch.float64)
         for _ in range(steps):
-            gradient, curvature = _derivatives(test, x, second=order == 1, graph=True)
-            reached = (curvature if order == 1 else gradient[0]).abs()
+            reached = torch.autograd.grad(test.unchecked(x).sum(), x, create_graph=True)[0][0]
+            if quantity == "curvature":
+                reached = torch.autograd.grad(reached.sum(), x, create_graph=True)[0][0]
+            reached = reached.abs()
             best = torch.maximum(best, reached.detach())
             (x.grad,) = torch.autograd.grad(-reached.sum(), x)
             optimizer.step()

@@ -7,22 +7,15 @@ import pandas as pd
 
 from sigreg_lab.experiment import Claim, Decision, Picture, Study, Verdict, every
 from sigreg_lab.experiment.cells import Cell, Config, Row
-from sigreg_lab.experiment.estimates import Estimates, about, exactly, interval
+from sigreg_lab.experiment.estimates import Estimates, about, exactly, mapped
 from sigreg_lab.figures.kinds import curves
 from sigreg_lab.theory.gradients import CONSTANT, printed_bounds
 
 from .measure import EPPS_PULLEY, OCTAVES, STATISTICS, measure
 
 EXPLODING = ["vcreg", "extended_jarque_bera", "moments"]
-DRAWN = [
-    *list(EPPS_PULLEY)[:3],
-    "cramer_von_mises",
-    "jarque_bera",
-    "shapiro_wilk",
-    "anderson_darling",
-    "mean_std",
-    "vcreg",
-]
+OTHERS = ["cramer_von_mises", "jarque_bera", "shapiro_wilk", "anderson_darling", "mean_std", "vcreg"]
+DRAWN = [*list(EPPS_PULLEY)[:3], *OTHERS]
 REMAINDER = 0.02  # of an exponent fitted at finite |x|, and beside it 2 N/|x|: the next term is of relative size N/|x|
 SEARCH = 0.01  # relative: how far below a bound the largest value found may lie
 
@@ -30,13 +23,11 @@ SEARCH = 0.01  # relative: how far below a bound the largest value found may lie
 def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
     """Means and exponents with Student's intervals; sizes are geometric means; largest values and bounds are exact."""
     found = []
-    for row in rows.to_dict("records"):
+    for row in rows[rows["quantity"] != "curvature exponent"].to_dict("records"):
         place = {axis: row[axis] for axis in ("part", "statistic", "n", "at")}
         name, value, error, count = row["quantity"], row["estimate"], row["standard_error"], int(row["count"])
         if name == "gradient":
-            log = about(name, value, error, count)
-            value, low, high = (2.0 ** log[end] for end in ("estimate", "low", "high"))
-            found.append(interval(name, value, low, high, count, **place))
+            found.append(mapped(about("log", value, error, count, **place), name, lambda log: 2.0**log))
         elif name.startswith("largest"):
             found.append(exactly(name, value, row["exact"], SEARCH * row["exact"], **place))
             found.append(exactly(f"{name}, above its bound", max(0.0, value / row["exact"] - 1), 0.0, 1e-6, **place))
