@@ -89,7 +89,7 @@ def _change(e: Estimates) -> Any:
 
 def _power(e: Estimates) -> Any:
     return curves(
-        e.of("power", n=e.axis("n")[1]),
+        e.of("power", n=128),
         x="num_slices",
         hue="defect",
         hue_name="{} lost",
