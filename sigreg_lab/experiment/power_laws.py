@@ -86,5 +86,6 @@ def exponents(found: Estimates, x: str, by: Sequence[str]) -> list[Row]:
         if len(cells) > 1:
             slope, error = exponent(cells[x], cells["estimate"], cells["standard_error"] / cells["estimate"])
             known = exponent(cells[x], cells["exact"])[0] if (cells["exact"] > 0).all() else math.nan
-            rows.append(about(f"exponent, {quantity}", slope, error, exact=known, **dict(zip(by, key, strict=True))))
+            count = int(cells["replicates"].min())
+            rows.append(about(f"exponent, {quantity}", slope, error, count, known, **dict(zip(by, key, strict=True))))
     return rows

@@ -21,6 +21,8 @@ Real = NDArray[np.float64]
 ESTIMATORS = ("v", "u")
 VARIANTS = ("whole", "local_2", "local_4", "local_8")
 VALUES_PER_BATCH = 1_000_000
+ERROR = "squared error"
+OVER_V, OVER_WHOLE = f"{ERROR} over that of V", f"{ERROR} over that of the whole"
 GRID = EppsPulley().nodes()
 
 
@@ -39,7 +41,18 @@ def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[
         z = torch.from_numpy(rng.standard_normal((n, min(per_batch, replicates - start))))
         for key, values in _batch(shards_of(variant), z, sd).items():
             parts.setdefault(key, []).append(values)
-    return [_row(shards_of(variant), *key, np.concatenate(values), sd, n) for key, values in parts.items()]
+    samples = {key: np.concatenate(values) for key, values in parts.items()}
+    if variant == "whole":
+        samples[("u", OVER_V)] = _ratio(samples[("u", ERROR)], samples[("v", ERROR)])
+    else:
+        samples |= {(e, OVER_WHOLE): _ratio(samples[(e, ERROR)], samples.pop((e, "whole"))) for e in ESTIMATORS}
+    return [_row(shards_of(variant), *key, values, sd, n) for key, values in samples.items()]
+
+
+def _ratio(one: Real, other: Real) -> Real:
+    """Numbers whose mean is the ratio of two means, and whose spread is, to first order, that of the ratio."""
+    ratio = one.mean() / other.mean()
+    return np.asarray(ratio + (one - ratio * other) / other.mean())
 
 
 def _batch(shards: int, z: torch.Tensor, sd: float) -> dict[tuple[str, str], Real]:
@@ -48,15 +61,10 @@ def _batch(shards: int, z: torch.Tensor, sd: float) -> dict[tuple[str, str], Rea
     values: dict[tuple[str, str], Real] = {}
     for name in ESTIMATORS:
         loss, gradient = (part.mean(0) for part in _loss_and_gradient(name, z.unflatten(0, (shards, -1)), sd))
-        # The error in the units of the whole batch, W times those of a local one.
         values |= {(name, "loss"): loss, (name, "gradient"): gradient}
-        values[(name, "squared error")] = (shards * gradient - aim) ** 2
-    if shards == 1:
-        less = values[("u", "squared error")] - values[("v", "squared error")]
-        return values | {("u", "squared error less that of v"): less}
-    for name in ESTIMATORS:
-        whole = (_loss_and_gradient(name, z, sd)[1] - aim) ** 2
-        values[(name, "squared error less that of the whole")] = values.pop((name, "squared error")) - whole
+        values[(name, ERROR)] = (shards * gradient - aim) ** 2  # in the units of the whole batch, W times a local one's
+        if shards > 1:
+            values[(name, "whole")] = (_loss_and_gradient(name, z, sd)[1] - aim) ** 2
     return values
 
 

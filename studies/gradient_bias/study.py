@@ -1,6 +1,5 @@
 """Bias of the loss and of its gradient: estimates, claims and pictures."""
 
-import math
 from typing import Any
 
 import pandas as pd
@@ -11,7 +10,7 @@ from sigreg_lab.experiment.estimates import Estimates, about, tabulate
 from sigreg_lab.experiment.power_laws import exponents
 from sigreg_lab.figures.kinds import curves
 
-from .measure import ESTIMATORS, VARIANTS, measure, shards_of
+from .measure import OVER_V, OVER_WHOLE, VARIANTS, measure, shards_of
 
 NAMES = {"v": "V-statistic (as implemented)", "u": "U-statistic"}
 BIAS = {"loss": "bias of the loss", "gradient": "bias of the gradient"}
@@ -21,8 +20,6 @@ NOT_FAR = 0.8  # a standard deviation near the target, at which a gradient is le
 def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
     """Biases against their exact values; ratios of squared errors; exponents of N in the bias."""
     found: list[Row] = []
-    rows = rows[rows["variant"].isin(VARIANTS) & rows["estimator"].isin(ESTIMATORS)]
-    whole = rows[(rows["variant"] == "whole") & (rows["estimator"] == "v")].set_index(["quantity", "sd", "n"])
     for row in rows.to_dict("records"):
         place = {axis: row[axis] for axis in ("variant", "sd", "n", "estimator")}
         name, value, error = row["quantity"], row["mean"] - row["population"], row["standard_error"]
@@ -32,11 +29,8 @@ def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
         if name == "gradient" and aim > 1e-9:
             known = row["exact_bias"] / aim
             found.append(about("bias, share of the gradient", value / aim, error / aim, exact=known, **place))
-        if name.startswith("squared error less"):
-            base = whole.loc[("squared error", row["sd"], row["n"])]
-            noise = math.hypot(error, value * base["standard_error"] / base["mean"]) / base["mean"]
-            against = "V" if "of v" in name else "the whole"
-            found.append(about(f"squared error over that of {against}", 1 + value / base["mean"], noise, **place))
+        if name in (OVER_V, OVER_WHOLE):
+            found.append(about(name, value, error, **place))
     biases = Estimates(tabulate(found)).of([*BIAS.values()], variant="whole", estimator="v")
     return found + exponents(biases, "n", ["sd"])
 
@@ -56,14 +50,14 @@ def does_not_vanish(e: Estimates) -> Decision:
 def local_is_worse(e: Estimates) -> Decision:
     """Gradients averaged over local batches err more than that of the whole batch."""
     shards = max(shards_of(variant) for variant in e.axis("variant"))
-    errors = e.of("squared error over that of the whole", variant=f"local_{shards}", estimator="v")
+    errors = e.of(OVER_WHOLE, variant=f"local_{shards}", estimator="v")
     errors = errors.of(sd=nearest(e, NOT_FAR), n=errors.first("n"))
     return every(errors, above=1.0).also(shards=shards)
 
 
 def unbiased_is_better(e: Estimates) -> Decision:
     """The U-statistic's gradient has the smaller squared error, but for samples near collapse."""
-    ratios = e.of("squared error over that of V", estimator="u")
+    ratios = e.of(OVER_V, estimator="u")
     far = every(ratios.of(sd=lambda sd: sd >= 0.5), below=1.0)
     return far.also(worst=ratios.largest(), best=ratios.least())
 

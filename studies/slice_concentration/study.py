@@ -1,5 +1,6 @@
 """How many slices: errors against the mean over all directions, and what Theorem 5 leaves open."""
 
+import functools
 import math
 from typing import Any
 
@@ -26,7 +27,7 @@ HIDDEN_DIM, SETS = 16, 8
 
 def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
     """Means over samples, each with sets of directions of its own; slices for a given error in each sample."""
-    found = theorem_5()
+    found = [*theorem_5()]
     for key, cells in rows.groupby(AXES, sort=False):
         place = dict(zip(AXES, key, strict=True))
         unbiased = 0.0 if place["directions"] in UNIFORM else math.nan
@@ -74,6 +75,7 @@ def _slices_needed(rows: pd.DataFrame) -> list[Row]:
     return found
 
 
+@functools.cache
 def theorem_5() -> list[Row]:
     """Its constant, its smoothness, and what directions without a defect leave open; all but the sets is exact."""
     found = [exactly("log10 C", sphere_bound.log10_constant(k, a), dim=k, alpha=a) for k in BOUND_DIMS for a in ALPHAS]
