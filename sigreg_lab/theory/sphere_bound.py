@@ -26,7 +26,10 @@ def log10_constant(dim: int, alpha: float) -> float:
 
 
 def log10_directions(dim: int) -> float:
-    """log10 of the least M from which the bound says something, over all alpha > (K-1)/2; it is at least 2^(K-1)."""
+    """log10 of the M above which the bound says something for some alpha > (K-1)/2.
+
+    2^(K-1), approached for large alpha, but for small K.
+    """
 
     def needed(log_alpha: float) -> float:
         alpha = math.exp(log_alpha)
