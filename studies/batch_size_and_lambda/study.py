@@ -80,7 +80,6 @@ def _balance(e: Estimates) -> Any:
         names=SETTINGS,
         column="quantity",
         titles={"quantity": lambda name: PARTS[name.removeprefix("ratio, ")]},
-        x_label="batch size N",
         y_label="gradient, regulariser / prediction",
         exact="exact",
         log_y=True,

@@ -91,7 +91,6 @@ def _minimisers(e: Estimates) -> Any:
         e.of(MINIMISER, own=True),
         y="loss",
         hue="n",
-        hue_name="N = {}",
         x_label="minimising standard deviation (95% interval)",
         references={"1": 1.0},
         width=6.0,

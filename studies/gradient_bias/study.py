@@ -70,7 +70,6 @@ def _biases(e: Estimates) -> Any:
         names=NAMES,
         column="sd",
         titles={"sd": "standard deviation {}"},
-        x_label="batch size N",
         y_label="bias of dT/dsd (95% interval)",
         exact="exact",
     )
@@ -83,7 +82,6 @@ def _local(e: Estimates) -> Any:
         x="n",
         hue="variant",
         names=names,
-        x_label="batch size N",
         y_label="bias, share of the gradient",
         exact="exact",
         log_y=True,
