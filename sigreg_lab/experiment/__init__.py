@@ -1,6 +1,6 @@
 """The engine of the studies: it runs what a study declares and knows no statistic."""
 
-from sigreg_lab.experiment.claims import Claim, Decision, Verdict, every, some
+from sigreg_lab.experiment.claims import Claim, Decision, Verdict, claim, every, some
 from sigreg_lab.experiment.intervals import mean_interval, rate_interval
 from sigreg_lab.experiment.study import Picture, Study, StudyError
 
@@ -11,6 +11,7 @@ __all__ = [
     "Study",
     "StudyError",
     "Verdict",
+    "claim",
     "every",
     "mean_interval",
     "rate_interval",

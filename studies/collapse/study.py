@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from sigreg_lab.experiment import Claim, Decision, Picture, Study, Verdict, every
+from sigreg_lab.experiment import Decision, Picture, Study, claim, every
 from sigreg_lab.experiment.cells import Cell, Config, Row
 from sigreg_lab.experiment.estimates import Estimates, about, mapped, rate
 from sigreg_lab.figures.kinds import curves
@@ -42,20 +42,26 @@ def pull(e: Estimates, quantity: str, **where: Any) -> Estimates:
     return e.of(quantity, part="pull", dim=dims[len(dims) // 2], **where)
 
 
+@claim("moments do not come out of collapse by Adam, while Epps-Pulley does")
 def moments_stay(e: Estimates) -> Decision:
-    """From the nearest start Adam brings most samples of Epps-Pulley out, and few of moments."""
     runs = e.of("escaped", part="escape", case="adam")
     near = runs.first("at")
     caught, free = runs.of(statistic=MOMENTS, at=near), runs.at("escaped", statistic="epps_pulley", at=near)
     return (every(caught, below=0.5) & every(free, above=0.5)).also(near=near, free=free)
 
 
+@claim("the gradient of moments grows without bound at collapse")
 def moments_grow(e: Estimates) -> Decision:
     return every(pull(e, "exponent", statistic=MOMENTS, case="point"), below=-0.9)
 
 
+@claim(
+    "SIGReg's gradient vanishes linearly at collapse, at a constant rate of growth, so that Adam needs as many "
+    "steps from any distance",
+    source="VISReg (arXiv 2606.02572)",
+    holds="holds with a correction",
+)
 def vanishes(e: Estimates) -> Decision:
-    """Epps-Pulley's gradient falls linearly at the origin, yet Adam needs as many steps from 1e-5 as from 0.01."""
     linear = every(pull(e, "exponent", statistic="epps_pulley", case="point"), above=0.9, below=1.1)
     growth = pull(e, "growth rate", statistic="epps_pulley").least()
     steps = e.of("steps", part="escape", statistic="epps_pulley", case="adam")
@@ -64,18 +70,19 @@ def vanishes(e: Estimates) -> Decision:
     return (linear & alike).also(near=near, far=far, growth=growth)
 
 
+@claim("Epps-Pulley's gradient does not vanish at collapse off the origin")
 def off_origin(e: Estimates) -> Decision:
     return every(pull(e, "exponent", statistic="epps_pulley", case="offset"), above=-0.1, below=0.1)
 
 
+@claim("Epps-Pulley never parts equal points, while rank-based statistics do")
 def twins_stay(e: Estimates) -> Decision:
-    """Epps-Pulley and moments do not part twins; rank-based statistics do."""
     smooth = every(pull(e, "exponent", statistic=["epps_pulley", *MOMENTS], case="ties"), above=0.9)
     return smooth & every(pull(e, "exponent", statistic=list(BY_RANK), case="ties"), below=0.1)
 
 
+@claim("the paper's grid calls samples perfect that the full line rejects")
 def periods_hide(e: Estimates) -> Decision:
-    """On the paper's grid Adam calls widely spread samples perfect that the full line rejects."""
     at = {"part": "basin", "statistic": "epps_pulley_paper_grid", "case": "end"}
     widest = e.of("value", **at).last("at")
     grid, line = (e.at(name, at=widest, **at) for name in ("value", "value on the full line"))
@@ -155,21 +162,7 @@ STUDY = Study(
     },
     measure=measure,
     estimate=estimate,
-    claims=(
-        Claim("moments_stay", "moments do not come out of collapse by Adam, while Epps-Pulley does", moments_stay),
-        Claim(
-            "vanishes",
-            "SIGReg's gradient vanishes linearly at collapse, at a constant rate of growth, so that Adam needs as many "
-            "steps from any distance",
-            vanishes,
-            source="VISReg (arXiv 2606.02572)",
-            verdicts={Verdict.HOLDS: "holds with a correction"},
-        ),
-        Claim("periods_hide", "the paper's grid calls samples perfect that the full line rejects", periods_hide),
-        Claim("moments_grow", "the gradient of moments grows without bound at collapse", moments_grow),
-        Claim("off_origin", "Epps-Pulley's gradient does not vanish at collapse off the origin", off_origin),
-        Claim("twins_stay", "Epps-Pulley never parts equal points, while rank-based statistics do", twins_stay),
-    ),
+    claims=(moments_stay, vanishes, periods_hide, moments_grow, off_origin, twins_stay),
     pictures={
         "collapse_pull": Picture("Gradient per sample near each kind of collapse, geometric means.", _pulls),
         "collapse_escape": Picture(

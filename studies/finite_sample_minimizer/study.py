@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from sigreg_lab import regularizers
-from sigreg_lab.experiment import Claim, Decision, Picture, Study, Verdict, every, some
+from sigreg_lab.experiment import Decision, Picture, Study, claim, every, some
 from sigreg_lab.experiment.cells import Cell, Config, Row
 from sigreg_lab.experiment.estimates import Estimates, exactly, mean
 from sigreg_lab.figures.kinds import forest
@@ -57,14 +57,19 @@ def small(e: Estimates, **where: Any) -> Estimates:
     return e.of(MINIMISER, n=e.first("n"), own=True, **where)
 
 
-def shrunken(e: Estimates) -> Decision:
-    """Epps-Pulley is smallest below 1 on small batches."""
+@claim(
+    "a biased loss does not have its minimum at N(0, I): Epps-Pulley's lies below a standard deviation of 1",
+    source="A biased loss",
+    holds="it is smallest elsewhere on small batches",
+)
+def small_batches_shrink(e: Estimates) -> Decision:
     minimisers = e.of(MINIMISER, loss="epps_pulley")
     n, most = minimisers.first("n"), minimisers.last("n")
     one, large = minimisers.at(MINIMISER, n=n), minimisers.at(MINIMISER, n=most)
     return every(one, below=1.0).also(one=one, large=large)
 
 
+@claim("every loss shrinks small batches")
 def most_shrink(e: Estimates) -> Decision:
     found = every(small(e), below=1.0)
     lost = {one.loss for one in e.of("no minimum", n=e.first("n"), own=True) if one.value}
@@ -72,13 +77,14 @@ def most_shrink(e: Estimates) -> Decision:
     return found.also(names=extremes, lost=len(lost))
 
 
+@claim("every loss that sees scale has a minimum on small batches")
 def all_have_minima(e: Estimates) -> Decision:
     lost = e.of("no minimum", own=True)
     return every(lost, below=0.5).also(names=sorted({one.loss for one in lost if one.value}))
 
 
+@claim("only Watson and the unbiased Epps-Pulley have their minimum at unit variance for every batch size")
 def only_two_at_one(e: Estimates) -> Decision:
-    """Of the losses known exactly, Watson and the U-statistic alone have their minimum at 1 for every batch size."""
     exact = e.of("exact minimiser", own=True)
     two = every(exact.of(loss=["watson", "epps_pulley_u"]), above=1 - 1e-5, below=1 + 1e-5)
     small = exact.of(n=exact.first("n"), loss=lambda loss: loss not in ("watson", "epps_pulley_u"))
@@ -124,22 +130,7 @@ STUDY = Study(
     choices={"loss": [*STATISTICS, *(name for name in regularizers.REGISTRY if name != "none")]},
     measure=measure,
     estimate=estimate,
-    claims=(
-        Claim(
-            "small_batches_shrink",
-            "a biased loss does not have its minimum at N(0, I): Epps-Pulley's lies below a standard deviation of 1",
-            shrunken,
-            source="A biased loss",
-            verdicts={Verdict.HOLDS: "it is smallest elsewhere on small batches"},
-        ),
-        Claim("most_shrink", "every loss shrinks small batches", most_shrink),
-        Claim(
-            "only_two_at_one",
-            "only Watson and the unbiased Epps-Pulley have their minimum at unit variance for every batch size",
-            only_two_at_one,
-        ),
-        Claim("all_have_minima", "every loss that sees scale has a minimum on small batches", all_have_minima),
-    ),
+    claims=(small_batches_shrink, most_shrink, only_two_at_one, all_have_minima),
     pictures={
         "minimizer": Picture("Minimising standard deviation of each loss, by batch size N.", _minimisers),
     },

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from sigreg_lab.experiment import Claim, Decision, Picture, Study, Verdict, every
+from sigreg_lab.experiment import Decision, Picture, Study, claim, every
 from sigreg_lab.experiment.cells import Cell, Config, Row
 from sigreg_lab.experiment.estimates import Estimates, about, tabulate
 from sigreg_lab.experiment.power_laws import exponents
@@ -39,24 +39,29 @@ def nearest(e: Estimates, sd: float) -> float:
     return float(min(e.axis("sd"), key=lambda one: abs(one - sd)))
 
 
+@claim(
+    "loss and gradient of a minibatch are biased by O(1/N): that is T/N's bias; T, which carries the factor N, "
+    "has the same bias in every batch",
+    source="Theorem 6",
+    holds="holds for T/N",
+)
 def does_not_vanish(e: Estimates) -> Decision:
-    """At the target the bias of the gradient of T is the same in every batch."""
     bias = e.of(BIAS["gradient"], variant="whole", estimator="v", sd=nearest(e, 1.0))
     first, last = (bias.at(BIAS["gradient"], n=n) for n in (bias.first("n"), bias.last("n")))
     power = e.at(f"exponent, {BIAS['gradient']}", sd=nearest(e, 1.0))
     return every(power, above=-0.1, below=0.1).also(first=first, last=last, power=power)
 
 
+@claim("averaging the gradients of local batches errs more than the gradient of the whole batch")
 def local_is_worse(e: Estimates) -> Decision:
-    """Gradients averaged over local batches err more than that of the whole batch."""
     shards = max(shards_of(variant) for variant in e.axis("variant"))
     errors = e.of(OVER_WHOLE, variant=f"local_{shards}", estimator="v")
     errors = errors.of(sd=nearest(e, NOT_FAR), n=errors.first("n"))
     return every(errors, above=1.0).also(shards=shards)
 
 
+@claim("the gradient of the U-statistic has the smaller squared error, unless the sample is near collapse")
 def unbiased_is_better(e: Estimates) -> Decision:
-    """The U-statistic's gradient has the smaller squared error, but for samples near collapse."""
     ratios = e.of(OVER_V, estimator="u")
     far = every(ratios.of(sd=lambda sd: sd >= 0.5), below=1.0)
     return far.also(worst=ratios.largest(), best=ratios.least())
@@ -121,26 +126,7 @@ STUDY = Study(
     },
     measure=measure,
     estimate=estimate,
-    claims=(
-        Claim(
-            "local_is_worse",
-            "averaging the gradients of local batches errs more than the gradient of the whole batch",
-            local_is_worse,
-        ),
-        Claim(
-            "does_not_vanish",
-            "loss and gradient of a minibatch are biased by O(1/N): that is T/N's bias; T, which carries the factor N, "
-            "has the same bias in every batch",
-            does_not_vanish,
-            source="Theorem 6",
-            verdicts={Verdict.HOLDS: "holds for T/N"},
-        ),
-        Claim(
-            "unbiased_is_better",
-            "the gradient of the U-statistic has the smaller squared error, unless the sample is near collapse",
-            unbiased_is_better,
-        ),
-    ),
+    claims=(local_is_worse, does_not_vanish, unbiased_is_better),
     pictures={
         "gradient_bias": Picture("Bias of the gradient in the standard deviation, by estimator.", _biases),
         "local_batches": Picture("Bias of the gradient averaged over local batches, near the target.", _local),

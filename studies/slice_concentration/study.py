@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sigreg_lab.experiment import Claim, Decision, Picture, Study, Verdict, every, some
+from sigreg_lab.experiment import Decision, Picture, Study, claim, every, some
 from sigreg_lab.experiment.cells import Cell, Config, Row
 from sigreg_lab.experiment.estimates import Estimates, exactly, mapped, mean, ratio, root
 from sigreg_lab.experiment.power_laws import exponent, power_law
@@ -110,8 +110,8 @@ def first_law(e: Estimates, quantity: str | list[str], **where: Any) -> Estimate
     return e.of(quantity, law=e.axis("law")[0], **where)
 
 
+@claim("an error of 30% takes more than five times the slices of one of 100%")
 def many_slices(e: Estimates) -> Decision:
-    """Independent slices for an error of 100% and 30%, in the highest dimension."""
     dim = first_law(e, "slices needed", directions="iid").last("dim")
     needed = first_law(e, ["slices needed", "fewest slices needed", "most slices needed"], directions="iid", dim=dim)
     whole, part = (needed.at("slices needed", target=target) for target in TARGETS[:2])
@@ -119,19 +119,23 @@ def many_slices(e: Estimates) -> Decision:
     return every(ratio(part, whole), above=5.0).also(whole=whole, part=part, target=part.target, dim=dim, **ends)
 
 
-def linear(e: Estimates) -> Decision:
-    """The slices needed grow in proportion to K."""
+@claim("the slices needed for the gradient grow in proportion to K, when directions are drawn anew")
+def linear_in_dimension(e: Estimates) -> Decision:
     return every(first_law(e, "growth of slices with K", directions="iid", target=1.0), above=0.9, below=1.15)
 
 
+@claim("from M = K on orthogonal directions err less than independent ones")
 def orthogonal_saves(e: Estimates) -> Decision:
-    """Once there are as many slices as dimensions."""
     errors = first_law(e, "error over that of iid", directions="orthogonal", dim=lambda dim: dim > 2)
     return every([one for one in errors if one.num_slices >= one.dim], below=1.0)
 
 
+@claim(
+    "low-discrepancy directions are no worse than random ones",
+    source="Low-discrepancy directions",
+    fails="false for few slices, by little",
+)
 def sobol_no_worse(e: Estimates) -> Decision:
-    """Low-discrepancy directions are nowhere worse than independent ones; where they are, up to how many slices."""
     errors = [*first_law(e, "error over that of iid", directions="sobol")]
     found = ~some(errors, above=1.0)
     level = 1 - 0.05 / len(errors)
@@ -139,22 +143,40 @@ def sobol_no_worse(e: Estimates) -> Decision:
     return found.also(until=max(worse, default=0.0))
 
 
+@claim(
+    "a number of fixed directions proportional to K suffices",
+    source="Theorem 5, M = O(K)",
+    fails="false for a fixed set of directions",
+)
 def pinned_down(e: Estimates) -> Decision:
-    """Twice as many directions as dimensions fix the covariance."""
     return every(e.of("hidden covariance", num_slices=2 * HIDDEN_DIM), below=0.1).also(free=HIDDEN_DIM)
 
 
+@claim(
+    "the bound says something of fewer than a million directions",
+    source="Theorem 5, constant",
+    fails="vacuous in practice",
+)
 def bound_says_something(e: Estimates) -> Decision:
-    """In practical dimensions the bound says something of fewer than a million directions."""
     return every(e.of("log10 of the directions", dim=lambda dim: dim > 16), below=6.0)
 
 
+@claim(
+    "the squared distance of characteristic functions is smooth enough in the direction, whatever the law",
+    source="Theorem 5, smoothness",
+    detail=True,
+    fails="false for a product of Cauchy laws",
+)
 def smooth_enough(e: Estimates) -> Decision:
-    """The norm of a product of Cauchy laws is finite for an order at which values at points are defined."""
     dim = BOUND_DIMS[1]
     return every(e.of("smoothness of a product of Cauchy laws"), above=(dim - 1) / 2).also(dim=dim)
 
 
+@claim(
+    "in the plane the bound holds for random, orthogonal and equispaced directions (alpha = 1)",
+    source="Theorem 5, sets",
+    fails="holds for equispaced directions, false for random ones",
+)
 def bound_in_the_plane(e: Estimates) -> Decision:
     found = every(e.of("largest error over the bound"), below=1.0)
     even = e.of("largest error over the bound", directions="equispaced").largest()
@@ -226,51 +248,14 @@ STUDY = Study(
     measure=measure,
     estimate=estimate,
     claims=(
-        Claim("many_slices", "an error of 30% takes more than five times the slices of one of 100%", many_slices),
-        Claim(
-            "linear_in_dimension",
-            "the slices needed for the gradient grow in proportion to K, when directions are drawn anew",
-            linear,
-        ),
-        Claim(
-            "orthogonal_saves", "from M = K on orthogonal directions err less than independent ones", orthogonal_saves
-        ),
-        Claim(
-            "sobol_no_worse",
-            "low-discrepancy directions are no worse than random ones",
-            sobol_no_worse,
-            source="Low-discrepancy directions",
-            verdicts={Verdict.FAILS: "false for few slices, by little"},
-        ),
-        Claim(
-            "pinned_down",
-            "a number of fixed directions proportional to K suffices",
-            pinned_down,
-            source="Theorem 5, M = O(K)",
-            verdicts={Verdict.FAILS: "false for a fixed set of directions"},
-        ),
-        Claim(
-            "bound_says_something",
-            "the bound says something of fewer than a million directions",
-            bound_says_something,
-            source="Theorem 5, constant",
-            verdicts={Verdict.FAILS: "vacuous in practice"},
-        ),
-        Claim(
-            "bound_in_the_plane",
-            "in the plane the bound holds for random, orthogonal and equispaced directions (alpha = 1)",
-            bound_in_the_plane,
-            source="Theorem 5, sets",
-            verdicts={Verdict.FAILS: "holds for equispaced directions, false for random ones"},
-        ),
-        Claim(
-            "smooth_enough",
-            "the squared distance of characteristic functions is smooth enough in the direction, whatever the law",
-            smooth_enough,
-            source="Theorem 5, smoothness",
-            verdicts={Verdict.FAILS: "false for a product of Cauchy laws"},
-            detail=True,
-        ),
+        many_slices,
+        linear_in_dimension,
+        orthogonal_saves,
+        sobol_no_worse,
+        pinned_down,
+        bound_says_something,
+        bound_in_the_plane,
+        smooth_enough,
     ),
     pictures={
         "slice_concentration": Picture(

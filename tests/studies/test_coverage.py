@@ -66,9 +66,8 @@ def collapse(rng):
 
 
 def gradient_stability(rng):
-    names = {"exponent": "gradient exponent", "steps": "slope"}
-    yield next(collapse(rng)).replace({"quantity": names})
-    yield from [("gradient", {}, 4.0), ("gradient exponent", {}, 2.0), ("slope", {}, 2.0)]
+    yield next(collapse(rng)).replace({"quantity": {"exponent": "gradient exponent"}})
+    yield from [("gradient", {}, 4.0), ("gradient exponent", {}, 2.0)]
 
 
 def finite_sample_minimizer(rng):
