@@ -12,18 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sigreg_lab.diagnostics import effective_rank
+from sigreg_lab.diagnostics import alpha_req, effective_rank, lidar
 from sigreg_lab.experiment.cells import Row
 from sigreg_lab.pretrain.config import PretrainConfig
-from sigreg_lab.pretrain.data import Splits, load_data
+from sigreg_lab.pretrain.data import Splits, as_float, load_data
 from sigreg_lab.pretrain.loop import PretrainResult, make_loss, pretrain, view_counts
 from sigreg_lab.pretrain.probes import probe_images
+from sigreg_lab.pretrain.views import VIEWS
 from sigreg_lab.slicing import seeded_generator
 
 CURVE_POINTS = 40
 #: A run has collapsed if training took the effective rank at the backbone below this share of what it was before.
 #: Measured on the digits and mnist1d: without regulariser 0.26 and 0.30, with the published SIGReg 0.72 and 1.04.
 LEAST_RANK = 1 / 3
+_LIDAR_SAMPLES, _LIDAR_VIEWS = 1000, 10  # LiDAR's paper: 1,000 samples or more, about 10 views
 _COST_SECONDS, _COST_CALLS = 0.3, 15  # how long, and how often at most, a regulariser is called to be timed
 
 
@@ -36,7 +38,8 @@ def measure(config: PretrainConfig) -> Row:
     Returns:
         ``<split>_<features>_<probe>_<shots>``, accuracies on validation and test, such as ``test_backbone_linear_all``;
         ``right``, which test images each probe on all labels gets right, packed; effective ranks of the training images
-        at backbone and projector, that at the backbone before training, and whether the run has collapsed; the
+        at backbone and projector, that at the backbone before training, and whether the run has collapsed; alpha-ReQ
+        and LiDAR at the backbone, which are said to tell good encoders without labels; the
         projections' standard deviation; ``curve``, the loss terms along the run (step, total, prediction, regulariser);
         seconds and MiB a step of the regulariser. Where the loss is not finite, the reason (``broke``) and ``curve``.
 
@@ -107,11 +110,27 @@ def _shape(result: PretrainResult, untrained: PretrainResult) -> Row:
     rank, initial = (float(effective_rank(part.embedding)) for part in (features, before))
     return {
         "embedding_rank": rank,
+        "alpha_req": float(alpha_req(features.embedding)),
+        "lidar": _lidar(result),
         "initial_rank": initial,
         "projection_rank": float(effective_rank(features.projection)),
         "projection_std": float(features.projection.std(0).mean()),
         "collapsed": rank < LEAST_RANK * initial,
     }
+
+
+@torch.no_grad()
+def _lidar(result: PretrainResult) -> float:
+    """LiDAR of the backbone's embedding, from views of training images made as in training."""
+    images = result.data.train
+    rows = torch.linspace(0, len(images.labels) - 1, min(_LIDAR_SAMPLES, len(images.labels))).round().long()
+    pixels, _ = images.take(rows, next(result.encoder.parameters()).device)
+    generator = torch.Generator(pixels.device).manual_seed(result.config.seed)
+    found: list[Tensor] = []
+    while len(found) < _LIDAR_VIEWS:
+        views = VIEWS[result.config.augment](as_float(pixels), generator, result.config)[0]
+        found += [result.encoder(view)[0].float() for view in views]
+    return float(lidar(torch.stack(found[:_LIDAR_VIEWS])))
 
 
 def regularizer_cost(config: PretrainConfig, device: torch.device) -> tuple[float, float]:
