@@ -135,10 +135,16 @@ def _section(study: Study, findings: str, manifest: Record, folder: Path) -> str
     source = (
         f"Rows: [rows.csv]({link}rows.csv), estimates: [estimates.csv]({link}estimates.csv), "
         f"how they were made: [manifest.json]({link}manifest.json) "
-        f"(preset {manifest['preset']}, commit {', '.join(sorted(commits))}, {manifest['cells']} cells). "
+        f"(preset {manifest['preset']}, commit {', '.join(sorted(commits))}, {_count(manifest)}). "
         f"Again: `sigreg-lab study run {study.name} --preset {manifest['preset']}`."
     )
     return f"{_heading(study)}\n\n{findings}\n\n{figures}\n\n{source}\n"
+
+
+def _count(manifest: Record) -> str:
+    """How many cells there are, and how many are still to come."""
+    planned = manifest.get("planned", manifest["cells"])
+    return f"{manifest['cells']} cells" + (f" of {planned}" if planned > manifest["cells"] else "")
 
 
 def _heading(study: Study) -> str:

@@ -20,8 +20,9 @@ from PIL import Image
 
 from sigreg_lab import cli
 from sigreg_lab.compare import command, compare, measure, prepare
-from sigreg_lab.compare.command import STORE, parse_budget
+from sigreg_lab.compare.command import STORE
 from sigreg_lab.experiment import rate_interval
+from sigreg_lab.experiment.study import parse_duration
 from sigreg_lab.pretrain import loop
 from sigreg_lab.pretrain.data import MADE_HERE, Images
 from tests.compare.surrogate import Inline
@@ -338,4 +339,4 @@ def test_a_cluster_gives_the_rows_of_this_machine(monkeypatch, capsys):
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1.5h", 5400), (" 2m ", 120)])
 def test_budgets(text, seconds):
-    assert parse_budget(text) == seconds
+    assert parse_duration(text, "--budget") == seconds
