@@ -17,6 +17,7 @@ from sigreg_lab.experiment.cells import Row
 from sigreg_lab.pretrain.config import PretrainConfig
 from sigreg_lab.pretrain.data import Splits, as_float, load_data
 from sigreg_lab.pretrain.loop import PretrainResult, make_loss, pretrain, view_counts
+from sigreg_lab.pretrain.models import Encoder
 from sigreg_lab.pretrain.probes import probe_images
 from sigreg_lab.pretrain.views import VIEWS
 from sigreg_lab.slicing import seeded_generator
@@ -56,7 +57,7 @@ def measure(config: PretrainConfig) -> Row:
         result = pretrain(config, data, note)
     except FloatingPointError as error:  # how the losses went there is worth keeping
         return {"broke": f"{type(error).__name__}: {error}", "curve": _thinned(curve)}
-    seconds, memory = regularizer_cost(config, next(result.encoder.parameters()).device)
+    seconds, memory = regularizer_cost(config, result.encoder)
     return {
         **_probes(result),
         **_shape(result, pretrain(dataclasses.replace(config, steps=0, epochs=0.0), data)),
@@ -133,8 +134,8 @@ def _lidar(result: PretrainResult) -> float:
     return float(lidar(torch.stack(found[:_LIDAR_VIEWS])))
 
 
-def regularizer_cost(config: PretrainConfig, device: torch.device) -> tuple[float, float]:
-    """Seconds and MiB of one value and gradient of the run's regulariser, at the run's views, batch and dimension.
+def regularizer_cost(config: PretrainConfig, encoder: Encoder) -> tuple[float, float]:
+    """Seconds and MiB of one value and gradient of the run's regulariser, at the run's views, batch and dimensions.
 
     The seconds are the median over some calls. The memory is what autograd keeps for the backward pass, beside the
     embeddings; on a GPU the most that is allocated meanwhile.
@@ -142,12 +143,16 @@ def regularizer_cost(config: PretrainConfig, device: torch.device) -> tuple[floa
     regularizer = make_loss(config).regularizer
     if regularizer is None:
         return 0.0, 0.0
-    shape = (sum(view_counts(config)), config.batch_size, config.projector[-1])
-    z = torch.randn(shape, generator=seeded_generator(0)).to(device).requires_grad_()
+    device = next(encoder.parameters()).device
+    projector, backbone = config.projector[-1], encoder.embedding_dim
+    dims = {"projector": [projector], "backbone": [backbone], "both": [projector, backbone]}[config.placement]
+    generator = seeded_generator(0)
+    shapes = [(sum(view_counts(config)), config.batch_size, dim) for dim in dims]
+    z = tuple(torch.randn(shape, generator=generator).to(device).requires_grad_() for shape in shapes)
     generator = torch.Generator(device).manual_seed(0)
 
     def call() -> None:
-        torch.autograd.grad(regularizer(z, generator), z)
+        torch.autograd.grad(regularizer(z if config.placement == "both" else z[0], generator), z)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
@@ -164,7 +169,7 @@ def regularizer_cost(config: PretrainConfig, device: torch.device) -> tuple[floa
 
 
 @contextlib.contextmanager
-def _kept_memory(z: Tensor, device: torch.device) -> Iterator[list[float]]:
+def _kept_memory(given: tuple[Tensor, ...], device: torch.device) -> Iterator[list[float]]:
     """Bytes that a value and its gradient take, once the block is left."""
     kept = [0.0]
     if device.type == "cuda":
@@ -174,10 +179,11 @@ def _kept_memory(z: Tensor, device: torch.device) -> Iterator[list[float]]:
         kept[0] = float(torch.cuda.max_memory_allocated(device) - before)
         return
     storages: dict[int, int] = {}
+    handed = {z.untyped_storage().data_ptr() for z in given}
 
     def keep(tensor: Tensor) -> Any:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() != z.untyped_storage().data_ptr():
+        if storage.data_ptr() not in handed:
             storages[storage.data_ptr()] = storage.nbytes()
         return tensor
 
