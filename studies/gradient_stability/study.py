@@ -15,8 +15,8 @@ from .measure import EPPS_PULLEY, OCTAVES, STATISTICS, measure
 
 QUANTITIES = ["gradient", "gradient exponent", "largest gradient", "largest curvature"]
 EXPLODING = ["vcreg", "extended_jarque_bera", "moments"]
-OTHERS = ["cramer_von_mises", "jarque_bera", "shapiro_wilk", "anderson_darling", "mean_std", "vcreg"]
-DRAWN = [*list(EPPS_PULLEY)[:3], *OTHERS]
+COMPARED = ["cramer_von_mises", "jarque_bera", "shapiro_wilk", "anderson_darling", "mean_std", "vcreg"]
+DRAWN = [*list(EPPS_PULLEY)[:3], *COMPARED]
 REMAINDER = 0.02  # of an exponent fitted at finite |x|, and beside it 2 N/|x|: the next term is of relative size N/|x|
 SEARCH = 0.01  # relative: how far below a bound the largest value found may lie
 
