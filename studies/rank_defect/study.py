@@ -17,6 +17,7 @@ from .measure import ALPHA, measure
 
 SLICES = [1, 4, 16, 64, 256, 1024, 4096]
 GRID = EppsPulley().nodes()
+OF_ONE = "false-positive rate at the threshold of one direction"
 
 
 def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
@@ -33,6 +34,9 @@ def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
         if k == 0:
             threshold = math.sqrt(ALPHA * (1 - ALPHA) / total)  # the threshold is of as many values
             found.append(rate("false-positive rate", row["rejections"], total, ALPHA, threshold, **axes))
+            if row["reduction"] == "max":
+                exact = ALPHA if row["num_slices"] == 1 else math.nan
+                found.append(rate(OF_ONE, int(row["rejections_of_one"]), int(row["replicates_of_one"]), exact, **axes))
             continue
         counts = [int(row[f"rejections{name}"]) for name in ("", "_strict", "_lax")]
         low, high = power_interval(counts[0], counts[1], counts[2], total)
@@ -72,6 +76,17 @@ def single_unseen(e: Estimates) -> Decision:
 )
 def maximum_unbiased(e: Estimates) -> Decision:
     return ~some(most(e, "power", reduction="max"), below=ALPHA).also(level=ALPHA)
+
+
+@claim(
+    "the test on the maximum over directions keeps its level, whatever their number",
+    source="Theorem 2, level",
+    fails="false with the threshold of one direction",
+)
+def maximum_keeps_level(e: Estimates) -> Decision:
+    levels = e.of(OF_ONE, reduction="max", n=e.last("n"), dim=e.last("dim"))
+    few = levels.of(num_slices=levels.axis("num_slices")[:3][-1]).least()
+    return ~some(levels, above=ALPHA).also(few=few, level=ALPHA)
 
 
 def _change(e: Estimates) -> Any:
@@ -144,6 +159,7 @@ STUDY = Study(
         ),
         single_unseen,
         maximum_unbiased,
+        maximum_keeps_level,
     ),
     pictures={
         "rank_defect_shift": Picture(
