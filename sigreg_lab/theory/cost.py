@@ -15,8 +15,8 @@ node 0 is known, so P = 16); a rank holds n = N/W samples. Two ways to one value
     gathered, forward    -                   4 V N K + 8 W       bytes that an all-gather brings together
     reduced, backward    16 V M P            4 V N K + 4
 
-Products are the same both ways, and fall as 1/W for a given N. What ranks send is not: that of sums depends on neither N,
-K nor W, that of a gather grows with N. An all-reduce of B bytes by a ring sends 2 (W - 1)/W B from each rank, an
+Products are the same both ways, and fall as 1/W for a given N. What ranks send is not: that of sums depends on neither
+N, K nor W, that of a gather grows with N. An all-reduce of B bytes by a ring sends 2 (W - 1)/W B from each rank, an
 all-gather (W - 1)/W B (Thakur, Rabenseifner & Gropp 2005, Int. J. High Perform. Comput. Appl. 19).
 """
 
