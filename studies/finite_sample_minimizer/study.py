@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from sigreg_lab.experiment import Decision, Picture, Study, claim, every, some
+from sigreg_lab.experiment import Decision, Picture, Study, claim, every, presets, some
 from sigreg_lab.experiment.cells import Cell, Config, Row
 from sigreg_lab.experiment.estimates import Estimates, exactly, mean
 from sigreg_lab.figures.kinds import forest
@@ -88,24 +88,8 @@ def few_at_one(e: Estimates) -> Decision:
     return at_one & ~some(others, above=1 - 1e-5, below=1 + 1e-5)
 
 
-def _minimisers(e: Estimates) -> Any:
-    return forest(
-        e.of(MINIMISER, own=True),
-        y="loss",
-        hue="n",
-        x_label="minimising standard deviation (95% interval)",
-        references={"1": 1.0},
-        width=6.0,
-        legend_columns=5,
-    )
-
-
 def keep(cell: Cell, settings: Config) -> bool:
     return cell["loss"] != "vicreg" or int(cell["n"]) <= LARGEST_VICREG
-
-
-def _preset(loss: list[str], n: list[int], blocks: int, values_per_block: int) -> Config:
-    return {"loss": loss, "n": n, "blocks": blocks, "values_per_block": values_per_block}
 
 
 STUDY = Study(
@@ -117,17 +101,29 @@ STUDY = Study(
     axes=("loss", "n"),
     paired=("loss",),
     keep=keep,
-    presets={
-        "smoke": _preset(["epps_pulley", "nll", "sigreg-ad", "vicreg", "bhep"], [16, 64], 4, 20_000),
-        "quick": _preset([*LOSSES], [16, 64, 256], 10, 50_000),
-        "standard": _preset([*LOSSES], [16, 64, 256, 1024], 20, 400_000),
-        "paper": _preset([*LOSSES], [8, 16, 32, 64, 128, 256, 512, 1024, 4096], 20, 10_000_000),
-    },
+    presets=presets(
+        "loss n blocks values_per_block",
+        smoke=(["epps_pulley", "nll", "sigreg-ad", "vicreg", "bhep"], [16, 64], 4, 20_000),
+        quick=([*LOSSES], [16, 64, 256], 10, 50_000),
+        standard=([*LOSSES], [16, 64, 256, 1024], 20, 400_000),
+        paper=([*LOSSES], [8, 16, 32, 64, 128, 256, 512, 1024, 4096], 20, 10_000_000),
+    ),
     choices={"loss": [*LOSSES, "sigreg-ep-infinite", "sigreg-ksd-infinite", "subspace-sigreg", "weak-sigreg"]},
     measure=measure,
     estimate=estimate,
     claims=(small_batches_shrink, most_shrink, few_at_one, all_have_minima),
     pictures={
-        "minimizer": Picture("Minimising standard deviation of each loss, by batch size N.", _minimisers),
+        "minimizer": Picture(
+            "Minimising standard deviation of each loss, by batch size N.",
+            lambda e: forest(
+                e.of(MINIMISER, own=True),
+                y="loss",
+                hue="n",
+                x_label="minimising standard deviation (95% interval)",
+                references={"1": 1.0},
+                width=6.0,
+                legend_columns=5,
+            ),
+        ),
     },
 )

@@ -65,18 +65,18 @@ def test_each_claim_can_be_turned_round(rows):
     assert verdicts(**many)["maximum_unbiased"] == Verdict.HOLDS
     assert verdicts(**few)["single_unseen"] == Verdict.HOLDS
     assert verdicts(**many)["single_unseen"] == Verdict.FAILS
-    assert verdicts(**many)["maximum_in_few_dimensions"] == Verdict.UNCLEAR
+    assert verdicts(**many)["few_dimensions"] == Verdict.UNCLEAR
     ahead = rows.copy()
     for column, count in few.items():
         ahead.loc[ahead["defect"] > 0, column] = np.where(
             ahead.loc[ahead["defect"] > 0, "reduction"] == "max", 390, count
         )
     decided = {claim.id: claim.decision(_estimates(ahead)).verdict for claim in STUDY.claims}
-    assert decided["maximum_in_few_dimensions"] == Verdict.HOLDS
+    assert decided["few_dimensions"] == Verdict.HOLDS
     assert decided["maximum_keeps_level"] == Verdict.FAILS
     kept = rows.copy()
     kept.loc[kept["defect"] == 0, "rejections_of_one"] = 0.05 * kept["replicates_of_one"] // 1
     assert {one.id: one.decision(_estimates(kept)).verdict for one in STUDY.claims}[
         "maximum_keeps_level"
     ] != Verdict.FAILS
-    assert decided["break_even"] == Verdict.HOLDS, "8 dimensions resist from 12 samples on"
+    assert decided["resists"] == Verdict.HOLDS, "8 dimensions resist from 12 samples on"
