@@ -216,7 +216,7 @@ STUDY = Study(
         "law sample directions dim num_slices draws coordinates",
         smoke=(["null"], [1, 2, 3], ["iid", "orthogonal"], [2, 16], [16, 64], 24, 100_000),
         quick=(["null"], [1, 2, 3, 4], KINDS, [2, 16, 128], [16, 64, 256, 1024], 40, 10_000_000),
-        standard=(["null"], [*range(1, 17)], KINDS, DIMS, SIZES, 40, 16_000_000),
+        standard=(["null"], [*range(1, 17)], KINDS, DIMS, SIZES, 20, 8_000_000),
         paper=(LAWS, [*range(1, 101)], KINDS, DIMS, [*SIZES, 16384], 200, 1_000_000_000),
         num_samples=128,
     ),
