@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from sigreg_lab import __version__
 from sigreg_lab.experiment.study import PRESETS, StudyError
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ class Command(TyperCommand):
 
 
 app = typer.Typer(
-    help="Compare distribution-matching regularisers: studies of their statistics, and pretraining with them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -45,6 +45,22 @@ app = typer.Typer(
 )
 study_app = typer.Typer(help="Run studies, draw their figures, publish their results.", no_args_is_help=True)
 app.add_typer(study_app, name="study")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"sigreg-lab {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Compare distribution-matching regularisers: studies of their statistics, and pretraining with them."""
+
 
 RESULTS = Path("results")
 RUNS = RESULTS / "runs"

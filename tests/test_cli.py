@@ -10,6 +10,7 @@ import warnings
 
 import pytest
 
+import sigreg_lab
 from sigreg_lab import cli
 
 
@@ -174,3 +175,11 @@ def test_pretrain_writes_a_row_with_its_manifest(monkeypatch, capsys, tmp_path):
     manifest = json.loads((folder / "manifest.json").read_text())
     assert set(manifest) >= {"git", "versions", "hardware", "command", "wall_seconds", "config"}
     assert str(tmp_path) not in json.dumps(manifest)
+
+
+def test_the_version(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["sigreg-lab", "--version"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code
+    assert capsys.readouterr().out == f"sigreg-lab {sigreg_lab.__version__}\n"

@@ -48,7 +48,9 @@ def code_digest(file: Path, also: object = None) -> str:
 
 
 def _name(path: Path, folder: Path) -> str:
-    return path.relative_to(PACKAGE.parent if PACKAGE in path.parents else folder).as_posix()
+    """The same for a study in a clone and in an installed package."""
+    library = PACKAGE in path.parents and PACKAGE / "studies" not in path.parents
+    return path.relative_to(PACKAGE.parent if library else folder).as_posix()
 
 
 def _parse(path: Path) -> ast.Module:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 PRESETS = ("smoke", "quick", "standard", "paper")
 SCRIPT = "study.py"
+#: What the studies' modules are called, wherever they lie; a package "studies" of the user's own is another.
+MODULES = "sigreg_lab.studies"
 
 
 class StudyError(Exception):
@@ -187,16 +189,10 @@ def parse_like(example: Any, text: str, where: str) -> Any:
 
 
 def studies_folder() -> Path:
-    """The folder of the studies: ``studies`` here or in a folder above, else beside the installed package.
-
-    Raises:
-        StudyError: there is none.
-    """
-    here = Path.cwd()
-    for root in (here, *here.parents, Path(__file__).parents[2]):
-        if any((root / "studies").glob(f"*/{SCRIPT}")):
-            return root / "studies"
-    raise StudyError("no folder 'studies' found; run this inside a clone of sigreg-lab")
+    """The folder of the studies: within an installed package, beside it in a clone. The current folder has no say."""
+    package = Path(__file__).parents[1]
+    installed = package / "studies"
+    return installed if installed.is_dir() else package.parent / "studies"
 
 
 def list_studies() -> list[str]:
@@ -227,7 +223,7 @@ def load_study_folder(folder: Path) -> Study:
     script = folder / SCRIPT
     if not script.is_file():
         raise StudyError(f"{folder} has no {SCRIPT}")
-    package = f"studies.{folder.name}"
+    package = f"{MODULES}.{folder.name}"
     loaded = sys.modules.get(package)
     if loaded is None or list(loaded.__path__) != [str(folder)]:
         forget(folder.name)
@@ -248,6 +244,6 @@ def load_study_folder(folder: Path) -> Study:
 
 def forget(name: str) -> None:
     """Drop a study's modules, so that it is read from its files again."""
-    for module in [key for key in sys.modules if f"{key}.".startswith(f"studies.{name}.")]:
+    for module in [key for key in sys.modules if f"{key}.".startswith(f"{MODULES}.{name}.")]:
         del sys.modules[module]
     importlib.invalidate_caches()

@@ -1,13 +1,14 @@
 """What a study declares: settings, cells, seeds."""
 
 import dataclasses
+import importlib
 import shutil
 
 import numpy as np
 import pytest
 
 from sigreg_lab.experiment.cells import canonical
-from sigreg_lab.experiment.study import StudyError, list_studies, load_study, parse_like
+from sigreg_lab.experiment.study import StudyError, list_studies, load_study, parse_like, studies_folder
 
 
 def test_overrides_take_the_type_of_the_preset(workplace):
@@ -59,6 +60,24 @@ def test_a_study_of_ones_own_is_loaded_by_its_path_and_another_of_its_name_does_
     script = workplace / "mine" / "toy" / "study.py"
     script.write_text(script.read_text().replace('title="A toy"', 'title="Mine"'))
     assert [load_study(name).title for name in ("toy", "./mine/toy", "toy")] == ["A toy", "Mine", "A toy"]
+
+
+def test_a_folder_called_studies_is_neither_imported_nor_in_the_way(tmp_path, monkeypatch):
+    """Wherever one stands, the studies are those of the package; the modules of one's own "studies" stay one's own."""
+    for file in ("studies/__init__.py", "studies/power/__init__.py", "studies/power/study.py", "studies/mine/study.py"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("raise ImportError('not to be imported')\n")
+    here = list_studies()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert list_studies() == here
+    study = load_study("power")
+    assert study.folder == studies_folder() / "power"
+    assert not study.folder.is_relative_to(tmp_path)
+    with pytest.raises(StudyError, match=r"unknown study 'mine'; use one of .*, or the path of a folder"):
+        load_study("mine")
+    with pytest.raises(ImportError, match="not to be imported"):
+        importlib.import_module("studies.power")  # theirs, not what stands for ours
 
 
 def test_a_text_that_no_preset_and_no_choice_has_is_refused(workplace):

@@ -18,8 +18,8 @@ from sigreg_lab.univariate import Wasserstein
 
 STUDY = load_study("finite_sample_minimizer")
 RESULTS = Path(__file__).parents[2] / "results" / "finite_sample_minimizer"
-EXACT = importlib.import_module("studies.finite_sample_minimizer.exact")
-MEASURE = importlib.import_module("studies.finite_sample_minimizer.measure")
+EXACT = importlib.import_module("sigreg_lab.studies.finite_sample_minimizer.exact")
+MEASURE = importlib.import_module("sigreg_lab.studies.finite_sample_minimizer.measure")
 GENERATOR = torch.Generator()
 
 
