@@ -35,10 +35,12 @@ def test_pages_say_what_the_results_say(page):
 
 
 def test_the_report_is_put_together_from_todays_results(monkeypatch):
-    written = []
-    monkeypatch.setattr(report, "_write", lambda path, text: written.append(text))
+    written = {}
+    monkeypatch.setattr(report, "_write", lambda path, text: written.update({path.name: text}))
     report.write_report(RESULTS, expected=list_studies())
-    assert written == [(RESULTS / "REPORT.md").read_text(encoding="utf-8")]
+    assert written["REPORT.md"] == (RESULTS / "REPORT.md").read_text(encoding="utf-8")
+    for study in list_studies():
+        assert f'<h2 id="{study}">' in written["report.html"]
 
 
 def test_a_changed_number_in_the_results_makes_the_pages_stale(tmp_path):
