@@ -371,14 +371,17 @@ def probe_command(
     """Probe a checkpoint: linear, nearest neighbours, few labels, at backbone and projector."""
     from rich.console import Console
 
+    from sigreg_lab.pretrain.progress import RunProgress
     from sigreg_lab.pretrain.run import run_probes, summary
 
-    folder, rows = run_probes(
-        checkpoint, data, epochs=epochs, draws=draws, finetune_epochs=finetune_epochs, device=device,
-        on_note=_noted(Console(stderr=True)),
-    )  # fmt: skip
+    console = Console(stderr=True)
+    with RunProgress(checkpoint.name, console, before="reading data, fitting probes"):
+        table, rows = run_probes(
+            checkpoint, data, epochs=epochs, draws=draws, finetune_epochs=finetune_epochs, device=device,
+            on_note=_noted(console),
+        )  # fmt: skip
     _print_row(summary(rows))
-    print(f"Results: {folder} (probes.csv, probes.json)")
+    print(f"Results: {table.parent} ({table.name}, {table.with_suffix('.json').name})")
 
 
 def _noted(console: "Console") -> Callable[[str], None]:
@@ -387,8 +390,16 @@ def _noted(console: "Console") -> Callable[[str], None]:
 
 
 def _print_row(row: dict[str, float]) -> None:
+    """Numbers of a run; accuracies with their 95% intervals, and what these rest on."""
+    images = {key: int(value) for key, value in row.items() if key.endswith("_images")}
     for key, value in row.items():
-        print(f"{key:36} {value:.4f}")
+        name, _, end = key.rpartition("_")
+        if key in images or key == "chance" or (end in ("low", "high") and name in row):
+            continue
+        ends = f" ({row[f'{key}_low']:.4f}, {row[f'{key}_high']:.4f})" if f"{key}_low" in row else ""
+        print(f"{key:36} {value:.4f}{ends}")
+    counts = ", ".join(f"{count:,} {key.removesuffix('_images')} images" for key, count in images.items())
+    print(f"In brackets: 95% intervals of this encoder's accuracy ({counts}); by chance {row['chance']:.4f}")
 
 
 def _names(folder: Path, pattern: str) -> str:
