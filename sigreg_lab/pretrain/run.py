@@ -246,7 +246,8 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
     groups: dict[str, list[float]] = {}
     for row in rows:
         groups.setdefault(f"{row['features']}_{row['probe']}_{row['shots']}", []).append(row["test"])
-    images, found = int(rows[0]["images"]), {}
+    images = int(rows[0]["images"])
+    found: dict[str, float] = {}
     for name, scores in groups.items():
         found |= told_accuracy(name, scores, images)
     return found | {"test_images": images, "chance": float(rows[0]["chance"])}

@@ -12,7 +12,7 @@ from sigreg_lab.experiment.estimates import Estimates, exactly, mean
 from sigreg_lab.figures.kinds import forest
 from sigreg_lab.regularizers import SIGReg
 
-from .exact import STATISTICS, exact_minimizer, make_loss
+from .exact import STATISTICS, exact_minimizer, make_loss, source
 from .measure import CHANGE, MINIMISER, SCALE_FREE, measure
 
 #: Left out: the control, one that is another's equal in 8 dimensions, and one whose mean is that of "sigreg-ep", for
@@ -139,7 +139,7 @@ STUDY = Study(
         "standard": _preset(ALL, [16, 64, 256, 1024], 20, 400_000),
         "paper": _preset([*ALL, "sigreg-ep-infinite"], [8, 16, 32, 64, 128, 256, 512, 1024, 4096], 20, 10_000_000),
     },
-    choices={"loss": [*STATISTICS, *(name for name in regularizers.REGISTRY if name != "none")]},
+    choices={"loss": source},
     measure=measure,
     estimate=estimate,
     claims=(

@@ -18,6 +18,7 @@ from sigreg_lab.pretrain import PretrainResult, pretrain, probe
 from sigreg_lab.pretrain.config import configure
 from sigreg_lab.pretrain.loop import load
 from sigreg_lab.pretrain.probes import knn_answers
+from sigreg_lab.regularizers import resolve_regularizer
 from sigreg_lab.theory.answers import chance
 
 NULL, CURVE, SPEED = "shuffled_labels", "online_probe", "images_per_second"
@@ -43,7 +44,9 @@ def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[
         regularizer = "none" if name == "untrained" else name
         config = configure(path, regularizer, int(train_seed.generate_state(1)[0]), changes, recipe)
         runs = Path(settings["runs"] or scratch)
-        folder = runs / f"{recipe}-{name}-{cell['seed']}-{code_digest(Path(__file__), [cell, settings])}"
+        chosen = resolve_regularizer(regularizer)
+        code = code_digest(Path(__file__), [cell, settings, chosen.digest])
+        folder = runs / f"{recipe}-{name if name == 'untrained' else chosen.slug}-{cell['seed']}-{code}"
         folder.mkdir(parents=True, exist_ok=True)
         data = load(config)
         result = pretrain(config, data, folder=folder, resume=True)

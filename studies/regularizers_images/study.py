@@ -5,11 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from sigreg_lab import regularizers
 from sigreg_lab.experiment import Claim, Decision, Picture, Study, every
 from sigreg_lab.experiment.cells import Config, Row
 from sigreg_lab.experiment.estimates import Estimates, about, difference, exactly, mean, rate
 from sigreg_lab.figures.kinds import curves, forest
+from sigreg_lab.regularizers import resolve_regularizer
 
 from .measure import CURVE, GENERATED, NULL, measure
 
@@ -122,7 +122,7 @@ STUDY = Study(
         "paper": _preset(REGULARIZERS, 5, (400.0, 800.0), 20),
     },
     choices={
-        "regularizer": [*regularizers.REGISTRY, "untrained"],
+        "regularizer": lambda text: resolve_regularizer(text).digest,
         "cifar10": None,
         "imagenette": None,
         "runs": None,

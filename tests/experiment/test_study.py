@@ -2,12 +2,14 @@
 
 import dataclasses
 import importlib
+import json
 import shutil
 
 import numpy as np
 import pytest
 
 from sigreg_lab.experiment.cells import canonical
+from sigreg_lab.experiment.fingerprint import cell_fingerprint
 from sigreg_lab.experiment.study import StudyError, list_studies, load_study, parse_like, studies_folder
 
 
@@ -89,11 +91,32 @@ def test_a_text_that_no_preset_and_no_choice_has_is_refused(workplace):
     assert free.configure("smoke", ["word=a/path"])["word"] == "a/path"
 
 
+def test_a_choice_that_is_a_function_knows_what_code_a_text_of_an_axis_names(workplace):
+    def digest(text):
+        if text == "lost":
+            raise ValueError("lost is not there")
+        return "" if text == "known" else f"digest of {text}"
+
+    study = load_study("toy")
+    presets = {name: {**settings, "word": ["red"]} for name, settings in study.presets.items()}
+    own = dataclasses.replace(study, presets=presets, axes=(*study.axes, "word"), choices={"word": digest})
+    config = own.configure("smoke", ["word=red,known,a:x=1,y=2,b:c"])
+    assert config["word"] == ["red", "known", "a:x=1,y=2", "b:c"]
+    assert own.sources(config) == {"a:x=1,y=2": "digest of a:x=1,y=2", "b:c": "digest of b:c"}
+    of_cell = [cell_fingerprint({"code": "c"}, own.sources(config), cell) for cell in own.cells(config)[:4]]
+    assert [json.loads(found.pop("own", "{}")) for found in of_cell] == [
+        *({}, {}, {"a:x=1,y=2": "digest of a:x=1,y=2"}, {"b:c": "digest of b:c"})
+    ]
+    assert of_cell == [{"code": "c"}] * 4
+    with pytest.raises(StudyError, match="--set word=red,lost: lost is not there"):
+        own.configure("smoke", ["word=red,lost"])
+
+
 @pytest.mark.parametrize("name", ["calibration", "regularizers_digits"])
 def test_a_text_axis_of_a_study_takes_known_names_alone(name):
     study = load_study(name)
     axis = next(axis for axis in study.axes if isinstance(study.presets["smoke"][axis][0], str))
-    with pytest.raises(StudyError, match=f"unknown {axis} 'foo'; use "):
+    with pytest.raises(StudyError, match=f"unknown {axis} 'foo'; (use|known:) "):
         study.configure("smoke", [f"{axis}=foo"])
 
 
