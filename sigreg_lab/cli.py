@@ -7,10 +7,11 @@ import os
 import shlex
 import signal
 import sys
+import textwrap
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -36,6 +37,46 @@ class Command(TyperCommand):
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{option.opts[0]} must be a finite number, got {value}")
         return super().invoke(ctx)
+
+
+class PretrainCommand(Command):
+    """Its help names regularisers, data, recipes and settings, which are read when help is asked for."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        from sigreg_lab.compare.protocol import CONTROLS
+        from sigreg_lab.compare.tables import CRITERIA
+        from sigreg_lab.pretrain.config import RECIPES, setting_names
+        from sigreg_lab.pretrain.data import MADE_HERE
+        from sigreg_lab.pretrain.sources import TORCHVISION
+        from sigreg_lab.regularizers import REGISTRY
+
+        compares = self.name == "compare"
+        named = {
+            "Regularisers": [*REGISTRY, *(one for one in CONTROLS if compares and one not in REGISTRY)],
+            "Data": [*MADE_HERE, *TORCHVISION],
+            "Recipes": RECIPES,
+            "Settings": setting_names(),
+            "Probes": CRITERIA if compares else (),
+        }
+        _write_names(formatter, named)
+
+
+class StudyCommand(Command):
+    """Its help names the studies."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        from sigreg_lab.experiment.study import list_studies
+
+        _write_names(formatter, {"Studies": list_studies()})
+
+
+def _write_names(formatter: Any, named: Mapping[str, Collection[str]]) -> None:
+    for title, names in named.items():
+        if names:
+            with formatter.section(title):
+                width = formatter.width - formatter.current_indent
+                lines = textwrap.wrap(", ".join(names), width, break_on_hyphens=False)  # names are copied
+                formatter.write(textwrap.indent("\n".join(lines), " " * formatter.current_indent) + "\n")
 
 
 app = typer.Typer(
@@ -147,11 +188,11 @@ def check_command(
     print(f"\nPage: {plain(str(page))}" + (f"\nJSON: {plain(str(json_file))}" if json_file else ""))
 
 
-@app.command("compare", cls=Command)
+@app.command("compare", cls=PretrainCommand)
 def compare_command(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Regularisers: names, FILE.py:CLASS or MODULE:CLASS, with :key=value,... if need be."),
+        typer.Argument(help="Regularisers: names, as below, FILE.py:CLASS or MODULE:CLASS; all with :key=value,..."),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All of the registry, after those named.")] = False,
     data: Annotated[str | None, typer.Option(help="A data set's name, or the path of an image folder.")] = None,
@@ -203,9 +244,9 @@ def list_command() -> None:
     Console().print(table)
 
 
-@study_app.command("run", cls=Command)
+@study_app.command("run", cls=StudyCommand)
 def run_command(
-    names: Annotated[list[str], typer.Argument(help="Names of studies, or 'all'.")],
+    names: Annotated[list[str], typer.Argument(help="Names of studies, as below, paths of your own, or 'all'.")],
     preset: Preset = "standard",
     settings: Set = None,
     workers: Annotated[int, typer.Option(help="Processes, of one thread each.")] = 1,
@@ -251,7 +292,7 @@ def run_command(
         print(f"Results: {folder} (rows.csv, estimates.csv, findings.md, {_names(folder, '*.png')})")
 
 
-@study_app.command("tell", cls=Command)
+@study_app.command("tell", cls=StudyCommand)
 def tell_command(
     name: Annotated[str, typer.Argument(help="A study's name.")],
     preset: Preset = "standard",
@@ -270,7 +311,7 @@ def tell_command(
     print(f"Told: {folder} ({_names(folder, '*.png')})")
 
 
-@study_app.command("publish", cls=Command)
+@study_app.command("publish", cls=StudyCommand)
 def publish_command(
     name: Annotated[str, typer.Argument(help="A study's name.")],
     preset: Preset = "standard",
@@ -285,7 +326,7 @@ def publish_command(
     _renew(results)
 
 
-@study_app.command("report", cls=Command)
+@study_app.command("report", cls=StudyCommand)
 def report_command(
     results: Results = RESULTS,
     names: Annotated[list[str] | None, typer.Option("--study", help="Only this study; repeat for more.")] = None,
@@ -312,12 +353,14 @@ def _renew(results: Path) -> None:
             renew(page, results)
 
 
-@app.command("pretrain", cls=Command)
+@app.command("pretrain", cls=PretrainCommand)
 def pretrain_command(
     data: Annotated[
         str | None, typer.Option(help="digits, a data set's name, or the path of an image folder or parquet file.")
     ] = None,
-    regularizer: Annotated[str, typer.Option(help="A name, or FILE.py:CLASS; both with :key=value.")] = "sigreg-ep",
+    regularizer: Annotated[
+        str, typer.Option(help="A name, as below, FILE.py:CLASS or MODULE:CLASS; all with :key=value,...")
+    ] = "sigreg-ep",
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     recipe: Annotated[str | None, typer.Option(help="Named settings; by the data if not given.")] = None,
     settings: Set = None,

@@ -12,6 +12,9 @@ import pytest
 
 import sigreg_lab
 from sigreg_lab import cli
+from sigreg_lab.experiment.study import list_studies
+from sigreg_lab.pretrain.config import RECIPES
+from sigreg_lab.regularizers import REGISTRY
 
 
 def _call(monkeypatch, capsys, *arguments):
@@ -30,6 +33,22 @@ def test_study_list_names_each_study(monkeypatch, capsys):
     assert code == 0
     assert "power" in out
     assert "regularizers_digits" in out
+
+
+@pytest.mark.parametrize("command", ["compare", "pretrain"])
+def test_help_names_what_the_options_take(monkeypatch, capsys, command):
+    code, out, _ = _call(monkeypatch, capsys, command, "--help")
+    assert code == 0
+    words = {word.strip(",") for word in out.split()}
+    settings = ("batch_size", "crops.local_views", "projector")
+    assert {*REGISTRY, "digits", "cifar10", *RECIPES, *settings} <= words
+    assert ("untrained" in words) == ("backbone_knn_all" in words) == (command == "compare")
+
+
+@pytest.mark.parametrize("command", ["run", "tell", "publish", "report"])
+def test_help_names_the_studies(monkeypatch, capsys, command):
+    _, out, _ = _call(monkeypatch, capsys, "study", command, "--help")
+    assert {*list_studies()} <= {word.strip(",") for word in out.split()}
 
 
 @pytest.mark.parametrize(

@@ -280,8 +280,7 @@ def configure(
     if data is None and recipe != "digits" and "data" not in RECIPES[recipe]:
         raise ValueError(f"recipe {recipe} needs --data: a data set's name, or the path of a folder or parquet file")
     config = dataclasses.replace(base, data=data or base.data, regularizer=regularizer, seed=seed)
-    known: dict[str, Any] = {k: v for k, v in vars(config).items() if k not in _FIXED}
-    known |= {f"{part}.{key}": value for part in PARTS for key, value in getattr(config, part)._asdict().items()}
+    known = _known(config)
     changed: dict[str, Any] = {}
     for override in overrides:
         key, given, text = override.partition("=")
@@ -299,6 +298,17 @@ def configure(
     config = dataclasses.replace(config, **changed, **parts)
     check_config(config)
     return config
+
+
+def _known(config: PretrainConfig) -> dict[str, Any]:
+    """The settings that ``key=value`` changes, with their values."""
+    known: dict[str, Any] = {k: v for k, v in vars(config).items() if k not in _FIXED}
+    return known | {f"{part}.{key}": value for part in PARTS for key, value in getattr(config, part)._asdict().items()}
+
+
+def setting_names() -> list[str]:
+    """What ``key=value`` can change."""
+    return list(_known(PretrainConfig()))
 
 
 def as_dict(config: PretrainConfig) -> dict[str, Any]:
