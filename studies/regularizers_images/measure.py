@@ -1,5 +1,6 @@
-"""What each regulariser of LeJEPA is worth on images: CIFAR-10 with ResNet-18, Imagenette with ViT-S/8, in bf16.
+"""What each regulariser of LeJEPA is worth on images: by ResNet-18 on CIFAR-10, by ViT-S/8 on Imagenette, in bf16.
 
+The settings ``cifar10`` and ``imagenette`` give the images of these recipes; others too, which keep their own name.
 A cell is one pretraining run of a recipe of ``sigreg-lab pretrain``, and its probes. A run that was killed goes on from
 its checkpoint, in the folder that the setting ``runs`` names. Two controls: no regulariser, and the untrained encoder.
 The null is nearest neighbours' answers against shuffled test labels.
@@ -50,7 +51,8 @@ def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[
         folder.mkdir(parents=True, exist_ok=True)
         data = load(config)
         result = pretrain(config, data, folder=folder, resume=True)
-        return [*_curve(result), *_probes(result, settings["draws"]), *_null(result, np.random.default_rng(null_seed))]
+        rows = [*_curve(result), *_probes(result, settings["draws"]), *_null(result, np.random.default_rng(null_seed))]
+        return [{"data": data.name, **row} for row in rows]
 
 
 def _probes(result: PretrainResult, draws: int) -> list[Row]:
