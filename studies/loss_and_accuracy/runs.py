@@ -41,7 +41,7 @@ from sigreg_lab.experiment.resampling import (
     rank_correlation,
     regret,
 )
-from sigreg_lab.regularizers import make_regularizer
+from sigreg_lab.regularizers import resolve_regularizer
 from sigreg_lab.slicing import seeded_generator
 
 from .measure import TERMS
@@ -156,8 +156,7 @@ def _row(quantity: str, order: str, scope: str, values: Span, **more: float) -> 
 
 def value_at_a_point(name: str, batch_size: int) -> float:
     """The regulariser's value where all embeddings lie at the origin: what it is at complete collapse."""
-    regularizer = make_regularizer(name, num_slices=1)
-    assert regularizer is not None
+    regularizer = resolve_regularizer(name).build(num_slices=1)
     return float(regularizer(torch.zeros(1, batch_size, 2), seeded_generator(0)))
 
 
@@ -329,3 +328,14 @@ def _points(runs: Runs) -> list[Row]:
         exactly("run", float(accuracy), order="", scope="", **dict(zip(columns, map(float, values), strict=True)))
         for accuracy, *values in zip(runs.accuracy.ravel(), *columns.values(), strict=True)
     ]
+
+
+def regularizer_source(name: str) -> str:
+    """The digest of the code of a regulariser of one's own, "" of the library's.
+
+    Raises:
+        ValueError: it is no regulariser.
+    """
+    if name == "none":
+        raise ValueError("none has no loss beside the prediction; name a regulariser")
+    return resolve_regularizer(name).digest

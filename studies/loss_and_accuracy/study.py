@@ -5,14 +5,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sigreg_lab import regularizers
 from sigreg_lab.experiment import Claim, Decision, Picture, Study, Verdict, every
 from sigreg_lab.experiment.cells import Config, Row
 from sigreg_lab.experiment.estimates import Estimates
 from sigreg_lab.figures.kinds import curves, forest, scatter
 
 from .measure import LABELS, measure
-from .runs import CONFIGURATION, ORDERS, PAPER_ALPHA, of_one, value_at_a_point
+from .runs import CONFIGURATION, ORDERS, PAPER_ALPHA, of_one, regularizer_source, value_at_a_point
 
 SEED = 20251121
 REGULARIZERS = ["sigreg-ep", "sigreg-ejb", "sigreg-vcreg"]
@@ -174,7 +173,7 @@ STUDY = Study(
         "standard": _preset(REGULARIZERS, LAMBDAS, [5e-4, 2e-3, 8e-3], [1e-3, 1.0], [50, 200], 2),
         "paper": _preset([*REGULARIZERS, "sigreg-ad"], MORE, RATES, DECAYS, [75, 300, 1200], 5, draws=50),
     },
-    choices={"regularizer": [name for name in regularizers.REGISTRY if name != "none"]},
+    choices={"regularizer": regularizer_source},
     measure=measure,
     estimate=estimate,
     claims=(
