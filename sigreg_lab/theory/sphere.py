@@ -34,7 +34,7 @@ def log_bound(alpha: ArrayLike, dim: int, num_slices: int = 1) -> Array:
     order = np.asarray(alpha, dtype=np.float64)
     if dim < 2 or num_slices < 1 or not (order > 0).all():
         raise ValueError(
-            f"alpha must be above 0, dim at least 2, num_slices at least 1; got {alpha}, {dim}, {num_slices}"
+            f"alpha must be above 0, dim at least 2, num_slices at least 1; got {alpha!r}, {dim}, {num_slices}"
         )
     half = (dim - 1) / 2
     constant = 2 * order * np.log(2) + half * np.log(np.pi) - np.log(dim - 1) - special.gammaln(half)
