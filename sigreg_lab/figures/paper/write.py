@@ -56,7 +56,9 @@ def draw(item: Item, results: Path) -> tuple[Drawing | None, Sources]:
 
 def caption(item: Item, drawing: Drawing | None, sources: Sources) -> str:
     """What is shown, at what scale ours were made, by which code."""
-    text = [drawing.text if drawing else "No picture."]
+    if drawing is None:
+        return f"No picture. Ours: not run. This command makes it: `{item.run}`."
+    text = [drawing.text]
     if item.run:
         text.append(f"Ours: not run. This command makes one of our numbers: `{item.run}`.")
     elif item.studies:
