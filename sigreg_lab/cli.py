@@ -1,4 +1,4 @@
-"""The command line: ``sigreg-lab compare | check | pretrain | probe | study``."""
+"""The command line: ``sigreg-lab compare | check | pretrain | probe | study | figures``."""
 
 import errno
 import io
@@ -87,6 +87,8 @@ app = typer.Typer(
 )
 study_app = typer.Typer(help="Run studies, draw their figures, publish their results.", no_args_is_help=True)
 app.add_typer(study_app, name="study")
+figures_app = typer.Typer(help="Draw the figures and tables of the LeJEPA paper anew.", no_args_is_help=True)
+app.add_typer(figures_app, name="figures")
 
 
 def _version(asked: bool) -> None:
@@ -352,6 +354,32 @@ def _renew(results: Path) -> None:
         renew(page, results)
 
 
+@figures_app.command("paper", cls=Command)
+def paper_command(
+    only: Annotated[list[str] | None, typer.Option("--only", help="A key such as fig-05; repeat for more.")] = None,
+    results: Results = RESULTS,
+    out: Annotated[Path, typer.Option(help="Folder of the pictures.")] = RUNS / "figures",
+) -> None:
+    """Draw the paper's figures and tables from stored results, theory and published numbers; nothing is trained."""
+    from rich.console import Console
+
+    from sigreg_lab.figures.paper.write import write_figures
+
+    console = Console(stderr=True)
+    written = write_figures(
+        only or (), results, out, on_item=lambda item: console.print(f"{item.paper}: {item.title}", markup=False)
+    )
+    print(f"Figures: {out} ({len(written)} files; {written[-2].name} says what they show)")
+
+
+@figures_app.command("index", cls=Command)
+def index_command() -> None:
+    """Print docs/figures.md: each figure of the paper, what it is drawn from, its command."""
+    from sigreg_lab.figures.paper.write import page
+
+    print(page(), end="")
+
+
 @app.command("pretrain", cls=PretrainCommand)
 def pretrain_command(
     data: Annotated[
@@ -466,6 +494,7 @@ REMEDIES = {
 #: What is left of the work when a command is stopped.
 STOPPED = {
     "check": "stopped; nothing was written",
+    "figures": "stopped; nothing was written",
     "compare": "stopped; finished runs are kept: run the same command to go on",
     "pretrain": "stopped; the last checkpoint is kept: run the same command with --resume to go on",
     "probe": "stopped; nothing was written",

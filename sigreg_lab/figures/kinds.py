@@ -380,6 +380,7 @@ def scatter(
     log_y: bool = False,
     share: bool | str = True,
     size: tuple[float, float] = (2.8, 2.5),
+    area: float = 14,
     legend_columns: int = 4,
 ) -> "Figure":
     """Pairs of numbers as points.
@@ -401,6 +402,7 @@ def scatter(
         log_y: logarithmic.
         share: whether panels have the same axes.
         size: of a panel, inches.
+        area: of a marker, square points.
         legend_columns: of the legend.
     """
     panels = Panels(table, row, column, size=size, titles=titles, sharex=share, sharey=share)
@@ -412,8 +414,10 @@ def scatter(
             for kind, symbol in zip(kinds, _cycle(len(kinds)), strict=True):
                 rows = part if hue is None else part[part[hue] == key]
                 rows = rows if marker is None else rows[rows[marker] == kind]
+                if rows.empty:
+                    continue
                 text = ", ".join(_name(k, names, hue_name if k == key else "{}") for k in (key, kind) if k is not None)
-                style = {"s": 14, "alpha": 0.7, "linewidths": 0}
+                style = {"s": area, "alpha": 0.7, "linewidths": 0}
                 axis.scatter(rows[x], rows[y], marker=symbol, color=colours[str(key)], label=text or None, **style)
         if log_x:
             plain_log(axis.xaxis)
