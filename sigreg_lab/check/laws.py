@@ -3,13 +3,15 @@
 Each replicate is one sample of N(0, I) of the same number of rows and features, projected on the same directions; all
 statistics are evaluated on it, which shares the cost of the draw. The laws of those on the whitened sample hold for any
 normal law: a whitened normal sample is uniform on the matrices Y with Y'1 = 0 and Y'Y = N I, whatever its covariance.
+Where the check standardises the features, so does the simulation.
 
-The number of replicates follows the cost, between 499 and 999: the first check of a shape takes seconds, later ones
+The number of replicates follows the cost, between 599 and 999: the first check of a shape takes seconds, later ones
 read the laws from the cache. P-values are ranks, none below 1/(replicates + 1): small enough to survive the correction
 for the number of tests.
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from functools import cached_property
 
@@ -17,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sigreg_lab.multivariate import BHEP, AlternativeSkewness, Energy, MardiaKurtosis
+from sigreg_lab.multivariate import BHEP, AlternativeSkewness, Energy, MardiaSkewness
 from sigreg_lab.multivariate.base import CODE, whiten
 from sigreg_lab.nulls import MonteCarlo, simulated_law
 from sigreg_lab.nulls.law import Array
@@ -25,7 +27,7 @@ from sigreg_lab.slicing import sliced_statistic
 from sigreg_lab.univariate import EppsPulley
 
 SEED = 20_251_111
-LEAST_REPLICATES = 499
+LEAST_REPLICATES = 599
 MOST_REPLICATES = 999
 OPERATIONS = 6e10
 #: Of one core, by which the time is estimated: between 5e9 and 2e10 a second were measured, by shape.
@@ -41,8 +43,13 @@ _WHITENED_ROWS = 4096
 #: The statistics that each function returns, as far as the sample allows.
 NAMES = {
     "known_statistics": ("slice_mean", "slice_max", "energy"),
-    "whitened_statistics": ("mardia_kurtosis", "alternative_skewness", "bhep", "square_correlation"),
+    "standardised_statistics": ("correlation", "slice_mean", "slice_max", "energy"),
+    "whitened_statistics": ("mardia_skewness", "mardia_kurtosis", "alternative_skewness", "kurtosis_matrix", "bhep"),
+    "pair_statistics": ("square_correlation",),
 }
+#: Of one slice named in advance: no test of the check, but a line in its picture.
+ONE_SLICE = "slice_first"
+_THIRD_MOMENTS = 5e7  # operations of their tensor, at most
 
 
 def pair_rows(n: int, dim: int) -> int:
@@ -53,13 +60,21 @@ def pair_rows(n: int, dim: int) -> int:
 def whitened_rows(n: int, dim: int) -> int:
     """Rows that the whitened statistics take; 0 if they are not computed."""
     rows = min(n, _WHITENED_ROWS if dim <= 128 else max(1024, 4 * dim))
-    return rows if dim <= MOST_WHITENED and rows >= max(ROWS_PER_FEATURE * dim, 8) else 0
+    return rows if 0 < dim <= MOST_WHITENED and rows >= max(ROWS_PER_FEATURE * dim, 8) else 0
+
+
+def third_moment_rows(n: int, dim: int) -> int:
+    """Rows that Mardia's skewness takes: all, or as many as its cost, N K^3 or N^2 K, allows."""
+    most = _THIRD_MOMENTS / (10 * dim**3) if dim <= 16 else math.sqrt(_THIRD_MOMENTS / (2 * dim + 20))
+    return min(n, int(most))
 
 
 def operations(n: int, dim: int, num_slices: int) -> float:
     """Arithmetic of one replicate."""
     rows = whitened_rows(n, dim)
-    return float(n * (2 * dim + 60) * num_slices + 4 * rows * dim**2 + pair_rows(n, dim) ** 2 * (3 * dim + 100))
+    third = third_moment_rows(rows, dim)
+    third *= 10 * dim**3 if dim <= 16 else third * (2 * dim + 20)
+    return float(n * (2 * dim + 60) * num_slices + 8 * rows * dim**2 + pair_rows(n, dim) ** 2 * (3 * dim + 100) + third)
 
 
 def replicates_by_cost(n: int, dim: int, num_slices: int) -> int:
@@ -88,18 +103,48 @@ def known_statistics(x: Tensor, slices: Tensor) -> dict[str, float]:
     }
 
 
-def whitened_statistics(y: Tensor) -> dict[str, float]:
-    """Statistics of a whitened sample, float64: the distance to any normal law."""
-    n, dim = y.shape
-    rows = pair_rows(n, dim)
-    values = {
-        "mardia_kurtosis": float(MardiaKurtosis()(y)),
-        "alternative_skewness": float(AlternativeSkewness()(y)),
-        "bhep": float(BHEP(dim**-0.5)(y[:rows])),
-    }
-    if dim > 1:
-        values["square_correlation"] = float(square_correlations(y).abs().max())
+def standardised_statistics(x: Tensor, slices: Tensor) -> dict[str, float]:
+    """The same of a sample whose features have mean 0 and variance 1, and N times the sum of squared correlations."""
+    values = known_statistics(x, slices)
+    if x.shape[1] > 1:
+        y = x.double()
+        # tr R^2, by the smaller of the two products of the same trace.
+        product = y.T @ y if y.shape[1] <= y.shape[0] else y @ y.T
+        own = (y.square().sum(0) / (len(y) - 1)).square().sum()
+        total = (product / (len(y) - 1)).square().sum()
+        values["correlation"] = float(len(y) * (total - own) / 2)
     return values
+
+
+def whitened_statistics(y: Tensor) -> dict[str, float]:
+    """Statistics of a whitened sample, float64: the distance to any normal law.
+
+    They depend on y through inner products alone, so that a rotation of y, hence any invertible linear map of the
+    sample, leaves them as they are. Mardia's two are scaled as R's MVN prints them, N b1/6 and z.
+    """
+    n, dim = y.shape
+    third = third_moment_rows(n, dim)
+    fourth = float((y.square().sum(-1).square()).mean())
+    matrix = (y * y.square().sum(-1, keepdim=True)).T @ y / n - (dim + 2) * torch.eye(dim, dtype=y.dtype)
+    return {
+        "mardia_skewness": third * float(MardiaSkewness()(y[:third])) / 6,
+        "mardia_kurtosis": (fourth - dim * (dim + 2)) / math.sqrt(8 * dim * (dim + 2) / n),
+        "alternative_skewness": float(AlternativeSkewness()(y)),
+        "kurtosis_matrix": float(matrix.square().sum()),
+        "bhep": float(BHEP(dim**-0.5)(y[: pair_rows(n, dim)])),
+    }
+
+
+def pair_statistics(y: Tensor) -> dict[str, float]:
+    """The statistic of pairs of features, of a sample whitened so that its columns still belong to them."""
+    return {"square_correlation": float(square_correlations(y).abs().max())} if y.shape[1] > 1 else {}
+
+
+def extremeness(name: str, value: float, n: int, dim: int) -> float:
+    """What speaks against the null when large: the statistic, but of Mardia's kurtosis its distance to its mean."""
+    if name != "mardia_kurtosis":
+        return value
+    return abs(value + 2 * dim * (dim + 2) / (n + 1) / math.sqrt(8 * dim * (dim + 2) / n))
 
 
 def square_correlations(y: Tensor) -> Tensor:
@@ -115,7 +160,7 @@ def square_correlations(y: Tensor) -> Tensor:
 
 
 #: What the values come from: this file, the statistics, and what lies under them.
-MADE_OF = (known_statistics, EppsPulley, Energy, MardiaKurtosis, AlternativeSkewness, BHEP, *CODE)
+MADE_OF = (known_statistics, EppsPulley, Energy, MardiaSkewness, AlternativeSkewness, BHEP, *CODE)
 
 
 @contextlib.contextmanager
@@ -136,6 +181,8 @@ class NullLaws:
         n: number of rows.
         dim: K.
         directions: shape (K, M).
+        rank: of the whitened samples, K unless the sample's own is lower.
+        standardised: whether each feature is brought to mean 0 and variance 1 first.
         key: names the directions, for the cache.
         replicates: simulated samples; by their cost if not given.
         on_start: called with the number of replicates before a simulation starts, not if the laws are in the cache.
@@ -151,17 +198,19 @@ class NullLaws:
         directions: Tensor,
         key: str,
         *,
+        rank: int | None = None,
+        standardised: bool = False,
         replicates: int | None = None,
         on_start: Callable[[int], None] | None = None,
     ) -> None:
-        self.n, self.dim = n, dim
+        self.n, self.dim, self.rank, self.standardised = n, dim, dim if rank is None else rank, standardised
         self.directions = directions.float()
         self.on_start = on_start
         self.replicates = replicates or replicates_by_cost(n, dim, directions.shape[1])
-        self.key = f"{__name__}|n={n}|dim={dim}|{key}"
+        self.key = f"{__name__}|n={n}|dim={dim}|rank={self.rank}|standardised={standardised}|{key}"
 
     def law(self, name: str) -> MonteCarlo:
-        """The law of one statistic, by its name in ``known_statistics`` or ``whitened_statistics``."""
+        """The law of one statistic's ``extremeness``, by its name in ``NAMES``, or of ``ONE_SLICE``."""
 
         def column(rng: np.random.Generator, count: int) -> Array:
             return self._table[name]
@@ -176,12 +225,20 @@ class NullLaws:
             self.on_start(self.replicates)
         rows = []
         rng = torch.Generator().manual_seed(SEED)
-        whitened = whitened_rows(self.n, self.dim)
+        whitened = whitened_rows(self.n, self.rank)
+        known = standardised_statistics if self.standardised else known_statistics
         with _one_thread():
             for _ in range(self.replicates):
                 x = torch.randn(self.n, self.dim, generator=rng)
-                row = known_statistics(x, slice_values(x, self.directions))
+                if self.standardised:
+                    x = (x - x.mean(0)) / x.std(0)
+                slices = slice_values(x, self.directions)
+                row = known(x, slices) | {ONE_SLICE: float(slices[0])}
                 if whitened:
-                    row |= whitened_statistics(whiten(x[:whitened].double().unsqueeze(0)).squeeze(0))
+                    if self.rank < self.dim:
+                        x = torch.randn(whitened, self.rank, generator=rng)
+                    y = whiten(x[:whitened].double().unsqueeze(0)).squeeze(0)
+                    own = whitened_statistics(y) | pair_statistics(y)
+                    row |= {name: extremeness(name, value, whitened, self.rank) for name, value in own.items()}
                 rows.append(row)
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}

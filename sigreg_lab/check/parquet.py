@@ -58,9 +58,7 @@ def _table(file: Any, request: Request) -> Table:
     for batch, labels in _batches(file, request, numbers, len(numbers)):
         sampler.add(batch.num_rows, partial(_rows_of_columns, batch, numbers), labels)
     others = [field.name for field in fields if field.name not in numbers]
-    labels_like = (pa.types.is_integer, pa.types.is_boolean)
-    whole = [f.name for f in fields if f.name in numbers and any(test(f.type) for test in labels_like)]
-    notes = column_notes(request, others, index, whole, len(numbers))
+    notes = column_notes(request, others, index)
     return sampler.table(numbers, notes, request.path.name)
 
 

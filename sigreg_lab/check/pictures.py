@@ -23,6 +23,8 @@ _LONGEST_LABEL = 44
 @themed()
 def spectrum_figure(f: Findings) -> "Figure":
     """Variances along the principal axes beside those to expect of N(0, I)."""
+    from matplotlib.ticker import MaxNLocator
+
     figure = new_figure(8.4, 8.4 * _ASPECT)
     axis = figure.subplots()
     seen = min(f.num_rows - 1, f.num_features)
@@ -37,6 +39,7 @@ def spectrum_figure(f: Findings) -> "Figure":
         axis.set_yscale("log")
     else:
         axis.set_ylim(0, 1.08 * max(values.max(), expected.max()))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set(xlabel="principal axis", ylabel="variance")
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
