@@ -108,7 +108,9 @@ def _of_checkpoint(
         rows, side = _chosen(total, limit, seed), shape[-1]
         size = 3.0 * len(rows) * side**2
         if size > max_gigabytes * 1e9:
-            raise ReadError(f"{len(rows):,} images take {size / 1e9:,.2f} GB, the limit is {max_gigabytes:g} (--max-gb)")
+            raise ReadError(
+                f"{len(rows):,} images take {size / 1e9:,.2f} GB, the limit is {max_gigabytes:g} (--max-gb)"
+            )
         decoded = decode(source.take(rows), side)
         if not len(decoded.pixels):
             raise ReadError(f"no image of {name} can be decoded, for example {decoded.corrupt[0]}")
