@@ -1,9 +1,10 @@
 """How far a sample of embeddings is from N(0, I), in which way, and along which directions.
 
-The tests fall in three groups. Against N(0, I): the mean, the covariance, and slices, on which location, scale and shape
-all tell. Against any normal law: the sample whitened first, so that only the shape tells, and neither units nor axes
-count. Against normal features: each feature by itself and pairs of them, whatever their units. P-values are corrected
-for the number of tests by Holm's method: of checks of samples from N(0, I) at most a share alpha reports a departure.
+The tests fall in three groups. Against N(0, I): the mean, the covariance, and slices, on which location, scale and
+shape all tell. Against any normal law: the sample whitened first, so that only the shape tells, and neither units nor
+axes count. Against normal features: each feature by itself and pairs of them, whatever their units. P-values are
+corrected for the number of tests by Holm's method: of checks of samples from N(0, I) at most a share alpha reports a
+departure.
 
 With ``standardise`` each feature has mean 0 and variance 1 before the first group, whose laws are simulated likewise:
 it then tells of correlations and shape.
@@ -424,7 +425,7 @@ def _simulated(
 ) -> list[TestFinding]:
     """The statistics of a function of ``laws``, by its name, with p-values by simulation; or why there are none."""
     names = [name for name in TESTS if name in laws.NAMES[statistics]]
-    values: dict[str, float] = {} if reason else getattr(laws, statistics)(*arguments)
+    values: dict[str, Tensor] = {} if reason else getattr(laws, statistics)(*arguments)
     found = []
     for name in names:
         if name not in values:
@@ -432,14 +433,19 @@ def _simulated(
             continue
         law: NullLaw = null.law(name)
         extreme = laws.extremeness(name, values[name], rows, null.rank)
-        pvalue = law.pvalue(torch.tensor(extreme, dtype=torch.float64))
-        used = {
-            "energy": laws.pair_rows(rows, null.dim),
-            "bhep": laws.pair_rows(rows, null.rank),
-            "mardia_skewness": laws.third_moment_rows(rows, null.rank),
-        }.get(name, rows)
-        found.append(_row(name, values[name], float(pvalue), f"{null.replicates} simulations", used))
+        pvalue = law.pvalue(extreme)
+        used = _rows_used(name, rows, null)
+        found.append(_row(name, float(values[name]), float(pvalue), f"{null.replicates} simulations", used))
     return found
+
+
+def _rows_used(name: str, rows: int, null: laws.NullLaws) -> int:
+    match name:
+        case "energy" | "bhep":
+            return laws.pair_rows(rows)
+        case "mardia_skewness":
+            return laws.third_moment_rows(rows, null.rank)
+    return rows
 
 
 def _row(

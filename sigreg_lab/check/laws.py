@@ -50,9 +50,10 @@ NAMES = {
 #: Of one slice named in advance: no test of the check, but a line in its picture.
 ONE_SLICE = "slice_first"
 _THIRD_MOMENTS = 5e7  # operations of their tensor, at most
+_VALUES_AT_ONCE = 2**18  # of samples and projections simulated together: small samples cost calls, not arithmetic
 
 
-def pair_rows(n: int, dim: int) -> int:
+def pair_rows(n: int) -> int:
     """Rows that the statistics over all pairs take."""
     return min(n, 256)
 
@@ -74,7 +75,7 @@ def operations(n: int, dim: int, num_slices: int) -> float:
     rows = whitened_rows(n, dim)
     third = third_moment_rows(rows, dim)
     third *= 10 * dim**3 if dim <= 16 else third * (2 * dim + 20)
-    return float(n * (2 * dim + 60) * num_slices + 8 * rows * dim**2 + pair_rows(n, dim) ** 2 * (3 * dim + 100) + third)
+    return float(n * (2 * dim + 60) * num_slices + 8 * rows * dim**2 + pair_rows(n) ** 2 * (3 * dim + 100) + third)
 
 
 def replicates_by_cost(n: int, dim: int, num_slices: int) -> int:
@@ -83,7 +84,7 @@ def replicates_by_cost(n: int, dim: int, num_slices: int) -> int:
 
 
 def slice_values(x: Tensor, directions: Tensor) -> Tensor:
-    """Epps-Pulley of each slice, shape (M,), float64."""
+    """Epps-Pulley of each slice of samples (..., N, K), shape (..., M), float64."""
     with torch.no_grad():
         return sliced_statistic(x, EppsPulley(), directions, "none").double()
 
@@ -94,69 +95,71 @@ def feature_values(x: Tensor) -> Tensor:
         return EppsPulley()(x).double()
 
 
-def known_statistics(x: Tensor, slices: Tensor) -> dict[str, float]:
-    """Statistics against N(0, I): the sample as it is, and the values of its slices."""
+def known_statistics(x: Tensor, slices: Tensor) -> dict[str, Tensor]:
+    """Statistics against N(0, I), of samples (..., N, K) as they are and of the values of their slices (..., M)."""
     return {
-        "slice_mean": float(slices.mean()),
-        "slice_max": float(slices.max()),
-        "energy": float(Energy()(x[: pair_rows(*x.shape)].double())),
+        "slice_mean": slices.mean(-1),
+        "slice_max": slices.amax(-1),
+        "energy": Energy()(x[..., : pair_rows(x.shape[-2]), :].double()),
     }
 
 
-def standardised_statistics(x: Tensor, slices: Tensor) -> dict[str, float]:
-    """The same of a sample whose features have mean 0 and variance 1, and N times the sum of squared correlations."""
+def standardised_statistics(x: Tensor, slices: Tensor) -> dict[str, Tensor]:
+    """The same of samples whose features have mean 0 and variance 1, and N times the sum of squared correlations."""
     values = known_statistics(x, slices)
-    if x.shape[1] > 1:
+    n, dim = x.shape[-2:]
+    if dim > 1:
         y = x.double()
         # tr R^2, by the smaller of the two products of the same trace.
-        product = y.T @ y if y.shape[1] <= y.shape[0] else y @ y.T
-        own = (y.square().sum(0) / (len(y) - 1)).square().sum()
-        total = (product / (len(y) - 1)).square().sum()
-        values["correlation"] = float(len(y) * (total - own) / 2)
+        product = y.mT @ y if dim <= n else y @ y.mT
+        own = (y.square().sum(-2) / (n - 1)).square().sum(-1)
+        total = (product / (n - 1)).square().sum((-2, -1))
+        values["correlation"] = n * (total - own) / 2
     return values
 
 
-def whitened_statistics(y: Tensor) -> dict[str, float]:
-    """Statistics of a whitened sample, float64: the distance to any normal law.
+def whitened_statistics(y: Tensor) -> dict[str, Tensor]:
+    """Statistics of whitened samples (..., N, K), float64: the distance to any normal law.
 
     They depend on y through inner products alone, so that a rotation of y, hence any invertible linear map of the
     sample, leaves them as they are. Mardia's two are scaled as R's MVN prints them, N b1/6 and z.
     """
-    n, dim = y.shape
+    n, dim = y.shape[-2:]
     third = third_moment_rows(n, dim)
-    fourth = float((y.square().sum(-1).square()).mean())
-    matrix = (y * y.square().sum(-1, keepdim=True)).T @ y / n - (dim + 2) * torch.eye(dim, dtype=y.dtype)
+    squares = y.square().sum(-1, keepdim=True)
+    fourth = squares.square().mean((-2, -1))
+    matrix = (y * squares).mT @ y / n - (dim + 2) * torch.eye(dim, dtype=y.dtype)
     return {
-        "mardia_skewness": third * float(MardiaSkewness()(y[:third])) / 6,
+        "mardia_skewness": third * MardiaSkewness()(y[..., :third, :]) / 6,
         "mardia_kurtosis": (fourth - dim * (dim + 2)) / math.sqrt(8 * dim * (dim + 2) / n),
-        "alternative_skewness": float(AlternativeSkewness()(y)),
-        "kurtosis_matrix": float(matrix.square().sum()),
-        "bhep": float(BHEP(dim**-0.5)(y[: pair_rows(n, dim)])),
+        "alternative_skewness": AlternativeSkewness()(y),
+        "kurtosis_matrix": matrix.square().sum((-2, -1)),
+        "bhep": BHEP(dim**-0.5)(y[..., : pair_rows(n), :]),
     }
 
 
-def pair_statistics(y: Tensor) -> dict[str, float]:
-    """The statistic of pairs of features, of a sample whitened so that its columns still belong to them."""
-    return {"square_correlation": float(square_correlations(y).abs().max())} if y.shape[1] > 1 else {}
+def pair_statistics(y: Tensor) -> dict[str, Tensor]:
+    """The statistic of pairs of features, of samples whitened so that their columns still belong to them."""
+    return {"square_correlation": square_correlations(y).abs().amax((-2, -1))} if y.shape[-1] > 1 else {}
 
 
-def extremeness(name: str, value: float, n: int, dim: int) -> float:
+def extremeness(name: str, value: Tensor, n: int, dim: int) -> Tensor:
     """What speaks against the null when large: the statistic, but of Mardia's kurtosis its distance to its mean."""
     if name != "mardia_kurtosis":
         return value
-    return abs(value + 2 * dim * (dim + 2) / (n + 1) / math.sqrt(8 * dim * (dim + 2) / n))
+    return (value + 2 * dim * (dim + 2) / (n + 1) / math.sqrt(8 * dim * (dim + 2) / n)).abs()
 
 
 def square_correlations(y: Tensor) -> Tensor:
-    """Correlations between the squares of the columns, shape (K, K), 0 on the diagonal.
+    """Correlations between the squares of the columns of (..., N, K), shape (..., K, K), 0 on the diagonal.
 
     0 in expectation for independent columns; the correlation of a column's square with another's shows dependence that
     the covariance does not, such as the 'X' of two columns of equal size and random sign.
     """
     squares = y.square()
-    centred = squares - squares.mean(0)
-    scaled = centred / centred.norm(dim=0).clamp_min(1e-300)
-    return (scaled.T @ scaled).fill_diagonal_(0.0)
+    centred = squares - squares.mean(-2, keepdim=True)
+    scaled = centred / centred.norm(dim=-2, keepdim=True).clamp_min(1e-300)
+    return (scaled.mT @ scaled) * (1 - torch.eye(y.shape[-1], dtype=y.dtype))
 
 
 #: What the values come from: this file, the statistics, and what lies under them.
@@ -223,22 +226,27 @@ class NullLaws:
     def _table(self) -> dict[str, Array]:
         if self.on_start is not None:
             self.on_start(self.replicates)
-        rows = []
         rng = torch.Generator().manual_seed(SEED)
-        whitened = whitened_rows(self.n, self.rank)
-        known = standardised_statistics if self.standardised else known_statistics
+        at_once = max(1, _VALUES_AT_ONCE // (self.n * (self.dim + self.directions.shape[1])))
         with _one_thread():
-            for _ in range(self.replicates):
-                x = torch.randn(self.n, self.dim, generator=rng)
-                if self.standardised:
-                    x = (x - x.mean(0)) / x.std(0)
-                slices = slice_values(x, self.directions)
-                row = known(x, slices) | {ONE_SLICE: float(slices[0])}
-                if whitened:
-                    if self.rank < self.dim:
-                        x = torch.randn(whitened, self.rank, generator=rng)
-                    y = whiten(x[:whitened].double().unsqueeze(0)).squeeze(0)
-                    own = whitened_statistics(y) | pair_statistics(y)
-                    row |= {name: extremeness(name, value, whitened, self.rank) for name, value in own.items()}
-                rows.append(row)
-        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+            parts = [
+                self._simulate(min(at_once, self.replicates - start), rng)
+                for start in range(0, self.replicates, at_once)
+            ]
+        return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+
+    def _simulate(self, count: int, rng: torch.Generator) -> dict[str, Tensor]:
+        x = torch.randn(count, self.n, self.dim, generator=rng)
+        if self.standardised:
+            x = (x - x.mean(-2, keepdim=True)) / x.std(-2, keepdim=True)
+        slices = slice_values(x, self.directions)
+        known = standardised_statistics if self.standardised else known_statistics
+        values = known(x, slices) | {ONE_SLICE: slices[:, 0]}
+        rows = whitened_rows(self.n, self.rank)
+        if rows:
+            if self.rank < self.dim:
+                x = torch.randn(count, rows, self.rank, generator=rng)
+            y = whiten(x[:, :rows].double())
+            own = whitened_statistics(y) | pair_statistics(y)
+            values |= {name: extremeness(name, value, rows, self.rank) for name, value in own.items()}
+        return values

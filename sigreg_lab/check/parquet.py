@@ -36,8 +36,6 @@ def read_parquet(request: Request) -> Table:
 
 
 def _table(file: Any, request: Request) -> Table:
-    import pyarrow as pa
-
     schema = file.schema_arrow
     index = [name for name in _index_columns(schema) if name not in request.drop]
     check_names(request, schema.names, index)
