@@ -123,11 +123,20 @@ def check_command(
     origin = file if model is None else Path(model) if Path(model).exists() else None
     name = re.sub(r"[^\w.-]+", "_", model or "")
     page = out or (origin.with_name(f"{origin.name}.check.html") if origin else Path(f"{name}.check.html"))
+    printed = json_file == Path("-")
+
+    def check_places() -> None:
+        check_place(page, "--out", origin)
+        if json_file and not printed:
+            check_place(json_file, "--json", origin)
+
     if model is not None:
         if group or drop or separator or decimal or header is not None:
             raise ValueError("--group, --drop, --separator, --decimal and --header go with a file of embeddings")
         from sigreg_lab.check.model import read_embeddings
 
+        check_places()
+        progress.print(f"Embedding images with {plain(model)} ...", markup=False)
         sample = read_embeddings(model, data, key=key, max_rows=max_rows, max_gigabytes=max_gb, seed=seed)
     else:
         assert file is not None
@@ -143,10 +152,7 @@ def check_command(
             max_gigabytes=max_gb,
             seed=seed,
         )
-    printed = json_file == Path("-")
-    check_place(page, "--out", origin)
-    if json_file and not printed:
-        check_place(json_file, "--json", origin)
+        check_places()
     findings = diagnose(
         sample,
         standardise=standardise,

@@ -118,7 +118,9 @@ def _of_checkpoint(
         images = Images(decoded.pixels, torch.zeros(len(decoded.pixels), dtype=torch.long))
     found = tuple(images.pixels.shape[1:])
     if found != shape:
-        raise ReadError(f"the checkpoint was trained on images of shape {shape}, {name} has {found}")
+        raise ReadError(
+            f"the checkpoint was trained on images of shape {shape}, {name} has {found}; name others with --data"
+        )
     encoder = encoder.to(make_fabric(config).device).eval()
     result = PretrainResult(encoder, Splits(name, images, images, images, 0), [], config)
     features, _ = result.features(images)
