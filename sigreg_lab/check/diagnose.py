@@ -285,8 +285,8 @@ def _note_on_discrete(x: Tensor, features: Sequence[str]) -> tuple[str, ...]:
         return ()
     names = some([features[k] for k in discrete])
     return (
-        f"{len(discrete)} of {len(features)} feature(s) are discrete, of whole numbers or few different values: "
-        f"{names}; leave out labels and ids, and expect of the others that they are not exactly normal",
+        f"{len(discrete)} of {len(features)} feature(s) hold whole numbers only, or few different values: {names}; "
+        "labels and ids are no features (leave them out, --drop NAME), and counts are never exactly normal",
     )
 
 
@@ -369,6 +369,7 @@ def _tests(x: Tensor, directions: Tensor, null: laws.NullLaws, rank: int) -> _Vi
     rows.append(_worst_feature(statistics, pvalues, n))
     if null.standardised:
         rows = [dataclasses.replace(r, null_hypothesis=_Z) if r.null_hypothesis == _N else r for r in rows]
+        rows = [dataclasses.replace(r, sensitive_to="correlation and shape") if r.name == "energy" else r for r in rows]
     return _View([row for row in rows if _applies(row.name, dim)], statistics, pvalues, y)
 
 

@@ -1,6 +1,8 @@
 """Findings as one HTML page: pictures and style inside, nothing fetched."""
 
 import html
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from sigreg_lab.check import pictures
 from sigreg_lab.check.findings import Findings, TestFinding
@@ -22,6 +24,10 @@ from sigreg_lab.check.text import (
 from sigreg_lab.check.verdict import null_law, rejected
 from sigreg_lab.experiment.provenance import now, provenance
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_NARROW = "45em"
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; }
 body { max-width: 62em; margin: 2.5em auto; padding: 0 1.2em; }
@@ -34,15 +40,15 @@ th { text-align: left; font-weight: 600; border-bottom: 1px solid #bbb; }
 th, td { padding: 0.28em 0.9em 0.28em 0; vertical-align: top; } td { border-bottom: 1px solid #eee; }
 .n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 tr.found td { color: #a63a00; font-weight: 600; } tr.left td { color: #777; }
-@media (max-width: 45em) {
-  body { margin: 1em auto; } .wide img:not(.half) { width: 40em; }
+@media (max-width: NARROW) {
+  body { margin: 1em auto; }
   table, tbody, tr { display: block; } tr.head { display: none; }
   tr { border-bottom: 1px solid #ddd; padding: 0.4em 0; }
   td { display: inline-block; border: 0; padding: 0 1.1em 0 0; overflow-wrap: anywhere; }
   td.n { text-align: left; } td:first-child { display: block; font-weight: 600; } td:empty { display: none; }
   td[data-name]:not(:first-child)::before { content: attr(data-name) "\\00a0"; color: #777; font-weight: 400; }
 }
-"""
+""".replace("NARROW", _NARROW)
 
 
 def render(findings: Findings) -> str:
@@ -61,7 +67,7 @@ def render(findings: Findings) -> str:
     ]
     if f.classical:
         sections += [
-            "<h3>The same shape by the limit laws of textbooks, as R's MVN prints it</h3>",
+            "<h3>The classical tests of shape by their limit laws, as R's MVN prints them</h3>",
             _table(("", ""), [("", list(line)) for line in classical(f)], set()),
             '<p class="small">Limit laws hold for many rows. The tests above are decided by simulation at this number '
             "of rows.</p>",
@@ -80,11 +86,11 @@ def render(findings: Findings) -> str:
     if f.num_features > 1:
         sections += [
             "<h2>Spectrum</h2>",
-            _picture(pictures.as_svg(pictures.spectrum_figure(f)), "variances along the principal axes"),
+            _picture(pictures.spectrum_figure, f, "variances along the principal axes"),
             '<p class="small">A sample of N(0, I) has no flat spectrum: the dashed line is what to expect of it (law '
             "of Marchenko and Pastur).</p>",
             "<h2>Statistic by slice</h2>",
-            _picture(pictures.as_svg(pictures.slices_figure(f)), "Epps-Pulley statistic of each slice"),
+            _picture(pictures.slices_figure, f, "Epps-Pulley statistic of each slice"),
             f'<p class="small">{f.num_slices} random directions ({f.directions_kind}, seed {f.seed}).</p>',
         ]
     sections += [
@@ -92,12 +98,12 @@ def render(findings: Findings) -> str:
         _directions(f),
         '<p class="small">Chosen from this sample for being extreme, so their values have no p-value of their own. A '
         "random slice loads on all features a little; look at features and principal axes for names.</p>",
-        _picture(pictures.as_svg(pictures.projections_figure(f)), "histograms of projections against N(0, 1)"),
+        _picture(pictures.projections_figure, f, "histograms of projections against N(0, 1)"),
     ]
     if "square_correlation" in rejected(f):
         sections += [
             "<h2>A dependent pair</h2>",
-            _picture(pictures.as_svg(pictures.pair_figure(f)), "scatter plot of the pair", "half"),
+            f'<img class=half alt="scatter plot of the pair" src="{pictures.as_svg(pictures.pair_figure(f))}">',
         ]
     sections.append(
         f'<p class="small">sigreg-lab {escape(made["versions"].get("sigreg-lab", ""))}, commit {escape(commit)}, torch '
@@ -160,5 +166,8 @@ def _table(header: tuple[str, ...], rows: list[tuple[str, list[str]]], numbers: 
     return f'<div class="wide"><table>{head}{body}</table></div>'
 
 
-def _picture(address: str, words: str, kind: str = "") -> str:
-    return f'<div class="wide"><img{f" class={kind}" if kind else ""} alt="{escape(words)}" src="{address}"></div>'
+def _picture(draw: Callable[[Findings, float], "Figure"], f: Findings, words: str) -> str:
+    """A figure, drawn anew for narrow screens, on which the wide one could not be read."""
+    wide, narrow = (pictures.as_svg(draw(f, width)) for width in (pictures.WIDE, pictures.NARROW))
+    source = f'<source media="(max-width: {_NARROW})" srcset="{narrow}">'
+    return f'<picture>{source}<img alt="{escape(words)}" src="{wide}"></picture>'

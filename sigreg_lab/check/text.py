@@ -36,7 +36,7 @@ def show(findings: Findings, console: Console) -> None:
         console.print(_tests(f, tests))
     if f.classical:
         console.print()
-        console.print(_text("The same shape by the limit laws of textbooks, as R's MVN prints it:", "bold"))
+        console.print(_text("The classical tests of shape by their limit laws, as R's MVN prints them:", "bold"))
         console.print(_pairs(classical(f)))
     if f.features:
         console.print()

@@ -155,5 +155,8 @@ def test_iris_is_skewed_and_its_features_are_named():
     skewness = next(test for test in findings.tests if test.name == "mardia_skewness")
     assert skewness.statistic == pytest.approx(67.43051, rel=1e-6)
     assert skewness.adjusted < 0.05
+    limit, kurtosis, _ = findings.classical
+    assert (limit.degrees, limit.pvalue) == (20, pytest.approx(4.757998e-07, rel=1e-6))
+    assert (kurtosis.statistic, kurtosis.pvalue) == pytest.approx((-0.2301121, 0.8180047), rel=1e-6)
     assert "Mardia's skewness" in findings.verdict
     assert {feature.name for feature in findings.features[: findings.num_not_normal]} == {"a", "c", "d"}

@@ -167,10 +167,8 @@ def test_discrete_columns_are_noted_however_they_are_written(tmp_path, written):
     path.write_text("\n".join(lines))
     for sample, names in ((read_sample(path), "count, half"), (pd.read_csv(path).to_numpy(), "1, 3")):
         notes = diagnose(sample, num_slices=4, replicates=200).notes
-        assert any(
-            f"2 of 4 feature(s) are discrete, of whole numbers or few different values: {names};" in n for n in notes
-        )
-    assert not any("discrete" in note for note in diagnose(_skewed(), num_slices=4, replicates=200).notes)
+        assert any(f"2 of 4 feature(s) hold whole numbers only, or few different values: {names};" in n for n in notes)
+    assert not any("whole numbers" in note for note in diagnose(_skewed(), num_slices=4, replicates=200).notes)
 
 
 def test_every_test_says_which_question_it_answers():
