@@ -16,6 +16,7 @@ from sigreg_lab.univariate import EppsPulley, UnivariateTest
 from sigreg_lab.validation import at_least_float32, on_device
 
 _TINY = 1e-300  # in the place of a variance that is exactly 0
+_SHORTEST = 0.1  # half the range of a series: its slope is as accurate as its values over this
 _CONVERGED = 3e-13  # the last coefficients of a series; the values that it is made of are as accurate
 
 
@@ -75,13 +76,14 @@ class ControlledSIGReg(SIGReg):
     def _controlled(self, x: Tensor, directions: Tensor | StructuredDirections) -> Tensor:
         """The value of each batch, (..., N, K) -> (...)."""
         statistic, dim = self.statistic, x.shape[-1]
-        t, target, weight = (on_device(torch.from_numpy(row), x.device) for row in statistic.nodes())
+        grid = [torch.from_numpy(row) for row in statistic.nodes()]
+        t, target, weight = (on_device(row, x.device) for row in grid)
         n = torch.as_tensor(total_samples(x.shape[-2], x.device)).double()
         lengths = x.double().square().sum(-1)  # (..., N)
         forms, variance, scale = _second_moments(x, lengths, n)
 
         # Averages over directions, of this rank's samples and then of all: (..., N, T) -> (..., T).
-        inner, outer = _averages(lengths, t, dim)
+        inner, outer = _averages(lengths, grid[0], dim)
         arguments, outer = t**2 * lengths[..., None], outer / (dim * (dim + 2))
         columns = torch.stack(
             [(inner - arguments * outer).sum(-2), -(t**2) * (forms[..., None, :] @ outer)[..., 0, :]], -1
@@ -129,15 +131,17 @@ def _averages(lengths: Tensor, t: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """0F1(; K/2 + 1; -t^2 q/4) and 0F1(; K/2 + 2; -t^2 q/4) at all squared lengths q and nodes t: (...) -> (..., T).
 
     They are means of cos(t r a_1) over the spheres of R^(K+2) and R^(K+4), smooth functions of q: Chebyshev series over
-    the range of q, as long as it takes, or piece by piece from their tables where a series would be too long.
+    the range of q, as long as it takes, or piece by piece from their tables where a series would be too long. Nodes and
+    coefficients stay on the CPU.
     """
     functions = [_cosine_average(dim + 2), _cosine_average(dim + 4)]
-    ends = torch.stack([lengths.detach().amin(), lengths.detach().amax()]).tolist()
+    low, high = _range(lengths)
+    half = max((high - low) / 2, 1e-3 * high, _SHORTEST)
+    middle = max((low + high) / 2, half)
     for function in functions:
-        function.cover(float(t[-1]) * math.sqrt(ends[1]))
-    middle, half = (ends[0] + ends[1]) / 2, max((ends[1] - ends[0]) / 2, 1e-3 * ends[1], _TINY)
+        function.cover(float(t[-1]) * math.sqrt(middle + half))
     for degree in (8, 16, 32, 64):
-        k = torch.arange(degree + 1, dtype=torch.float64, device=t.device)
+        k = torch.arange(degree + 1, dtype=torch.float64)
         angles = (k + 0.5) * (math.pi / (degree + 1))
         cosines = torch.cos(torch.outer(k, angles)) * (2 / (degree + 1))
         cosines[0] /= 2
@@ -145,9 +149,16 @@ def _averages(lengths: Tensor, t: Tensor, dim: int) -> tuple[Tensor, Tensor]:
         series = torch.stack([cosines @ function.evaluate(values, 0) for function in functions])
         if float(series[:, -degree // 4 :].abs().max()) < _CONVERGED:
             basis = _chebyshev((lengths - middle) / half, degree)
-            return basis @ series[0], basis @ series[1]
-    arguments = t**2 * lengths[..., None]
+            inner, outer = on_device(series, lengths.device)
+            return basis @ inner, basis @ outer
+    arguments = on_device(t**2, lengths.device) * lengths[..., None]
     return functions[0](arguments), functions[1](arguments)
+
+
+def _range(q: Tensor) -> tuple[float, float]:
+    """Least and largest value, for which a call waits on a GPU."""
+    low, high = torch.stack([q.detach().amin(), q.detach().amax()]).tolist()
+    return low, high
 
 
 def _chebyshev(u: Tensor, degree: int) -> Tensor:

@@ -1,16 +1,20 @@
 """Errors of slices against simulated samples and directions, and against the sum over Hermite polynomials."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from sigreg_lab.experiment.results import read_rows
 from sigreg_lab.slicing import infinite_slice_epps_pulley, make_directions, seeded_generator
 from sigreg_lab.theory import slices
 from sigreg_lab.univariate import EppsPulley, MeanStd, VCReg
 
 GRID = EppsPulley().nodes()
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "slices.md").read_text()
 
 
 def gradients(x, statistic, directions):
@@ -115,3 +119,45 @@ def test_whole_blocks_save_the_same_number_of_slices_whatever_the_error_is_of():
     assert slices.squared_error(rho, dim, 2 * dim, orthogonal=True) == pytest.approx((rho - dim) / (2 * dim))
     assert slices.squared_error(rho, dim, 10, orthogonal=True) == pytest.approx(rho / 10 - 1)
     assert slices.slices_needed(rho, dim, 1.0, orthogonal=False) == pytest.approx(rho - 1)
+
+
+def _published(kind, dim):
+    """Mean squared errors of the gradient of one sample of N(0, I), over M >= K."""
+    rows = read_rows(ROOT / "results" / "slice_concentration")
+    chosen = (rows["law"] == "null") & (rows["directions"] == kind) & (rows["dim"] == dim) & (rows["num_slices"] >= dim)
+    return rows[chosen]
+
+
+def _slices_of(kind, dim):
+    """M for an error of 100% by its law, M error^2, and its standard error."""
+    rows = _published(kind, dim)
+    needed = rows["num_slices"] * rows["gradient_square"]
+    errors = rows["num_slices"] * rows["gradient_square_error"]
+    weight = errors**-2 / (errors**-2).sum()
+    return float((needed * weight).sum()), float((errors**-2).sum() ** -0.5)
+
+
+@pytest.mark.parametrize(("dim", "independent", "orthogonal"), [(128, 313, 314), (512, 1213, 1205), (2048, 5534, 5512)])
+def test_published_errors_of_orthogonal_slices_follow_from_those_of_independent_ones(dim, independent, orthogonal):
+    """The two beside their numbers on the page, which a power law fitted to the same rows gave."""
+    (one, one_error), (other, other_error) = (_slices_of(kind, dim) for kind in ("iid", "orthogonal"))
+    predicted = slices.slices_needed(one + 1, dim, 1.0, orthogonal=True)
+    assert abs(predicted - other) < 4 * math.hypot(one_error, other_error)
+    assert math.hypot(one_error, other_error) < 0.02 * other
+    assert predicted == pytest.approx(independent, abs=4 * one_error)
+    assert other == pytest.approx(orthogonal, abs=4 * other_error)
+
+
+def test_the_page_has_the_numbers_of_the_functions():
+    rows = [[cell.strip(" %") for cell in row.split("|")[1:-1]] for row in PAGE.splitlines() if row.startswith("| ")]
+    needed = [[int(cell.replace(",", "")) for cell in row] for row in rows if len(row) == 5 and row[0].isdigit()]
+    assert len(needed) == 8
+    for dim, percent, independent, orthogonal, limit in needed:
+        rho, tau = slices.spread(256, dim, GRID), percent / 100
+        assert independent == round(slices.slices_needed(rho, dim, tau, orthogonal=False))
+        assert orthogonal == round(slices.slices_needed(rho, dim, tau, orthogonal=True))
+        assert limit == round(slices.slices_per_dimension("degree 2", GRID) * dim / tau**2)
+    limits = [float(row[3]) for row in rows if len(row) == 4 and row[3].startswith(("0.", "1.", "2.", "3."))]
+    assert limits == [round(slices.slices_per_dimension(kind, GRID), 3) for kind in slices.LEFT]
+    assert "3.50 K at N = K = 128" in PAGE
+    assert slices.spread(128, 128, GRID) / 128 == pytest.approx(3.50, abs=0.005)
