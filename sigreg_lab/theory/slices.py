@@ -58,7 +58,12 @@ def slices_per_dimension(kind: str, grid: Grid) -> float:
 
 def spread(n: int, dim: int, grid: Grid) -> float:
     """E E_a |g|^2/E |E_a G|^2 of samples of N rows of N(0, I) in R^K: rho of a large sample; outer E over samples."""
-    return embedding_square(1.0, n, dim, 1, grid) / embedding_square(1.0, n, dim, math.inf, grid)
+    return n * embedding_square(1.0, n, dim, 1, grid) / exact_square(n, dim, grid)
+
+
+def exact_square(n: int, dim: int, grid: Grid) -> float:
+    """E |E_a G|^2 of samples of N rows of N(0, I) in R^K: the square of the exact gradient, a mean over samples."""
+    return n * embedding_square(1.0, n, dim, math.inf, grid)
 
 
 def squared_error(rho: float, dim: int, num_slices: int, *, orthogonal: bool) -> float:

@@ -66,7 +66,7 @@ def test_leaves_the_share_of_the_error_that_theory_says(n, dim):
     """The share is that of large N and K; the error of independent slices is exact, its samples' mean included."""
     statistic, squares = EppsPulley(), []
     grid = statistic.nodes()
-    norm = n * slices.embedding_square(1.0, n, dim, math.inf, grid)
+    norm = slices.exact_square(n, dim, grid)
     for draw in range(24):
         z = torch.randn(1, n, dim, generator=seeded_generator(7, draw), dtype=torch.float64).requires_grad_()
         directions = make_directions("iid", dim, dim, generator=seeded_generator(8, draw), dtype=z.dtype)
@@ -110,6 +110,19 @@ def test_all_views_as_one_sample_and_views_apart():
     flat = ControlledSIGReg(EppsPulley(), 7, per_view=False)(z, GENERATOR, directions=directions)
     merged = ControlledSIGReg(EppsPulley(), 7)(z.reshape(1, 16, 5), GENERATOR, directions=directions)
     torch.testing.assert_close(flat, merged, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(("n", "dim"), [(64, 8), (9, 8), (7, 8), (12, 1)])
+def test_white_embeddings_have_no_covariance_to_control(n, dim, dtype):
+    """Where S is I to rounding, or as near as N < K lets it be; of one dimension slices are all alike."""
+    q = torch.linalg.qr(torch.randn(max(n, dim), min(n, dim), generator=seeded_generator(3), dtype=torch.float64))[0]
+    z = (math.sqrt(n) * (q if n >= dim else q.T)).to(dtype)[None].requires_grad_()
+    value, gradient = exact(z, EppsPulley())
+    directions = make_directions("iid", dim, 4000, generator=seeded_generator(2), dtype=dtype)
+    found, slope = estimate(z, ControlledSIGReg(EppsPulley(), 4000), directions)
+    assert float(abs(found - value)) < 0.02 * float(value)
+    assert (slope - gradient).norm() < 0.2 * gradient.norm()
 
 
 @pytest.mark.parametrize(("n", "dim"), [(300, 40), (40, 300)])
