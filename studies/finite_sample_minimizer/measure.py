@@ -35,7 +35,7 @@ SCALE_FREE = (
 #: The control; those that have the minimum of one above, all slices for far more time; those with another question: of
 #: past batches, of the views' residuals, of a rectified target.
 LEFT_OUT = (
-    *("none", "sigreg-ep-infinite", "sigreg-ksd-infinite", "subspace-sigreg", "weak-sigreg"),
+    *("none", "sigreg-ep-infinite", "sigreg-ep-cv", "sigreg-ksd-infinite", "subspace-sigreg", "weak-sigreg"),
     *("sigreg-ep-queue", "tc-sigreg", "rdmreg"),
 )
 MINIMISER = "minimiser"
