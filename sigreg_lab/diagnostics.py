@@ -58,7 +58,15 @@ def effective_rank(x: Tensor) -> Tensor:
         ValueError: a sample that is empty, not floating point, not finite, or of fewer than 2 rows.
     """
     check_sample(x, "x", ndim=2, min_samples=2)
-    singular = svdvals(_centred_and_scaled(x)[0])
+    return _rank(svdvals(_centred_and_scaled(x)[0]))
+
+
+def spectral_rank(variances: Tensor) -> Tensor:
+    """``effective_rank`` of a sample by its ``spectrum``, shape (..., K): (...)."""
+    return _rank(variances.sqrt())
+
+
+def _rank(singular: Tensor) -> Tensor:
     total = singular.sum(-1, keepdim=True)
     share = singular / total.clamp_min(1e-300)
     entropy = -(share * share.clamp_min(1e-300).log()).sum(-1)
@@ -201,9 +209,12 @@ def covariance_test(x: ArrayLike, *, axis: int = -2, nan_policy: NanPolicy = "ra
 
 
 def _covariance_tested(x: Tensor) -> Tested:
-    check_sample(x, "x", ndim=2, min_samples=2)
-    n, dim = x.shape[-2] - 1, x.shape[-1]
-    values = spectrum(x)
+    return spectral_covariance_test(spectrum(x), x.shape[-2])
+
+
+def spectral_covariance_test(values: Tensor, num_samples: int) -> Tested:
+    """``covariance_test`` of a sample of ``num_samples`` rows by its ``spectrum``, shape (..., K)."""
+    n, dim = num_samples - 1, values.shape[-1]
     w = (values - 1).square().mean(-1) - dim / n * values.mean(-1).square() + dim / n
     statistic = n * dim / 2 * w
     law = ChiSquared(dim * (dim + 1) / 2)
