@@ -22,12 +22,13 @@ def fingerprint(study: Study) -> dict[str, str]:
     import in turn, with the C that lies beside them; functions' own imports are among them. Comments, docstrings and
     layout do not count. Claims, figures, texts and presets do not enter.
     """
-    return file_fingerprint(study.folder / MEASURE, [study.name, study.axes, study.paired])
+    return file_fingerprint(study.folder / MEASURE, [study.name, study.axes, study.paired], study.packages)
 
 
-def file_fingerprint(file: Path, also: object = None) -> dict[str, str]:
-    """The same of rows that the code of one file makes."""
-    return {"code": code_digest(file, also), "versions": canonical({lib: _version(lib) for lib in LIBRARIES})}
+def file_fingerprint(file: Path, also: object = None, packages: tuple[str, ...] = ()) -> dict[str, str]:
+    """The same of rows that the code of one file makes, beside other libraries' ``packages``."""
+    versions = {lib: _version(lib) for lib in (*LIBRARIES, *packages)}
+    return {"code": code_digest(file, also), "versions": canonical(versions)}
 
 
 def code_digest(file: Path, also: object = None) -> str:

@@ -83,7 +83,9 @@ def test_in_stable_pretrainings_model_one_line_changes():
     model.sigreg = SteppedRegularizer(make_regularizer("sigreg-ep", num_slices=4096))
     after = model(images[:2], images[2:])
     torch.testing.assert_close(after.inv_loss, before.inv_loss)
-    assert float(after.sigreg_loss.detach()) == pytest.approx(float(before.sigreg_loss.detach()), rel=0.1), "other slices"
+    assert float(after.sigreg_loss.detach()) == pytest.approx(float(before.sigreg_loss.detach()), rel=0.1), (
+        "other slices"
+    )
     after.loss.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.projector.parameters())
     model.sigreg = SteppedRegularizer(make_regularizer("visreg"))
