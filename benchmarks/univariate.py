@@ -124,7 +124,7 @@ class PowerStudyOnCores:
         with local_executor(workers) as pool:
             for settings in (self.settings, self.settings | {"replicates": self.replicates}):  # the first to warm up
                 start = time.perf_counter()
-                for _ in compute_cells(pool, studies_folder() / "power.py", cells, settings):
+                for _ in compute_cells(pool, studies_folder() / "power", cells, settings):
                     pass
         return self.cells * self.replicates / (time.perf_counter() - start)
 

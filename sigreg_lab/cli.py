@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -193,6 +194,11 @@ def run_command(
     settings: Set = None,
     workers: Annotated[int, typer.Option(help="Processes, of one thread each.")] = 1,
     scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, to compute there.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Stop after that time, such as 30m; run again to go on.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Count finished cells of older code too.")] = False,
+    earlier: Annotated[
+        Path | None, typer.Option("--from", metavar="RESULTS", help="Take finished cells from these results.")
+    ] = None,
     out: Out = RUNS,
 ) -> None:
     """Compute the missing cells of studies, then write what they say. Finished cells are kept."""
@@ -200,7 +206,7 @@ def run_command(
 
     from sigreg_lab.experiment.progress import TerminalProgress
     from sigreg_lab.experiment.run import run_study
-    from sigreg_lab.experiment.study import list_studies, load_study
+    from sigreg_lab.experiment.study import list_studies, load_study, parse_duration
 
     console = Console(stderr=True)
     if names == ["all"]:
@@ -210,6 +216,7 @@ def run_command(
             names.remove(item)
     if len(names) > 1 and settings:
         raise StudyError(f"--set goes with one study, not with {len(names)}")
+    deadline = None if budget is None else time.monotonic() + parse_duration(budget, "--budget")
     folders = []
     for item in names:
         outcome = run_study(
@@ -219,10 +226,14 @@ def run_command(
             overrides=settings or (),
             workers=workers,
             scheduler=scheduler,
+            limit=None if deadline is None else max(0.0, deadline - time.monotonic()),
+            keep=keep,
+            earlier=None if earlier is None else earlier / Path(item).name,
             progress=TerminalProgress(console),
         )
         folders.append(outcome.folder)
-        console.print(f"{item}: {outcome.computed} cells computed, {outcome.reused} found finished")
+        left = f", {outcome.missing} left: the same command goes on" if outcome.missing else ""
+        console.print(f"{item}: {outcome.computed} cells computed, {outcome.reused} found finished{left}")
     print(f"Report:  {folders[0].parent / 'REPORT.md'}")
     for folder in folders:
         print(f"Results: {folder} (rows.csv, estimates.csv, findings.md, {_names(folder, '*.png')})")

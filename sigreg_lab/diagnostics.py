@@ -3,6 +3,8 @@
     spectrum          eigenvalues of S = 1/(N - 1) sum_j (x_j - mean)(x_j - mean)'
     condition number  largest eigenvalue of S / smallest
     effective rank    exponential of the entropy of the normalised singular values                                [1, 2]
+    alpha-ReQ         slope of the spectrum on logarithms: its k-th eigenvalue goes as k^-alpha                      [5]
+    LiDAR             effective rank of what tells samples apart, by the spread of each sample's views              [6]
     mean test         N |mean|^2, chi-squared with K degrees of freedom under N(0, I)
     covariance test   n K W / 2,  W = tr (S - I)^2 / K - K/n (tr S / K)^2 + K/n,  n = N - 1; chi-squared with
                       K (K + 1)/2 degrees of freedom in the limit, whether K is fixed or grows with N                [3]
@@ -14,6 +16,7 @@ All take a sample as a floating-point tensor or an array-like, give back the cal
 
 [1] Roy & Vetterli (2007), EUSIPCO, 606-610. [2] Garrido et al. (2023), ICML (arXiv:2210.02885).
 [3] Ledoit & Wolf (2002), Annals of Statistics 30, 1081-1102. [4] Marchenko & Pastur (1967), Math. USSR-Sbornik 1.
+[5] Agrawal et al. (2022), NeurIPS (arXiv:2202.05808). [6] Thilak et al. (2024), ICLR (arXiv:2312.04000).
 """
 
 import functools
@@ -108,6 +111,66 @@ def condition_number(x: Tensor) -> Tensor:
     values = _variances(_centred_and_scaled(x)[0])
     least = torch.where(values[..., -1] > _rounding(x, values), values[..., -1], 0.0)
     return values[..., 0] / least
+
+
+@_of_array_likes
+def alpha_req(x: Tensor) -> Tensor:
+    """Decay of the spectrum: minus the least-squares slope of log s_k on log k, s_k the k-th largest variance.    [5]
+
+    [5] expects the best representations near 1. It fits ranks 11 to 50 of wide networks; here all ranks whose variance
+    is not 0 to rounding count, since the embeddings compared here have few dimensions.
+
+    Args:
+        x: sample, shape (..., N, K).
+
+    Returns:
+        Shape (...), float64; NaN where fewer than two variances are positive.
+
+    Raises:
+        ValueError: as ``effective_rank``.
+    """
+    check_sample(x, "x", ndim=2, min_samples=2)
+    values = _variances(_centred_and_scaled(x)[0])
+    used = values > _rounding(x, values).unsqueeze(-1)
+    count = used.sum(-1, keepdim=True)
+    log_rank = torch.arange(1, values.shape[-1] + 1, dtype=torch.float64, device=x.device).log().expand_as(values)
+    log_value = torch.where(used, values, 1.0).log()
+    rank_offset = torch.where(used, log_rank - (log_rank * used).sum(-1, keepdim=True) / count, 0.0)
+    slope = (rank_offset * log_value).sum(-1) / rank_offset.square().sum(-1)
+    return torch.where(count.squeeze(-1) > 1, -slope, torch.nan)
+
+
+def lidar(views: Tensor, delta: float = 1e-4) -> Tensor:
+    """LiDAR: the effective rank of Fisher's discriminant, each sample a class whose members are its views.        [6]
+
+        S = (W + delta I)^(-1/2) B (W + delta I)^(-1/2),   exp(-sum_k p_k log p_k),   p_k = l_k(S) / sum_j l_j(S)
+
+    with B the covariance of the samples' means, W the mean covariance of views about them (divisors N and V). More is
+    better, says [6]; it takes about 10 views and 1,000 or more samples.
+
+    Args:
+        views: embeddings of V views of N samples, shape (V, N, K).
+        delta: what keeps W invertible.
+
+    Returns:
+        A scalar, float64, between 1 and min(N - 1, K); 0 where all samples' means agree.
+
+    Raises:
+        ValueError: not a finite floating-point tensor (V, N, K), fewer than 2 views or samples, ``delta`` not positive.
+    """
+    check_sample(views, "views", ndim=3, min_samples=2)
+    if views.ndim != 3 or views.shape[1] < 2:
+        raise ValueError(f"views must have shape (V, N, K), V and N at least 2, got {tuple(views.shape)}")
+    if not delta > 0:
+        raise ValueError(f"delta must be positive, got {delta}")
+    z = views.double()
+    means = z.mean(0)
+    between, within = means - means.mean(0), (z - means).flatten(0, 1)
+    eye = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
+    factor = torch.linalg.cholesky(within.T @ within / len(within) + delta * eye)
+    ratio = svdvals(torch.linalg.solve_triangular(factor, between.T, upper=False)).square()
+    share = ratio / ratio.sum().clamp_min(1e-300)
+    return (-(share * share.clamp_min(1e-300).log()).sum()).exp() * (ratio.sum() > 0)
 
 
 def _centred_and_scaled(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from sigreg_lab.diagnostics import (
+    alpha_req,
     condition_number,
     covariance_test,
     effective_rank,
     expected_spectrum,
+    lidar,
     mean_test,
     spectrum,
 )
@@ -103,3 +105,54 @@ def test_rank_and_condition_number_do_not_depend_on_the_scale(scale):
     x = _normal(40, 5) * torch.arange(1.0, 6.0)
     assert effective_rank(scale * x).item() == pytest.approx(effective_rank(x).item(), rel=1e-9)
     assert condition_number(scale * x).item() == pytest.approx(condition_number(x).item(), rel=1e-9)
+
+
+def test_alpha_of_a_power_law_is_its_exponent():
+    scale = torch.arange(1.0, 21.0, dtype=torch.float64) ** -0.75  # variances k^-1.5
+    rows = torch.linalg.qr(torch.cat([torch.ones(200, 1, dtype=torch.float64), _normal(200, 20)], 1))[0][:, 1:]
+    assert alpha_req(rows * scale).item() == pytest.approx(1.5, abs=1e-10)
+    assert alpha_req(torch.stack([rows * scale, 1e-120 * rows * scale])).tolist() == pytest.approx(
+        [1.5, 1.5], abs=1e-10
+    )
+
+
+def test_alpha_leaves_out_variances_that_are_zero():
+    x = torch.cat([_normal(50, 6), torch.zeros(50, 10, dtype=torch.float64)], 1)
+    values = np.linalg.eigvalsh(np.cov(x[:, :6].numpy().T))[::-1]
+    assert alpha_req(x).item() == pytest.approx(-np.polyfit(np.log(np.arange(1, 7)), np.log(values), 1)[0], abs=1e-10)
+    assert math.isnan(alpha_req(torch.ones(5, 3)).item())
+
+
+def test_lidar_is_the_formula_of_its_paper():
+    from scipy.linalg import fractional_matrix_power
+
+    z = _normal(4 * 50, 5, seed=3).reshape(4, 50, 5) * torch.arange(1.0, 6.0) + 3 * _normal(50, 5, seed=4)
+    x, delta = z.numpy(), 0.3
+    means = x.mean(0)
+    between = np.cov(means.T, bias=True)
+    within = sum(np.outer(r, r) for view in x for r in view - means) / 200 + delta * np.eye(5)
+    root = fractional_matrix_power(within, -0.5)
+    values = np.linalg.eigvalsh(root @ between @ root)
+    share = values / values.sum()
+    assert lidar(z, delta).item() == pytest.approx(np.exp(-(share * np.log(share)).sum()), rel=1e-10)
+
+
+def test_lidar_counts_the_directions_that_tell_samples_apart():
+    kept = torch.zeros(64, 8, dtype=torch.float64)
+    kept[:, :3] = torch.linalg.qr(torch.cat([torch.ones(64, 1).double(), _normal(64, 3)], 1))[0][:, 1:]
+    noise = 1e-6 * _normal(10 * 64, 8, seed=1).reshape(10, 64, 8)
+    assert lidar(kept + noise).item() == pytest.approx(3.0, abs=1e-3)
+    assert lidar(noise[:1].expand(2, 64, 8) * 0).item() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("views", "delta", "said"),
+    [
+        (torch.ones(4, 3), 1e-4, "views"),
+        (torch.ones(2, 1, 3), 1e-4, "at least 2"),
+        (torch.ones(2, 3, 3), 0.0, "delta must be positive"),
+    ],
+)
+def test_lidar_refuses_what_it_cannot_take(views, delta, said):
+    with pytest.raises(ValueError, match=said):
+        lidar(views, delta)

@@ -7,7 +7,6 @@ import io
 import json
 import math
 import os
-import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,13 +29,13 @@ from sigreg_lab.experiment.executor import cluster_executor, local_executor
 from sigreg_lab.experiment.fingerprint import file_fingerprint
 from sigreg_lab.experiment.provenance import now, provenance
 from sigreg_lab.experiment.store import DamagedRecord, Store
+from sigreg_lab.experiment.study import parse_duration
 
 if TYPE_CHECKING:
     from sigreg_lab.pretrain.config import PretrainConfig
     from sigreg_lab.pretrain.data import Splits
 
 STORE, PAGE, MANIFEST = "runs.sqlite", "page.html", "manifest.json"
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _SEEN = 64  # images of each split that tell data of one name from others
 _TRIAL_STEPS = 4
 
@@ -161,12 +160,12 @@ def compare(
         The folder and the findings.
 
     Raises:
-        ValueError: a budget that is no time or too small for one run, workers below 1.
-        StudyError: no scheduler there, or a store that cannot be used.
+        ValueError: a budget too small for one run, workers below 1.
+        StudyError: a budget that is no time, no scheduler there, or a store that cannot be used.
     """
     start = time.monotonic()
     settings, candidates, notes = comparison
-    seconds = parse_budget(budget) if budget is not None else math.inf
+    seconds = parse_duration(budget, "--budget") if budget is not None else math.inf
     if workers is not None and workers < 1:
         raise ValueError(f"--workers must be at least 1, got {workers}")
     count = workers or (1 if settings.base.device == "cuda" else _cores())
@@ -226,18 +225,6 @@ def write(found: Findings, candidates: Sequence[Candidate], folder: Path) -> Non
     for name, text in {**texts, MANIFEST: json.dumps(manifest, indent=2) + "\n"}.items():
         with replacing(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
-
-
-def parse_budget(text: str) -> float:
-    """Seconds of a time such as 90s, 30m or 2h.
-
-    Raises:
-        ValueError: it is none.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
-    if match is None or not float(match[1]):
-        raise ValueError(f"--budget must be a time such as 90s, 30m or 2h, got {text!r}")
-    return float(match[1]) * _UNITS[match[2]]
 
 
 def parse_lambdas(text: str | None) -> list[float]:

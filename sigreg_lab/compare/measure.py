@@ -12,18 +12,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sigreg_lab.diagnostics import effective_rank
+from sigreg_lab.diagnostics import alpha_req, effective_rank, lidar
 from sigreg_lab.experiment.cells import Row
 from sigreg_lab.pretrain.config import PretrainConfig
-from sigreg_lab.pretrain.data import Splits, load_data
+from sigreg_lab.pretrain.data import Splits, as_float, load_data
 from sigreg_lab.pretrain.loop import PretrainResult, make_loss, pretrain, view_counts
+from sigreg_lab.pretrain.models import Encoder
 from sigreg_lab.pretrain.probes import probe_images
+from sigreg_lab.pretrain.views import VIEWS
 from sigreg_lab.slicing import seeded_generator
 
 CURVE_POINTS = 40
 #: A run has collapsed if training took the effective rank at the backbone below this share of what it was before.
 #: Measured on the digits and mnist1d: without regulariser 0.26 and 0.30, with the published SIGReg 0.72 and 1.04.
 LEAST_RANK = 1 / 3
+_LIDAR_SAMPLES, _LIDAR_VIEWS = 1000, 10  # LiDAR's paper: 1,000 samples or more, about 10 views
 _COST_SECONDS, _COST_CALLS = 0.3, 15  # how long, and how often at most, a regulariser is called to be timed
 
 
@@ -36,7 +39,8 @@ def measure(config: PretrainConfig) -> Row:
     Returns:
         ``<split>_<features>_<probe>_<shots>``, accuracies on validation and test, such as ``test_backbone_linear_all``;
         ``right``, which test images each probe on all labels gets right, packed; effective ranks of the training images
-        at backbone and projector, that at the backbone before training, and whether the run has collapsed; the
+        at backbone and projector, that at the backbone before training, and whether the run has collapsed; alpha-ReQ
+        and LiDAR at the backbone, which are said to tell good encoders without labels; the
         projections' standard deviation; ``curve``, the loss terms along the run (step, total, prediction, regulariser);
         seconds and MiB a step of the regulariser. Where the loss is not finite, the reason (``broke``) and ``curve``.
 
@@ -53,7 +57,7 @@ def measure(config: PretrainConfig) -> Row:
         result = pretrain(config, data, note)
     except FloatingPointError as error:  # how the losses went there is worth keeping
         return {"broke": f"{type(error).__name__}: {error}", "curve": _thinned(curve)}
-    seconds, memory = regularizer_cost(config, next(result.encoder.parameters()).device)
+    seconds, memory = regularizer_cost(config, result.encoder)
     return {
         **_probes(result),
         **_shape(result, pretrain(dataclasses.replace(config, steps=0, epochs=0.0), data)),
@@ -107,6 +111,8 @@ def _shape(result: PretrainResult, untrained: PretrainResult) -> Row:
     rank, initial = (float(effective_rank(part.embedding)) for part in (features, before))
     return {
         "embedding_rank": rank,
+        "alpha_req": float(alpha_req(features.embedding)),
+        "lidar": _lidar(result),
         "initial_rank": initial,
         "projection_rank": float(effective_rank(features.projection)),
         "projection_std": float(features.projection.std(0).mean()),
@@ -114,8 +120,22 @@ def _shape(result: PretrainResult, untrained: PretrainResult) -> Row:
     }
 
 
-def regularizer_cost(config: PretrainConfig, device: torch.device) -> tuple[float, float]:
-    """Seconds and MiB of one value and gradient of the run's regulariser, at the run's views, batch and dimension.
+@torch.no_grad()
+def _lidar(result: PretrainResult) -> float:
+    """LiDAR of the backbone's embedding, from views of training images made as in training."""
+    images = result.data.train
+    rows = torch.linspace(0, len(images.labels) - 1, min(_LIDAR_SAMPLES, len(images.labels))).round().long()
+    pixels, _ = images.take(rows, next(result.encoder.parameters()).device)
+    generator = torch.Generator(pixels.device).manual_seed(result.config.seed)
+    found: list[Tensor] = []
+    while len(found) < _LIDAR_VIEWS:
+        views = VIEWS[result.config.augment](as_float(pixels), generator, result.config)[0]
+        found += [result.encoder(view)[0].float() for view in views]
+    return float(lidar(torch.stack(found[:_LIDAR_VIEWS])))
+
+
+def regularizer_cost(config: PretrainConfig, encoder: Encoder) -> tuple[float, float]:
+    """Seconds and MiB of one value and gradient of the run's regulariser, at the run's views, batch and dimensions.
 
     The seconds are the median over some calls. The memory is what autograd keeps for the backward pass, beside the
     embeddings; on a GPU the most that is allocated meanwhile.
@@ -123,12 +143,16 @@ def regularizer_cost(config: PretrainConfig, device: torch.device) -> tuple[floa
     regularizer = make_loss(config).regularizer
     if regularizer is None:
         return 0.0, 0.0
-    shape = (sum(view_counts(config)), config.batch_size, config.projector[-1])
-    z = torch.randn(shape, generator=seeded_generator(0)).to(device).requires_grad_()
+    device = next(encoder.parameters()).device
+    projector, backbone = config.projector[-1], encoder.embedding_dim
+    dims = {"projector": [projector], "backbone": [backbone], "both": [projector, backbone]}[config.placement]
+    generator = seeded_generator(0)
+    shapes = [(sum(view_counts(config)), config.batch_size, dim) for dim in dims]
+    z = tuple(torch.randn(shape, generator=generator).to(device).requires_grad_() for shape in shapes)
     generator = torch.Generator(device).manual_seed(0)
 
     def call() -> None:
-        torch.autograd.grad(regularizer(z, generator), z)
+        torch.autograd.grad(regularizer(z if config.placement == "both" else z[0], generator), z)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
@@ -145,7 +169,7 @@ def regularizer_cost(config: PretrainConfig, device: torch.device) -> tuple[floa
 
 
 @contextlib.contextmanager
-def _kept_memory(z: Tensor, device: torch.device) -> Iterator[list[float]]:
+def _kept_memory(given: tuple[Tensor, ...], device: torch.device) -> Iterator[list[float]]:
     """Bytes that a value and its gradient take, once the block is left."""
     kept = [0.0]
     if device.type == "cuda":
@@ -155,10 +179,11 @@ def _kept_memory(z: Tensor, device: torch.device) -> Iterator[list[float]]:
         kept[0] = float(torch.cuda.max_memory_allocated(device) - before)
         return
     storages: dict[int, int] = {}
+    handed = {z.untyped_storage().data_ptr() for z in given}
 
     def keep(tensor: Tensor) -> Any:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() != z.untyped_storage().data_ptr():
+        if storage.data_ptr() not in handed:
             storages[storage.data_ptr()] = storage.nbytes()
         return tensor
 

@@ -56,6 +56,7 @@ def rate(quantity: str, count: int, total: int, exact: float = math.nan, error: 
     """A rate with Wilson's interval; ``error`` is that of the exact value's own making, such as a threshold's."""
     low, high = rate_interval(count, total)
     share = count / total
+    low, high = min(low, share), max(high, share)  # at 0 and at 1 rounding moves an end past the rate
     at = exact if math.isfinite(exact) else share
     return axes | _row(quantity, share, low, high, math.hypot(math.sqrt(at * (1 - at) / total), error), 0, exact)
 

@@ -75,16 +75,17 @@ def cluster_executor(address: str) -> Iterator[Executor]:
 
 
 def compute_cells(
-    executor: Executor, folder: Path, cells: list[Cell], settings: Config
+    executor: Executor, folder: Path, cells: list[Cell], settings: Config, limit: float | None = None
 ) -> Iterator[tuple[Cell, list[Row], float]]:
     """Compute cells, in any order; yields each as it is finished: the cell, its rows, the seconds it took.
 
     Raises:
         StudyError: a cell failed, or a worker was killed. Cells yielded before are not affected.
+        TimeoutError: after ``limit`` seconds some are not finished.
     """
     futures = {executor.submit(compute_cell, folder, cell, settings): cell for cell in cells}
     try:
-        for future in as_completed(futures):
+        for future in as_completed(futures, limit):
             cell = futures[future]
             try:
                 rows, seconds = future.result()

@@ -1,6 +1,7 @@
 """The report over all studies, the ledger of claims and the README's findings: put together from stored results.
 
-``write_report`` makes ``REPORT.md`` beside the results. ``renew`` writes into pages by hand: between
+``write_report`` makes ``REPORT.md`` and the page ``report.html`` beside the results. ``renew`` writes into pages by
+hand: between
 
     <!-- claims -->  ...  <!-- end -->            one row for each claim that has a source
     <!-- findings: study.claim, ... -->  ... <!-- end -->    one line for each claim named
@@ -8,6 +9,8 @@
 comes what the results say; the rest of the page stays.
 """
 
+import base64
+import dataclasses
 import json
 import re
 import tempfile
@@ -16,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sigreg_lab.experiment.provenance import now
 from sigreg_lab.experiment.results import (
     CLAIMS,
     FINDINGS,
@@ -29,10 +33,50 @@ from sigreg_lab.experiment.study import Study, StudyError, load_study
 from sigreg_lab.experiment.tables import markdown_table
 
 Record = dict[str, Any]
+PAGE = "report.html"
+TEMPLATE = "page.html.j2"
+FIRST = "atlas"  # the ranking of regularisers comes before the other studies on the page
+_DENSITY = 2  # pixels of a picture for each of the page
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """What the report says of one study; without a folder it was not run."""
+
+    study: Study
+    folder: Path | None = None
+    manifest: Record = dataclasses.field(default_factory=dict)
+    findings: str = ""
+    claims: Sequence[Record] = ()
+
+    @property
+    def command(self) -> str:
+        """What makes it again."""
+        return f"sigreg-lab study run {self.study.name} --preset {self.manifest.get('preset', 'standard')}"
+
+    @property
+    def commits(self) -> str:
+        """Those that the rows were made by."""
+        states = [session["git"] for session in self.manifest["sessions"]]
+        return ", ".join(
+            sorted({(git["commit"] or "unknown")[:10] + (" with changes" if git["dirty"] else "") for git in states})
+        )
+
+    @property
+    def cells(self) -> str:
+        """How many cells there are, and how many are still to come."""
+        cells, planned = self.manifest["cells"], self.manifest.get("planned", 0)
+        return f"{cells} cells" + (f" of {planned}, the others not yet measured" if planned > cells else "")
+
+    @property
+    def pictures(self) -> dict[str, str]:
+        """Captions by file name."""
+        captions = {f"{stem}.png": picture.caption for stem, picture in self.study.pictures.items()}
+        return {name: caption for name, caption in captions.items() if name in self.manifest["files"]}
 
 
 def write_report(results: Path, expected: Sequence[str] = (), own: Sequence[Study] = ()) -> Path:
-    """Write ``REPORT.md`` of a folder that holds one folder per study, from their findings alone.
+    """Write ``REPORT.md`` and ``report.html`` of a folder that holds one folder per study, from their findings alone.
 
     Results that cannot be read, or of a study that is not there, are named in a warning and passed over.
 
@@ -40,9 +84,12 @@ def write_report(results: Path, expected: Sequence[str] = (), own: Sequence[Stud
         results: the folder.
         expected: studies that should be there; the report says of each that is not that it was not run.
         own: studies that lie elsewhere than the others.
+
+    Returns:
+        ``REPORT.md``.
     """
     elsewhere = {study.name: study for study in own}
-    sections: list[tuple[Study, str, str]] = []  # study, its finding in a line, its section
+    sections: list[Section] = []
     for manifest_file in sorted(results.glob(f"*/{MANIFEST}")):
         folder = manifest_file.parent
         try:
@@ -56,16 +103,77 @@ def write_report(results: Path, expected: Sequence[str] = (), own: Sequence[Stud
             warnings.warn(f"{folder} is not in the report: {error}", stacklevel=2)
             continue
         findings = (folder / FINDINGS).read_text(encoding="utf-8").strip()
-        sections.append((study, read_claims(folder)[0]["words"], _section(study, findings, manifest, folder)))
-    for study in (load_study(name) for name in expected if not (results / name / MANIFEST).is_file()):
-        needs = f" It needs {study.needs}." if study.needs else ""
-        text = f"**Not run.**{needs} Command: `sigreg-lab study run {study.name} --preset standard`."
-        sections.append((study, "not run.", f"{_heading(study)}\n\n{text}\n"))
-    contents = [f"- [{study.title}](#{_anchor(study.title)}): {first}" for study, first, _ in sections]
-    head = "# What the studies found\n\nWritten by `sigreg-lab study` from the rows beside it. In a line each:\n"
+        sections.append(Section(study, folder, manifest, findings, read_claims(folder)))
+    sections += [Section(load_study(name)) for name in expected if not (results / name / MANIFEST).is_file()]
     report = results / "REPORT.md"
-    _write(report, "\n".join([head, "\n".join(contents) + "\n", *(text for _, _, text in sections)]))
+    _write(report, _markdown(sections))
+    _write(results / PAGE, render(sections))
     return report
+
+
+def _markdown(sections: Sequence[Section]) -> str:
+    lines = [
+        f"- [{one.study.title}](#{_anchor(one.study.title)}): {one.claims[0]['words'] if one.claims else 'not run.'}"
+        for one in sections
+    ]
+    head = "# What the studies found\n\nWritten by `sigreg-lab study` from the rows beside it. In a line each:\n"
+    return "\n".join([head, "\n".join(lines) + "\n", *map(_section, sections)])
+
+
+def render(sections: Sequence[Section]) -> str:
+    """The page as text: claims first, then every study; style, script and pictures inside, nothing fetched."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markdown_it import MarkdownIt
+    from markupsafe import Markup
+
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+
+    def md(text: str) -> Markup:
+        html = str(markdown.render(text)).replace("<table>", '<div class="wide"><table>')
+        return Markup(html.replace("</table>", "</table></div>"))
+
+    environment = Environment(
+        loader=PackageLoader("sigreg_lab.experiment", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"md": md, "inline": lambda text: Markup(markdown.renderInline(text))}
+    order = sorted(sections, key=lambda one: (one.folder is None, one.study.name != FIRST))
+    claims = [record for one in order for record in one.claims if not record["detail"]]
+    return environment.get_template(TEMPLATE).render(
+        claims=sorted(claims, key=lambda record: (not record["source"], _natural(record["source"]))),
+        kinds={"holds": "holds", "fails": "fails"},
+        titles={one.study.name: one.study.title for one in sections},
+        sections=[_shown(one) for one in order],
+        written=now()[:10],
+    )
+
+
+def _shown(one: Section) -> dict[str, Any]:
+    """A section as the page's template takes it."""
+    shown: dict[str, Any] = {"study": one.study, "folder": one.folder, "command": one.command}
+    if one.folder is None:
+        return shown
+    text, _, fold = one.findings.partition("<details>\n<summary>Details</summary>")
+    headline, _, findings = text.partition("\n\n")
+    pictures = []
+    for name, caption in one.pictures.items():
+        content = (one.folder / name).read_bytes()
+        width, height = (int.from_bytes(content[at : at + 4], "big") // _DENSITY for at in (16, 20))
+        data = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+        pictures.append({"caption": caption, "data": data, "width": width, "height": height})
+    return shown | {
+        "headline": headline.strip("* \n"),
+        "findings": findings,
+        "details": fold.replace("</details>", ""),
+        "pictures": pictures,
+        "manifest": one.manifest,
+        "commits": one.commits,
+        "cells": one.cells,
+        "settings": json.dumps(one.manifest["config"], indent=1),
+    }
 
 
 def read_claims(folder: Path) -> list[Record]:
@@ -122,27 +230,21 @@ def _line(record: Record) -> str:
     return f"- {record['words']} ([{record['study']}](results/REPORT.md#{_anchor(load_study(record['study']).title)}))"
 
 
-def _section(study: Study, findings: str, manifest: Record, folder: Path) -> str:
-    """A study's part of the report, in Markdown, with links that hold in the folder above ``folder``."""
-    link = f"{folder.name}/"
-    figures = "\n\n".join(
-        f"![{picture.caption}]({link}{stem}.png)"
-        for stem, picture in study.pictures.items()
-        if f"{stem}.png" in manifest["files"]
-    )
-    states = [session["git"] for session in manifest["sessions"]]
-    commits = {(git["commit"] or "unknown")[:10] + (" with changes" if git["dirty"] else "") for git in states}
+def _section(one: Section) -> str:
+    """A study's part of the report, in Markdown, with links that hold in the folder above its own."""
+    study = one.study
+    heading = f"## {study.title}\n\n**Question.** {study.question}\n\n**Expected.** {study.expectation}"
+    if one.folder is None:
+        needs = f" It needs {study.needs}." if study.needs else ""
+        return f"{heading}\n\n**Not run.**{needs} Command: `{one.command}`.\n"
+    link = f"{one.folder.name}/"
+    figures = "\n\n".join(f"![{caption}]({link}{name})" for name, caption in one.pictures.items())
     source = (
         f"Rows: [rows.csv]({link}rows.csv), estimates: [estimates.csv]({link}estimates.csv), "
         f"how they were made: [manifest.json]({link}manifest.json) "
-        f"(preset {manifest['preset']}, commit {', '.join(sorted(commits))}, {manifest['cells']} cells). "
-        f"Again: `sigreg-lab study run {study.name} --preset {manifest['preset']}`."
+        f"(preset {one.manifest['preset']}, commit {one.commits}, {one.cells}). Again: `{one.command}`."
     )
-    return f"{_heading(study)}\n\n{findings}\n\n{figures}\n\n{source}\n"
-
-
-def _heading(study: Study) -> str:
-    return f"## {study.title}\n\n**Question.** {study.question}\n\n**Expected.** {study.expectation}"
+    return f"{heading}\n\n{one.findings}\n\n{figures}\n\n{source}\n"
 
 
 def _anchor(title: str) -> str:

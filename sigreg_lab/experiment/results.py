@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 ROWS, ESTIMATES, CLAIMS, FINDINGS, MANIFEST = "rows.csv", "estimates.csv", "claims.json", "findings.md", "manifest.json"
 #: What a manifest must hold to be read.
 _MANIFEST = {"study": str, "preset": str, "config": dict, "cells": int, "sessions": list, "files": dict}
+DPI = 192  # twice the pixels of a page
 _LEFT_BEHIND = 24 * 3600.0  # seconds after which a folder of unfinished results is a killed run's
 
 
@@ -176,7 +177,7 @@ def _tell(study: Study, folder: Path, manifest: dict[str, Any]) -> str:
                     raise
                 continue
             # No "Software" entry: the same rows give the same file whatever matplotlib's version says of itself.
-            figure.savefig(folder / f"{stem}.png", dpi=150, bbox_inches="tight", metadata={"Software": None})
+            figure.savefig(folder / f"{stem}.png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
     except (OSError, MemoryError, StudyError):
         raise
     except Exception as error:  # a study's own code, on a grid that its author may not have thought of

@@ -7,26 +7,35 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sigreg_lab.experiment.cells import Config
+from sigreg_lab.experiment.cells import Config, canonical
 from sigreg_lab.experiment.executor import cluster_executor, compute_cells, local_executor
 from sigreg_lab.experiment.fingerprint import fingerprint
 from sigreg_lab.experiment.progress import Progress
 from sigreg_lab.experiment.provenance import now, provenance
 from sigreg_lab.experiment.report import write_report
-from sigreg_lab.experiment.results import run_folder, write_results
+from sigreg_lab.experiment.results import (
+    ROWS,
+    check_digests,
+    read_manifest,
+    read_rows,
+    run_folder,
+    write_results,
+)
 from sigreg_lab.experiment.store import DamagedRecord, Record, Store, cell_key
 from sigreg_lab.experiment.study import Study, StudyError, load_study
 
 
 class Outcome(NamedTuple):
-    """What a run did: the folder of its results, how many cells it computed, how many it found finished."""
+    """What a run did: the folder of its results, how many cells it computed, found finished, and left for later."""
 
     folder: Path
     computed: int
     reused: int
+    missing: int = 0
 
 
 def run_study(
@@ -37,6 +46,9 @@ def run_study(
     overrides: Sequence[str] = (),
     workers: int = 1,
     scheduler: str | None = None,
+    limit: float | None = None,
+    keep: bool = False,
+    earlier: Path | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
     """Run a study: compute its missing cells, then write its results.
@@ -48,11 +60,16 @@ def run_study(
         overrides: ``key=value`` settings; each set of them has a folder of its own.
         workers: processes to compute on.
         scheduler: address of a Dask scheduler; its cluster computes instead of processes here.
+        limit: seconds after which no more is computed. A study that tells of a part of its cells then does so; another
+            writes nothing.
+        keep: whether cells of older code count as finished; the manifest counts them.
+        earlier: results of the same study and settings, such as the committed ones: their cells count as finished too.
         progress: told how the run goes.
 
     Raises:
         StudyError: unknown names or values, a package that the study measures and that is not installed, a store that
-            cannot be used, a failed cell, or results that contradict exactly known values. Finished cells are kept.
+            cannot be used, a failed cell, no time for what must be computed, earlier results that cannot be used, or
+            results that contradict exactly known values. Finished cells are kept.
     """
     study = load_study(name)
     if reason := study.missing():
@@ -62,18 +79,69 @@ def run_study(
         raise StudyError(f"--workers must be at least 1, got {workers}")
     folder = run_folder(study, out, preset, overrides)
     store = Store(out / "store" / f"{study.name}.sqlite")
+    total = len(study.cells(config))
     try:
-        computed = _compute_missing(study, config, store, workers, scheduler, progress or Progress())
-        _write(study, preset, config, store, folder)
+        if earlier is not None:
+            adopt(study, config, store, earlier)
+        computed, left = _compute_missing(study, config, store, workers, scheduler, limit, keep, progress or Progress())
+        if left and (left == total or not study.partial):
+            raise StudyError(
+                f"study {study.name}: the time is up, {total - left} of {total} cells are finished and kept; run the "
+                f"same command again to go on"
+            )
+        _write(study, preset, config, store, folder, keep)
     finally:
         store.close()
     write_report(folder.parent, own=[study])
-    return Outcome(folder, computed, len(study.cells(config)) - computed)
+    return Outcome(folder, computed, total - computed - left, left)
+
+
+def adopt(study: Study, config: Config, store: Store, earlier: Path) -> int:
+    """Put the cells of earlier results into the store, where it does not hold them; returns how many.
+
+    Raises:
+        StudyError: results that are damaged, of another study or of other settings.
+    """
+    manifest = read_manifest(earlier)
+    check_digests(earlier, {ROWS: manifest["files"].get(ROWS)})
+    settings, of_cells = study.settings(config), manifest.get("of_cells")
+    if manifest["study"] != study.name or study.settings(manifest["config"]) != settings or not of_cells:
+        raise StudyError(f"{earlier} holds no cells of study {study.name} with these settings; leave --from out")
+    table = read_rows(earlier)
+    told: dict[str, list[dict[str, Any]]] = {}
+    for row in table.to_dict("records"):
+        cell = {axis: row.pop(axis) for axis in study.axes}
+        told.setdefault(canonical(cell), []).append({str(key): value for key, value in row.items() if value == value})
+    sessions: dict[int, int] = {}
+    count = 0
+    cells = [cell for cell in study.cells(manifest["config"]) if canonical(cell) in told]
+    for cell, (number, seconds, fresh) in zip(cells, of_cells, strict=True):
+        key = cell_key(study.seed, cell, settings)
+        if store.get(key) is not None:
+            continue
+        if number not in sessions:
+            session = next(dict(one) for one in manifest["sessions"] if one["session"] == number)
+            started, wall = session.pop("started"), session.pop("wall_seconds")
+            del session["session"], session["cells"]
+            sessions[number] = store.start_session(started, session)
+            store.end_session(sessions[number], wall or 0.0)
+        code = manifest["fingerprint"] if fresh else {"code": "older"}
+        store.put(key, Record(told[canonical(cell)], seconds, sessions[number], code))
+        count += 1
+    return count
 
 
 def _compute_missing(
-    study: Study, config: Config, store: Store, workers: int, scheduler: str | None, progress: Progress
-) -> int:
+    study: Study,
+    config: Config,
+    store: Store,
+    workers: int,
+    scheduler: str | None,
+    limit: float | None,
+    keep: bool,
+    progress: Progress,
+) -> tuple[int, int]:
+    """Compute what is missing: how many cells, and how many there was no time for."""
     cells, settings = study.cells(config), study.settings(config)
     if not cells:
         raise StudyError(f"study {study.name}: no cells left with these settings")
@@ -85,7 +153,7 @@ def _compute_missing(
             record = store.get(key)
         except DamagedRecord:
             damaged, record = damaged + 1, None
-        if record is None or record.fingerprint != code:
+        if record is None or (record.fingerprint != code and not keep):
             missing[key] = cell
             stale += record is not None
     if damaged:
@@ -95,33 +163,38 @@ def _compute_missing(
             stacklevel=2,
         )
     progress.begin(study, len(cells), list(missing.values()), stale, workers)
+    computed = 0
     try:
         if missing:
             start = time.perf_counter()
             where = "dask" if scheduler else workers
             session = store.start_session(now(), {**provenance(), "workers": where})
             pool = cluster_executor(scheduler) if scheduler else local_executor(min(workers, len(missing)))
-            with pool as executor:
-                for cell, rows, seconds in compute_cells(executor, study.folder, list(missing.values()), settings):
+            with suppress(TimeoutError), pool as executor:
+                waiting = list(missing.values())
+                for cell, rows, seconds in compute_cells(executor, study.folder, waiting, settings, limit):
                     store.put(cell_key(study.seed, cell, settings), Record(rows, seconds, session, code))
+                    computed += 1
                     progress.advance(cell)
             store.end_session(session, round(time.perf_counter() - start, 1))
     finally:
         progress.end()
-    return len(missing)
+    return computed, len(missing) - computed
 
 
-def _write(study: Study, preset: str, config: Config, store: Store, folder: Path) -> None:
-    settings = study.settings(config)
+def _write(study: Study, preset: str, config: Config, store: Store, folder: Path, keep: bool) -> None:
+    settings, code = study.settings(config), fingerprint(study)
     rows: list[dict[str, Any]] = []
-    seconds = 0.0
+    of_cells: list[tuple[int, float, bool]] = []
     cells_of_session: Counter[int] = Counter()
     for cell in study.cells(config):
         record = store.get(cell_key(study.seed, cell, settings))
-        if record is None:
+        if record is None or (record.fingerprint != code and not keep):
+            if study.partial:
+                continue
             raise StudyError(f"study {study.name}: cell {cell} is not in the store; run the study again")
         rows += [{**cell, **row} for row in record.rows]
-        seconds += record.seconds
+        of_cells.append((record.session, round(record.seconds, 1), record.fingerprint == code))
         cells_of_session[record.session] += 1
     sessions = store.sessions(set(cells_of_session))
     for session in sessions:
@@ -131,9 +204,12 @@ def _write(study: Study, preset: str, config: Config, store: Store, folder: Path
         "preset": preset,
         "seed": study.seed,
         "config": config,
-        "fingerprint": fingerprint(study),
-        "cells": len(study.cells(config)),
-        "cell_seconds": round(seconds, 1),
+        "fingerprint": code,
+        "cells": len(of_cells),
+        "planned": len(study.cells(config)),
+        "older": sum(not fresh for _, _, fresh in of_cells),
+        "of_cells": of_cells,
+        "cell_seconds": round(sum(seconds for _, seconds, _ in of_cells), 1),
         "sessions": sessions,
         "written": now(),
     }

@@ -11,6 +11,7 @@ import dataclasses
 import importlib
 import itertools
 import math
+import re
 import sys
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -70,6 +71,8 @@ class Study:
         paired: axes that do not enter a cell's seed, so that cells which differ in them alone share their random
             numbers.
         packages: distributions that it measures beside the library's own; where one is not installed it is not run.
+        partial: whether results may be told of the cells that there are, where others are not measured yet; for grids
+            that take days. The report says how many are missing.
         needs: what preset ``standard`` needs beyond two cores, a noun phrase for the report; empty: nothing.
         folder: where it lies; set by ``load_study``.
     """
@@ -89,6 +92,7 @@ class Study:
     paired: tuple[str, ...] = ()
     choices: Mapping[str, Collection[str] | None] = dataclasses.field(default_factory=dict)
     packages: tuple[str, ...] = ()
+    partial: bool = False
     needs: str = ""
     folder: Path = Path()
 
@@ -204,6 +208,18 @@ def parse_like(example: Any, text: str, where: str) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise StudyError(f"{where}: expected a finite number, got {text!r}")
     return value
+
+
+def parse_duration(text: str, where: str) -> float:
+    """Seconds of a time such as 90s, 30m or 2h.
+
+    Raises:
+        StudyError: it is none; ``where`` says what was being set.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    if match is None or not float(match[1]):
+        raise StudyError(f"{where} must be a time such as 90s, 30m or 2h, got {text!r}")
+    return float(match[1]) * {"s": 1.0, "m": 60.0, "h": 3600.0}[match[2]]
 
 
 def studies_folder() -> Path:

@@ -227,6 +227,8 @@ def forest(
     from matplotlib.ticker import MaxNLocator
 
     table = estimates.table
+    if table.empty:
+        raise LookupError("nothing to draw")
     lines, keys = list(dict.fromkeys(table[y])), values_of(table, hue) if hue else [None]
     own = hue == y  # a colour for each line, which names it
     spread = 0.66 if len(keys) > 1 and not own else 0.0

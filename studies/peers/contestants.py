@@ -24,7 +24,7 @@ import warnings
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -50,13 +50,11 @@ def build(contestant: str, num_slices: int, seed: int) -> nn.Module:
     with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if contestant == STABLE:
-            stable: nn.Module = importlib.import_module("stable_pretraining.methods.lejepa").SlicedEppsPulley(
-                num_slices
-            )
+            stable = importlib.import_module("stable_pretraining.methods.lejepa").SlicedEppsPulley(num_slices)
             stable.global_step.fill_(seed)
-            return stable
-        theirs: Any = importlib.import_module("lightly.loss.lejepa_loss").SIGReg
-        return theirs(num_vectors=num_slices, gather_distributed=contestant == LIGHTLY)  # type: ignore[no-any-return]
+            return cast(nn.Module, stable)
+        theirs = importlib.import_module("lightly.loss.lejepa_loss").SIGReg
+        return cast(nn.Module, theirs(num_vectors=num_slices, gather_distributed=contestant == LIGHTLY))
 
 
 def version(contestant: str) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from sigreg_lab.experiment.study import forget
 from tests.attacks import files
 from tests.attacks.command import call, check_manners
 
@@ -62,15 +62,18 @@ def rarely(data: st.DataObject, times: int) -> bool:
 def workplace(tmp_path_factory):
     """A folder of its own for everything that is read and written, and a cache."""
     place, before = tmp_path_factory.mktemp("fuzz"), Path.cwd()
-    (place / "studies").mkdir()
-    toy = (Path(__file__).parents[1] / "experiment" / "toy_study.py").read_text()
-    (place / "studies" / "toy.py").write_text(toy.replace('time.sleep(settings["pause"])', "pass"))
+    toy = place / "studies" / "toy"
+    shutil.copytree(Path(__file__).parents[1] / "experiment" / "toy", toy, ignore=shutil.ignore_patterns("__*"))
+    measure = (toy / "measure.py").read_text()
+    pause = 'time.sleep(settings["pause"])'
+    assert pause in measure
+    (toy / "measure.py").write_text(measure.replace(pause, "pass"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SIGREG_LAB_CACHE", str(place / "cache"))
         os.chdir(place)
         yield place
         os.chdir(before)
-    sys.modules.pop("studies.toy", None)
+    forget("toy")
 
 
 @fuzz(280)
@@ -118,11 +121,16 @@ SETTINGS = ("shift", "seed", "draws", "pause", "fail_at", "scale", "log", "colou
 @fuzz(130)
 @given(st.data())
 def test_study(here, data):
-    command = data.draw(st.sampled_from(("run", "run", "run", "run", "figures", "publish", "list", "walk")))
+    command = data.draw(st.sampled_from(("run", "run", "run", "run", "tell", "publish", "report", "list", "walk")))
     names = data.draw(st.lists(st.sampled_from(("toy", "all", "tov", *WORDS)), max_size=2)) if rarely(data, 5) else []
-    arguments = ["study", command, *(names or ["toy"] if command != "list" else [])]
-    if command != "list":
-        arguments += ["--preset", "smoke"]
+    arguments = ["study", command]
+    match command:
+        case "report":
+            arguments += [word for name in names for word in ("--study", name)]
+        case "list":
+            pass
+        case _:
+            arguments += [*(names or ["toy"]), "--preset", "smoke"]
     if rarely(data, 8):
         arguments += ["--preset", data.draw(st.sampled_from(("quick", "huge", "..", "")))]
     if command == "run":
@@ -131,7 +139,8 @@ def test_study(here, data):
         if rarely(data, 6):
             arguments += ["--workers", data.draw(st.sampled_from(NUMBERS))]
     if rarely(data, 8):
-        arguments += ["--out", data.draw(st.sampled_from(("runs", "studies/toy.py", "a" * 300, "/proc/x", "\udcff")))]
+        places = ("runs", "studies/toy/study.py", "a" * 300, "/proc/x", "\udcff")
+        arguments += ["--out", data.draw(st.sampled_from(places))]
     if rarely(data, 10):
         shutil.rmtree("results/runs", ignore_errors=True)
     if rarely(data, 4):  # a disk, or a hand, that changes what lies there
@@ -196,7 +205,7 @@ def test_pretrain(data):
     else:
         tiny = TINY
         if kind == "odd":
-            arguments += ["--data", data.draw(st.sampled_from(("", ".", "studies/toy.py", "/dev/null", *WORDS)))]
+            arguments += ["--data", data.draw(st.sampled_from(("", ".", "studies/toy/study.py", "/dev/null", *WORDS)))]
     for setting in tiny:
         arguments += ["--set", setting]
     for _ in range(data.draw(st.sampled_from((0, 1, 1, 2)))):

@@ -1,7 +1,5 @@
 """Kills and crowds: what was finished stays, whole, whoever else is there."""
 
-import hashlib
-import json
 import multiprocessing
 import random
 import shutil
@@ -10,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from sigreg_lab.experiment.run import draw, run_study
+from sigreg_lab.experiment.results import check_digests, digest, read_manifest, retell
+from sigreg_lab.experiment.run import run_study
 from sigreg_lab.experiment.store import Record, Store
-from sigreg_lab.experiment.study import StudyError
+from sigreg_lab.experiment.study import StudyError, forget, load_study
 
 pytestmark = pytest.mark.long
 
@@ -93,39 +92,44 @@ def _run_whole(target, arguments: tuple) -> None:
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    (tmp_path / "studies").mkdir()
-    shutil.copy(Path(__file__).parents[1] / "experiment" / "toy_study.py", tmp_path / "studies" / "toy.py")
+    toy = Path(__file__).parents[1] / "experiment" / "toy"
+    shutil.copytree(toy, tmp_path / "studies" / "toy", ignore=shutil.ignore_patterns("__*"))
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    yield tmp_path
+    forget("toy")
 
 
-def _run(draws: int) -> None:
-    run_study("toy", preset="smoke", out=Path("runs"), overrides=[f"draws={draws}"])
+def _retell(source: str, target: str) -> None:
+    retell(load_study("toy"), Path(source), Path(target))
 
 
 def _is_complete(folder: Path) -> bool:
-    files = json.loads((folder / "manifest.json").read_text())["files"]
-    return all(hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest for name, digest in files.items())
+    files = read_manifest(folder)["files"]
+    return all(digest(folder / name) == known for name, known in files.items())
 
 
 def test_results_survive_kills_while_others_take_their_place(workplace):
-    rng, folder = random.Random(1), Path("runs/smoke-custom/toy")
-    for draws in (5, 6):
-        _run(draws)  # from now on the cells of both are in the store: what follows only writes
+    """Results of two runs are written to one folder by turns: it is whole, or its manifest does not fit."""
+    rng, folder = random.Random(1), Path("results/toy")
+    runs = [
+        str(run_study("toy", preset="smoke", out=Path("runs"), overrides=[f"draws={draws}"]).folder) for draws in (5, 6)
+    ]
+    assert runs[0] != runs[1]
     start = time.monotonic()
-    _run_whole(_run, (5,))
+    _run_whole(_retell, (runs[0], str(folder)))
     longest = 1.2 * (time.monotonic() - start)
     (folder / "notes.txt").write_text("my own")
+    expected = {path.name for path in folder.iterdir()}
+    assert expected == {*read_manifest(folder)["files"], "manifest.json", "notes.txt"}
     complete = []
     for turn in range(KILLS):
-        _killed(_run, (5 + turn % 2,), longest, rng)
-        names = {path.name for path in folder.iterdir()}
-        assert names == {"rows.csv", "summary.csv", "toy.png", "findings.md", "manifest.json", "notes.txt"}
+        _killed(_retell, (runs[turn % 2], str(folder)), longest, rng)
+        assert {path.name for path in folder.iterdir()} == expected
         complete.append(_is_complete(folder))
-        if not complete[-1]:  # a kill between two renames: it is noticed, and the next run mends it
+        if not complete[-1]:  # a kill between two renames: it is noticed, and telling again mends it
             with pytest.raises(StudyError, match="is not the file of its manifest; run the study again"):
-                draw("toy", folder)
-            _run(5)
+                check_digests(folder, read_manifest(folder)["files"])
+            _retell(runs[0], str(folder))
             assert _is_complete(folder)
     assert sum(complete) > KILLS / 2
     assert (folder / "notes.txt").read_text() == "my own"

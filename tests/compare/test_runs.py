@@ -2,7 +2,9 @@
 
 import os
 import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -117,6 +119,35 @@ def test_time_that_is_up_leaves_what_is_there_and_says_what_is_missing(store):
     assert nothing.made == 0
     assert [plan.missing() for plan in nothing.plans] == [(5, 2), (0, 2), (0, 2)]
     assert not run(shared, candidates("a"), store, seconds=60.0).out_of_time
+
+
+def test_runs_that_have_not_ended_in_time_are_stopped_and_those_before_kept(store):
+    """The second run goes on until the pool is left, which happens by an exception: that ends its process."""
+    ended, left_by = threading.Event(), []
+
+    @contextmanager
+    def executor():
+        with ThreadPoolExecutor(1) as pool:
+            try:
+                yield pool
+            except BaseException as error:
+                left_by.append(error)
+                raise
+            finally:
+                ended.set()
+
+    class Endless(Surrogate):
+        def __call__(self, config):
+            row = super().__call__(config)
+            if len(self.calls) == 2:
+                ended.wait()
+            return row
+
+    shared = settings(Endless(), **SMALL)
+    outcome = make_runs(shared, candidates("a"), store, executor, workers=1, seconds=1.0)
+    assert outcome.out_of_time
+    assert len(left_by) == 1
+    assert outcome.made == len(_told(outcome)) == 1
 
 
 def _killer(config):

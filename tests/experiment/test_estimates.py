@@ -121,6 +121,15 @@ def test_ranks_are_shared_where_intervals_do_not_part():
     assert ranks(table, largest_first=False) == [(1, 2), (1, 2), (3, 3)]
 
 
+@pytest.mark.parametrize("total", [1, 3, 30, 400, 10_000])
+def test_no_rate_and_a_full_one_lie_in_their_intervals(total):
+    none, full = Estimate(rate("p", 0, total)), Estimate(rate("p", total, total))
+    assert (none.low, none.value) == (0.0, 0.0)
+    assert (full.value, full.high) == (1.0, 1.0)
+    assert 0 < none.high < 1
+    assert full.low == pytest.approx(1 - none.high)
+
+
 def test_an_interval_from_elsewhere_keeps_its_ends():
     row = Estimate(interval("b", 1.0, 0.5, 2.5))
     assert (row.low, row.high) == (0.5, 2.5)

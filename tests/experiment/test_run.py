@@ -434,3 +434,72 @@ def test_publish_refuses_rows_that_are_not_those_of_the_manifest(workplace):
 def test_publish_without_a_run_says_what_to_do(workplace):
     with pytest.raises(StudyError, match="first: sigreg-lab study run toy --preset smoke"):
         _publish()
+
+
+def _partial(monkeypatch):
+    """Let the toy tell of a part of its cells."""
+    monkeypatch.setattr(run, "load_study", lambda name: dataclasses.replace(load_study(name), partial=True))
+
+
+def test_a_budget_that_is_over_keeps_the_cells_and_says_how_to_go_on(workplace):
+    _run(overrides=["seed=0"])
+    with pytest.raises(StudyError, match="time is up, 2 of 6 cells are finished and kept; run the same command again"):
+        _run(limit=0.0)
+    outcome = _run(limit=600.0)
+    assert (outcome.computed, outcome.reused, outcome.missing) == (4, 2, 0)
+
+
+def test_a_study_may_tell_of_a_part_of_its_cells(workplace, monkeypatch):
+    _partial(monkeypatch)
+    with pytest.raises(StudyError, match="0 of 6 cells"):
+        _run(limit=0.0)
+    _run(overrides=["seed=0,1"])
+    outcome = _run(limit=0.0)
+    assert (outcome.computed, outcome.reused, outcome.missing) == (0, 4, 2)
+    manifest = json.loads((outcome.folder / "manifest.json").read_text())
+    assert (manifest["cells"], manifest["planned"], manifest["older"]) == (4, 6, 0)
+    assert "4 cells of 6" in (outcome.folder.parent / "REPORT.md").read_text()
+
+
+def test_cells_of_earlier_results_are_not_computed_again(workplace, monkeypatch):
+    _partial(monkeypatch)
+    _run(overrides=["seed=0,1"])
+    first = _run(limit=0.0)
+    rows, manifest = _rows(first), json.loads((first.folder / "manifest.json").read_text())
+    second = _run("elsewhere", earlier=first.folder, limit=0.0)
+    assert (second.computed, second.reused, second.missing) == (0, 4, 2)
+    assert _rows(second) == rows
+    told = json.loads((second.folder / "manifest.json").read_text())
+    assert [s["started"] for s in told["sessions"]] == [s["started"] for s in manifest["sessions"]]
+    assert told["of_cells"] == manifest["of_cells"]
+    third = _run("elsewhere")
+    assert (third.computed, third.reused) == (2, 4)
+    assert _rows(third) == _rows(_run("afresh"))
+
+
+def test_cells_of_older_code_are_kept_where_that_is_asked_for_and_counted(workplace, monkeypatch):
+    first = _run()
+    script = Path("studies/toy/measure.py")
+    script.write_text(script.read_text() + "\nCHANGED = 1\n")
+    forget("toy")
+    kept = _run(keep=True)
+    assert (kept.computed, kept.reused) == (0, 6)
+    assert json.loads((kept.folder / "manifest.json").read_text())["older"] == 6
+    taken = _run("elsewhere", earlier=kept.folder, keep=True)
+    assert (taken.computed, _rows(taken)) == (0, _rows(first))
+    assert _run("elsewhere").computed == 6  # older cells stay older wherever they are taken
+
+
+@pytest.mark.parametrize("damage", ["rows", "settings", "study"])
+def test_earlier_results_that_do_not_fit_are_refused(workplace, damage):
+    folder = _run().folder
+    if damage == "rows":
+        with (folder / "rows.csv").open("a") as file:
+            file.write("\n")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    if damage == "study":
+        manifest["study"] = "power"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    overrides = ["draws=6"] if damage == "settings" else []
+    with pytest.raises(StudyError, match="is not the file of its manifest" if damage == "rows" else "holds no cells"):
+        _run("elsewhere", earlier=folder, overrides=overrides)

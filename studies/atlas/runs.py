@@ -1,0 +1,256 @@
+"""What the table of runs says: accuracies and differences, tuning, choosing without labels, qualities and accuracy."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sigreg_lab.compare.estimates import Estimate as Found
+from sigreg_lab.compare.estimates import accuracy, beaten, difference, holm, spreads
+from sigreg_lab.compare.protocol import CONTROLS, Plan, Protocol, score, weight_of
+from sigreg_lab.compare.tables import KEYS
+from sigreg_lab.experiment.cells import Config, Row
+from sigreg_lab.experiment.estimates import exactly, interval, mean, rate
+from sigreg_lab.experiment.resampling import rank_correlation
+
+from .contenders import CANDIDATES, FIRST, QUESTIONS, REGULARIZERS
+from .measure import KEPT
+
+CRITERION = "backbone_linear_all"
+FORM = "convex"
+#: Of a regulariser on its own, and of its runs; -1: less is said to be better.
+QUALITIES = {"power": 1, "noise": -1, "bias": -1, "pull": -1}
+OF_RUNS = {"embedding_rank": 1, "lidar": 1, "alpha_req": -1}
+ALPHAS = [round(0.1 * step, 1) for step in range(-5, 16)]
+SCALED = "loss / λ^α, α of other data"
+#: Label-free scores of a run, the lower the better; None where a run lacks what it takes.
+SCORES: dict[str, Callable[[Row], float | None]] = {
+    "loss": lambda row: scaled_loss(row, 0.0),
+    "loss / λ^0.4": lambda row: scaled_loss(row, 0.4),
+    "prediction loss": lambda row: _of(row, "final_prediction"),
+    "regulariser": lambda row: _of(row, "final_regularizer"),
+    "RankMe": lambda row: _less(row, "embedding_rank"),
+    "LiDAR": lambda row: _less(row, "lidar"),
+    "alpha-ReQ": lambda row: None if (alpha := _of(row, "alpha_req")) is None else abs(alpha - 1),
+}
+
+
+def _of(row: Row, name: str) -> float | None:
+    value = row.get(name)
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _less(row: Row, name: str) -> float | None:
+    value = _of(row, name)
+    return None if value is None else -value
+
+
+def scaled_loss(row: Row, alpha: float) -> float | None:
+    """(1 - lambda) prediction + lambda R, over lambda^alpha."""
+    prediction, penalty = _of(row, "final_prediction"), _of(row, "final_regularizer")
+    if prediction is None or penalty is None:
+        return None
+    lam = float(row["lam"])
+    return ((1 - lam) * prediction + lam * penalty) / lam**alpha
+
+
+def protocol_of(settings: Config, data: str) -> Protocol:
+    return Protocol(
+        weights=tuple(weight_of(lam, FORM) for lam in settings["lambdas"]),
+        extra=settings["extra"],
+        tuning_seeds=settings["tuning_seeds"],
+        seeds=settings["seeds_images"] if data == "cifar10-small" else settings["seeds"],
+    )
+
+
+def plans_of(rows: pd.DataFrame, protocol: Protocol) -> dict[str, Plan]:
+    """Each contender's way through the protocol, from its rows on one data set."""
+    plans: dict[str, Plan] = {}
+    for name, part in rows.groupby("contender", sort=False):
+        plan = plans[str(name)] = Plan(str(name), protocol)
+        for raw in part.to_dict("records"):
+            row: Row = {str(key): value for key, value in raw.items() if value == value}
+            row["right"] = {probe: row[f"right_{probe}"] for probe in KEPT if f"right_{probe}" in row}
+            seed, weight = int(row["seed"]), row.get("weight")
+            if row["stage"] == "report":
+                plan.reported[seed] = row
+                plan.chosen = weight
+            else:
+                plan.tried.setdefault(float(row["weight"]), {})[seed] = row
+    return plans
+
+
+def estimates_of(rows: pd.DataFrame, settings: Config) -> list[Row]:
+    own = rows[rows["stage"] != "quality"]
+    by_data = {
+        str(data): plans_of(part, protocol_of(settings, str(data))) for data, part in own.groupby("data", sort=False)
+    }
+    found: list[Row] = []
+    variances: dict[str, dict[str, float]] = {}
+    for data, plans in by_data.items():
+        open_ = spreads([*plans.values()], protocol_of(settings, data), FORM)
+        variances[data] = {name: spread.variance for name, spread in open_.items()}
+        for name, plan in plans.items():
+            found += [{"data": data, "contender": name} | row for row in _of_one(plan, variances[data][name])]
+            spread = open_[name]
+            if math.isfinite(spread.factor):
+                told = interval("range of lambda", spread.factor, spread.factor_low, spread.factor_high)
+                found.append({"data": data, "contender": name, "open": spread.open_factor} | told)
+        found += _places(data, plans, variances[data])
+        for group, names in _groups().items():
+            those = [plans[name] for name in names if name in plans]
+            found += _against_first(data, group, those, plans, variances[data])
+    found += _choosing(by_data)
+    found += _predicting(rows[rows["stage"] == "quality"], by_data, settings)
+    return found
+
+
+def _groups() -> dict[str, list[str]]:
+    """Families of comparisons with the first, each corrected by Holm's method on its own."""
+    everyone = {"regularizers": [*REGULARIZERS[1:], *CONTROLS]}
+    return everyone | {name: [*those] for name, those in QUESTIONS.items()} | {"candidates": [*CANDIDATES]}
+
+
+def _estimate(quantity: str, found: Found, replicates: int = 0, **axes: Any) -> Row:
+    return interval(quantity, found.value, found.low, found.high, replicates, **axes)
+
+
+def _of_one(plan: Plan, variance: float) -> Iterator[Row]:
+    """Of one contender on one data set."""
+    reported = [plan.reported[seed] for seed in sorted(plan.reported)]
+    made = [row for tried in plan.tried.values() for row in tried.values()] + reported
+    finished = [row for row in made if not row.get("broke")]
+    yield rate("broke", len(made) - len(finished), len(made))
+    if finished:
+        yield rate("collapsed", sum(bool(row.get("collapsed")) for row in finished), len(finished))
+    seeds = [row for row in reported if not row.get("broke")]
+    if not seeds:
+        return
+    for probe in KEYS:
+        if (value := accuracy(seeds, probe, variance)).over:
+            yield _estimate("accuracy", value, len(seeds), probe=probe)
+    gains = [row[f"test_{CRITERION}"] - row["test_projector_linear_all"] for row in seeds]
+    yield mean("backbone less projector", gains)
+    for name in ("embedding_rank", "lidar", "alpha_req", "regularizer_seconds", "regularizer_mib"):
+        yield mean(name, [row[name] for row in seeds if name in row])
+    if plan.chosen is not None:
+        yield exactly("chosen lambda", plan.chosen / (1 + plan.chosen), at_edge=plan.at_edge)
+
+
+def _places(data: str, plans: Mapping[str, Plan], variances: Mapping[str, float]) -> Iterator[Row]:
+    """Rank among regularisers and controls: one more than those that are better, Holm-corrected over all pairs."""
+    those = [plan for name, plan in plans.items() if name in (*REGULARIZERS, *CONTROLS) and plan.reported]
+    for name, better in beaten(those, CRITERION, dict(variances)).items():
+        if better is not None:
+            yield exactly("rank", len(better) + 1, data=data, contender=name)
+
+
+def _against_first(
+    data: str, group: str, those: list[Plan], plans: Mapping[str, Plan], variances: Mapping[str, float]
+) -> list[Row]:
+    """Paired differences to the first, with p-values corrected over the group."""
+    first = plans.get(FIRST)
+    if first is None or not first.reported:
+        return []
+    found: list[tuple[str, Found, int]] = []
+    for plan in those:
+        both = variances[plan.name] + variances[first.name]
+        value, seeds = difference(plan.reported, first.reported, CRITERION, both)
+        if len(seeds) > 1:
+            found.append((plan.name, value, len(seeds)))
+    corrected = holm([value.pvalue for _, value, _ in found])
+    rows: list[Row] = []
+    for (name, value, count), p in zip(found, corrected, strict=True):
+        axes: dict[str, Any] = {"data": data, "contender": name, "group": group}
+        rows += [_estimate("less the first", value, count, **axes), exactly("corrected p", p, **axes)]
+    return rows
+
+
+# Choosing without labels
+
+
+def _choosing(by_data: Mapping[str, Mapping[str, Plan]]) -> Iterator[Row]:
+    """Points of validation accuracy lost by choosing lambda by a score, mean over regularisers."""
+    tables = {data: _tuning(plans) for data, plans in by_data.items()}
+    for data, runs in tables.items():
+        if len(runs) < 2:
+            continue
+        for name, score_of in SCORES.items():
+            yield mean("regret", [_regret(part, score_of) for part in runs], data=data, score=name)
+        others = [part for other, table in tables.items() if other != data for part in table]
+        if others:
+            alpha = best_alpha(others)
+            yield mean("regret", lost_by(alpha, runs), data=data, score=SCALED)
+            yield exactly("alpha", alpha, data=data)
+        yield mean("regret", [_best(part) - np.mean([v for _, v in part]) for part in runs], data=data, score="any run")
+
+
+def _tuning(plans: Mapping[str, Plan]) -> list[list[tuple[Row, float]]]:
+    """For each regulariser its tuning runs of the first seed, with their validation accuracies."""
+    found = []
+    for name in REGULARIZERS:
+        plan = plans.get(name)
+        rows = [tried[min(tried)] for tried in plan.tried.values()] if plan else []
+        known = [(row, v) for row in rows if (v := score(row, f"validation_{CRITERION}")) is not None]
+        if len(known) > 1:
+            found.append(known)
+    return found
+
+
+def _best(runs: list[tuple[Row, float]]) -> float:
+    return max(value for _, value in runs)
+
+
+def _regret(runs: list[tuple[Row, float]], score_of: Callable[[Row], float | None]) -> float:
+    known = [(score, value) for row, value in runs if (score := score_of(row)) is not None]
+    return _best(runs) - min(known)[1] if known else math.nan
+
+
+def lost_by(alpha: float, runs: list[list[tuple[Row, float]]]) -> list[float]:
+    """Regrets of loss / lambda^alpha."""
+    return [_regret(part, lambda row: scaled_loss(row, alpha)) for part in runs]
+
+
+def best_alpha(runs: list[list[tuple[Row, float]]]) -> float:
+    """The alpha by which loss / lambda^alpha loses least; the middle one of equals."""
+    lost = [float(np.mean(lost_by(alpha, runs))) for alpha in ALPHAS]
+    best = [alpha for alpha, value in zip(ALPHAS, lost, strict=True) if value <= min(lost) + 1e-12]
+    return best[len(best) // 2]
+
+
+# What predicts accuracy
+
+
+def _predicting(table: pd.DataFrame, by_data: Mapping[str, Mapping[str, Plan]], settings: Config) -> Iterator[Row]:
+    """Rank correlations over regularisers: of their own qualities, and of what their runs show, with accuracy."""
+    own = {str(name): part.iloc[0] for name, part in table.groupby("contender")}
+    rng = np.random.default_rng(0)
+    for data, plans in by_data.items():
+        of_runs = {
+            name: [row for row in plan.reported.values() if not row.get("broke")] for name, plan in plans.items()
+        }
+        trained = [name for name in REGULARIZERS if of_runs.get(name)]
+        accuracies = np.array([_mean(of_runs[name], f"test_{CRITERION}") for name in trained])
+        qualities = {
+            key: np.array([sign * float(own[name][key]) if name in own else math.nan for name in trained])
+            for key, sign in QUALITIES.items()
+            if key in table
+        }
+        for key, sign in OF_RUNS.items():
+            values = np.array([_mean(of_runs[name], key) for name in trained])
+            qualities[key] = sign * (abs(values - 1) if key == "alpha_req" else values)
+        for quality, values in qualities.items():
+            known = np.isfinite(values)
+            if known.sum() < 4:
+                continue
+            x, y, count = values[known], accuracies[known], int(known.sum())
+            drawn = rng.multinomial(count, np.full(count, 1 / count), size=settings["replicates"]).astype(float)
+            low, high = np.quantile(rank_correlation(x[None], y, drawn)[:, 0], [0.025, 0.975])
+            value = float(rank_correlation(x[None], y, np.ones((1, count)))[0, 0])
+            yield interval("rank correlation", value, float(low), float(high), data=data, quality=quality)
+
+
+def _mean(rows: list[Row], name: str) -> float:
+    return float(np.mean([row[name] for row in rows if name in row] or [math.nan]))

@@ -1,0 +1,166 @@
+"""The atlas: which regulariser, on which data, at which cost; one table of runs that every later question reads."""
+
+from typing import Any
+
+from sigreg_lab.compare.protocol import CONTROLS
+from sigreg_lab.experiment import Claim, Decision, Picture, Study, every, some
+from sigreg_lab.experiment.cells import Cell, Config
+from sigreg_lab.experiment.estimates import Estimates
+from sigreg_lab.figures.kinds import forest
+
+from .contenders import CONTENDERS, FIRST, QUESTIONS, REGULARIZERS
+from .measure import NO_DATA, RECIPES, measure
+from .runs import CRITERION, QUALITIES, SCALED, estimates_of
+
+ALL, RANKED = [*CONTENDERS], [*REGULARIZERS, *CONTROLS]
+POINT = 0.01
+#: Lambda from 0.002 to 0.67, the weights of ``sigreg-lab compare``.
+LAMBDAS = [w / (1 + w) for w in (2.0**power for power in range(-9, 2, 2))]
+
+
+def gaps(e: Estimates, group: Any = "regularizers", **where: Any) -> Estimates:
+    return e.of("less the first", group=group, **where)
+
+
+def some_better(e: Estimates) -> Decision:
+    """A regulariser is better than published SIGReg, on some data."""
+    return some(gaps(e, contender=REGULARIZERS), above=0.0)
+
+
+def controls_worse(e: Estimates) -> Decision:
+    return every(gaps(e, contender=CONTROLS), below=0.0)
+
+
+def lambda_forgiving(e: Estimates) -> Decision:
+    """A factor of ten in lambda stays within a point of accuracy."""
+    return every(e.of("range of lambda", contender=FIRST), above=10.0).also(wide=10)
+
+
+def settings_matter_little(e: Estimates) -> Decision:
+    return every(gaps(e, [*QUESTIONS]), above=-POINT, below=POINT).also(point=POINT)
+
+
+def chosen_without_labels(e: Estimates) -> Decision:
+    """Choosing lambda by the scaled loss, alpha from other data, loses less than a point."""
+    chance = e.of("regret", score="any run").largest()
+    return every(e.of("regret", score=SCALED), below=POINT).also(point=POINT, chance=chance)
+
+
+def qualities_predict(e: Estimates) -> Decision:
+    """Some quality of a regulariser on its own goes with the accuracy of its encoders."""
+    return some(e.of("rank correlation", quality=[*QUALITIES]), above=0.0)
+
+
+def candidate_better(e: Estimates) -> Decision:
+    return some(gaps(e, "candidates"), above=0.0)
+
+
+def _differences(groups: list[str]) -> Any:
+    def draw(e: Estimates) -> Any:
+        return forest(
+            gaps(e, groups),
+            y="contender",
+            column="data",
+            x_label="test accuracy less SIGReg's (95%)",
+            references={"no difference": 0.0},
+            share_x=False,
+        )
+
+    return draw
+
+
+def _preset(data: list[str], contender: list[str], seeds: int, seeds_images: int, **settings: Any) -> Config:
+    shared = {"lambdas": LAMBDAS, "extra": 3, "tuning_seeds": 2, "steps": 0, "draws": 128, "replicates": 2000}
+    return {"data": data, "contender": contender, "seeds": seeds, "seeds_images": seeds_images, **shared, **settings}
+
+
+def keep(cell: Cell, settings: Config) -> bool:
+    return cell["data"] != NO_DATA or cell["contender"] in REGULARIZERS
+
+
+CALLED = {"embedding_rank": "RankMe", "lidar": "LiDAR", "alpha_req": "alpha-ReQ", "pull": "pull out of collapse"}
+FEW = [FIRST, "sigreg-ejb", "sigreg-vcreg", "vicreg", *CONTROLS, "16 slices", "eq. 5"]
+STUDY = Study(
+    name="atlas",
+    title="The atlas of regularisers",
+    question="Which regulariser, with which settings, gives the better embedding, and can one tell without labels?",
+    expectation="All regularisers beat the controls by far; with lambda tuned for each, most lie within a point of "
+    "another with all labels, and differ more with few. Settings of SIGReg (slices, directions, weight) matter less "
+    "than lambda. No quality of a statistic predicts accuracy well. RankMe and LiDAR choose lambda better than the "
+    "loss does.",
+    seed=20261127,
+    axes=("data", "contender"),
+    keep=keep,
+    partial=True,
+    presets={
+        "smoke": _preset(
+            [NO_DATA, "digits"],
+            [*FEW[:2], *CONTROLS, "eq. 5"],
+            2,
+            2,
+            lambdas=[0.02, 0.1],
+            extra=0,
+            tuning_seeds=1,
+            steps=2,
+            draws=4,
+            replicates=50,
+        ),
+        "quick": _preset([NO_DATA, "digits"], FEW, 3, 3, extra=0, tuning_seeds=1),
+        "standard": _preset([NO_DATA, *RECIPES], ALL, 10, 5),
+        "paper": _preset([NO_DATA, *RECIPES], ALL, 40, 20, tuning_seeds=4),
+    },
+    choices={"contender": ALL, "data": [NO_DATA, *RECIPES]},
+    needs="SIGREG_LAB_DATA with the parquet files of CIFAR-10, and some nights",
+    measure=measure,
+    estimate=estimates_of,
+    claims=(
+        Claim("some_better", "some regulariser is better than SIGReg as published", some_better),
+        Claim("controls_worse", "SIGReg is better than both controls", controls_worse),
+        Claim(
+            "lambda_forgiving",
+            "SIGReg's one hyperparameter may be off by a factor of ten",
+            lambda_forgiving,
+            source="Section 5",
+        ),
+        Claim("settings_matter_little", "SIGReg's settings matter by less than a point", settings_matter_little),
+        Claim(
+            "chosen_without_labels",
+            "loss / λ^α, its α from other data, chooses λ without labels",
+            chosen_without_labels,
+            source="Section 6.2",
+        ),
+        Claim("qualities_predict", "a regulariser's own qualities predict accuracy", qualities_predict),
+        Claim("candidate_better", "a candidate is better than SIGReg as published", candidate_better, detail=True),
+    ),
+    pictures={
+        "accuracy": Picture(
+            "Accuracy of a linear probe on the frozen backbone, by regulariser; lambda tuned for each.",
+            lambda e: forest(
+                e.of("accuracy", contender=RANKED, probe=CRITERION),
+                y="contender",
+                column="data",
+                x_label="test accuracy (95%)",
+                share_x=False,
+            ),
+        ),
+        "settings": Picture("Published SIGReg with one setting changed.", _differences([*QUESTIONS])),
+        "regret": Picture(
+            "Accuracy lost by choosing lambda without labels, mean over regularisers.",
+            lambda e: forest(
+                e.of("regret"), y="score", column="data", x_label="share of right answers lost (95%)", share_x=False
+            ),
+        ),
+        "predicting": Picture(
+            "What goes with accuracy over regularisers: rank correlations.",
+            lambda e: forest(
+                e.of("rank correlation"),
+                y="quality",
+                column="data",
+                names=CALLED,
+                x_label="rank correlation with accuracy (95%)",
+                references={"none": 0.0},
+                limits=(-1.05, 1.05),
+            ),
+        ),
+    },
+)
