@@ -206,17 +206,13 @@ def run_command(
 
     from sigreg_lab.experiment.progress import TerminalProgress
     from sigreg_lab.experiment.run import run_study
-    from sigreg_lab.experiment.study import list_studies, load_study, parse_duration
+    from sigreg_lab.experiment.study import list_studies, parse_duration
 
-    console = Console(stderr=True)
-    if names == ["all"]:
-        names = list_studies()
-        for item in [name for name in names if load_study(name).missing()]:
-            console.print(f"{item}: skipped, {load_study(item).missing()}")
-            names.remove(item)
+    names = list_studies() if names == ["all"] else names
     if len(names) > 1 and settings:
         raise StudyError(f"--set goes with one study, not with {len(names)}")
     deadline = None if budget is None else time.monotonic() + parse_duration(budget, "--budget")
+    console = Console(stderr=True)
     folders = []
     for item in names:
         outcome = run_study(

@@ -26,7 +26,7 @@ def fingerprint(study: Study) -> dict[str, str]:
 
 
 def file_fingerprint(file: Path, also: object = None, packages: tuple[str, ...] = ()) -> dict[str, str]:
-    """The same of rows that the code of one file makes, beside other libraries' ``packages``."""
+    """The same of rows that the code of one file makes, beside other libraries' ``packages``, if they are installed."""
     versions = {lib: _version(lib) for lib in (*LIBRARIES, *packages)}
     return {"code": code_digest(file, also), "versions": canonical(versions)}
 
@@ -96,4 +96,7 @@ def _enters_rows(parts: list[str]) -> bool:
 
 
 def _version(library: str) -> str:
-    return metadata.version(library).split("+")[0]
+    try:
+        return metadata.version(library).split("+")[0]
+    except metadata.PackageNotFoundError:
+        return "not installed"

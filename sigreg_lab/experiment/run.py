@@ -67,13 +67,11 @@ def run_study(
         progress: told how the run goes.
 
     Raises:
-        StudyError: unknown names or values, a package that the study measures and that is not installed, a store that
-            cannot be used, a failed cell, no time for what must be computed, earlier results that cannot be used, or
-            results that contradict exactly known values. Finished cells are kept.
+        StudyError: unknown names or values, a store that cannot be used, a failed cell, no time for what must be
+            computed, earlier results that cannot be used, or results that contradict exactly known values. Finished
+            cells are kept.
     """
     study = load_study(name)
-    if reason := study.missing():
-        raise StudyError(reason)
     config = study.configure(preset, overrides)
     if workers < 1:
         raise StudyError(f"--workers must be at least 1, got {workers}")

@@ -15,7 +15,6 @@ import re
 import sys
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -70,9 +69,10 @@ class Study:
         keep: ``keep(cell, settings)``, which combinations of the axes are cells; all if not given.
         paired: axes that do not enter a cell's seed, so that cells which differ in them alone share their random
             numbers.
-        packages: distributions that it measures beside the library's own; where one is not installed it is not run.
         partial: whether results may be told of the cells that there are, where others are not measured yet; for grids
             that take days. The report says how many are missing.
+        packages: distributions that it measures beside the library's own; a cell is stale where one has another
+            version, or is there where it was not.
         needs: what preset ``standard`` needs beyond two cores, a noun phrase for the report; empty: nothing.
         folder: where it lies; set by ``load_study``.
     """
@@ -91,8 +91,8 @@ class Study:
     keep: Callable[[Cell, Config], bool] = lambda cell, settings: True
     paired: tuple[str, ...] = ()
     choices: Mapping[str, Collection[str] | None] = dataclasses.field(default_factory=dict)
-    packages: tuple[str, ...] = ()
     partial: bool = False
+    packages: tuple[str, ...] = ()
     needs: str = ""
     folder: Path = Path()
 
@@ -149,15 +149,6 @@ class Study:
         if min(declared) == 0 > min(values):
             raise StudyError(f"{where}: must be at least 0")
 
-    def missing(self) -> str:
-        """Why it cannot run here, in a sentence; empty if it can."""
-        absent = [name for name in self.packages if not _installed(name)]
-        if not absent:
-            return ""
-        are = "is" if len(absent) == 1 else "are"
-        remedy = "make test-peers prepares an environment, .venv-peers, that has all"
-        return f"study {self.name} measures {' and '.join(absent)}, which {are} not installed here; {remedy}"
-
     def cells(self, config: Config) -> list[Cell]:
         """The combinations of the axes that are kept, in the order of the axes."""
         product = itertools.product(*(config[axis] for axis in self.axes))
@@ -172,14 +163,6 @@ class Study:
     def cell_seed(self, cell: Cell) -> np.random.SeedSequence:
         """The cell's own seed."""
         return cell_seed(self.seed, cell, self.paired)
-
-
-def _installed(distribution: str) -> bool:
-    try:
-        metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def _as_list(value: Any) -> list[Any]:

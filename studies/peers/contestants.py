@@ -6,9 +6,13 @@ t_k are 17 nodes of [0, 3], w_k the trapezoidal rule's weights for [-3, 3] times
 its own directions, as it always does; ``directions`` tells which it is about to draw, so that the formula can be
 evaluated on them. Nothing of a peer is replaced.
 
-Run as a program, it opens groups of W processes (gloo) and lets a contestant train on them for one step: the gradient
-of a small network's parameters, as ``DistributedDataParallel`` leaves it, against that of one process on the whole
-batch. Reduced counts of samples are read where they are reduced, in ``torch.distributed.all_reduce``.
+Run as a program, it takes tasks, and does each in fresh processes of one thread:
+
+    ranks   a group of W processes (gloo) on which a contestant trains for one step: the gradient of a small network's
+            parameters, as ``DistributedDataParallel`` leaves it, against that of one process on the whole batch.
+            Counts of samples are read where they are reduced, in ``torch.distributed.all_reduce``.
+    time    processor time of value and gradient, each call in turn with one of this library
+    memory  how far value and gradient raise the resident memory of a process at most, as Linux counts it
 
 [1] Balestriero & LeCun (2025), arXiv:2511.08544.
 """
@@ -18,8 +22,11 @@ import importlib
 import io
 import json
 import math
+import os
+import re
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Callable
 from importlib import metadata
@@ -37,7 +44,7 @@ from sigreg_lab.distributed import leave_group
 from sigreg_lab.slicing import make_directions, seeded_generator
 
 NODES, T_MAX = 17, 3.0
-OURS, LIGHTLY, LIGHTLY_LOCAL, STABLE = "ours", "lightly", "lightly_default", "stable_pretraining"
+OURS, LIGHTLY, LIGHTLY_LOCAL, STABLE = "sigreg-lab", "lightly gathering", "lightly", "stable-pretraining"
 CONTESTANTS = (OURS, LIGHTLY, LIGHTLY_LOCAL, STABLE)
 PACKAGES = {LIGHTLY: "lightly", LIGHTLY_LOCAL: "lightly", STABLE: "stable-pretraining"}
 
@@ -58,8 +65,13 @@ def build(contestant: str, num_slices: int, seed: int) -> nn.Module:
 
 
 def version(contestant: str) -> str:
-    """The version that runs."""
-    return metadata.version(PACKAGES[contestant]) if contestant in PACKAGES else sigreg_lab.__version__
+    """The version that runs; empty if it is not installed."""
+    if contestant not in PACKAGES:
+        return sigreg_lab.__version__
+    try:
+        return metadata.version(PACKAGES[contestant])
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def directions(contestant: str, x: Tensor, num_slices: int, seed: int) -> Tensor:
@@ -125,12 +137,14 @@ def shares(num_samples: int, world_size: int, uneven: bool) -> list[int]:
 
 def rank_main(rank: int, task: dict[str, Any], folder: str) -> None:
     torch.set_num_threads(1)
-    world_size = task["world_size"]
-    group = f"file://{folder}/{task['name']}"
-    dist.init_process_group("gloo", init_method=group, rank=rank, world_size=world_size)
-    found = [_step(rank, task, seed) for seed in task["seeds"]]
-    dist.barrier()
-    leave_group()
+    if task["what"] == "ranks":
+        group = f"file://{folder}/{task['name']}"
+        dist.init_process_group("gloo", init_method=group, rank=rank, world_size=task["world_size"])
+        found = [_step(rank, task, seed) for seed in task["seeds"]]
+        dist.barrier()
+        leave_group()
+    else:
+        found = _time(task) if task["what"] == "time" else _memory(task)
     if rank == 0:
         Path(folder, f"{task['name']}.json").write_text(json.dumps(found))
 
@@ -181,6 +195,49 @@ def _counts() -> Any:
         yield found
     finally:
         dist.all_reduce = reduce
+
+
+# What it costs
+
+
+def _call(contestant: str, task: dict[str, Any], num_samples: int) -> Callable[[], object]:
+    """Value and gradient of embeddings near N(0, I)."""
+    loss = build(contestant, task["num_slices"], 0)
+    x = batch(0, num_samples, task["dim"], near=True).float().requires_grad_()
+    return lambda: torch.autograd.grad(loss(x), x)
+
+
+def _time(task: dict[str, Any]) -> list[dict[str, float]]:
+    calls = [_call(contestant, task, task["num_samples"]) for contestant in (task["contestant"], OURS)]
+    found = []
+    for turn in range(task["rounds"] + 2):
+        seconds = [0.0, 0.0]
+        for place in (0, 1) if turn % 2 else (1, 0):
+            start = time.process_time()
+            calls[place]()
+            seconds[place] = time.process_time() - start
+        if turn >= 2:  # the first ones build and read what later ones find
+            found.append({"milliseconds": 1e3 * seconds[0], "log_time_ratio": math.log(seconds[0] / seconds[1])})
+    return found
+
+
+def _memory(task: dict[str, Any]) -> list[dict[str, float]]:
+    """One number, after calls on a few samples; none where Linux does not count."""
+    if not os.access("/proc/self/clear_refs", os.W_OK):
+        return []
+    for _ in range(2):
+        _call(task["contestant"], task, 32)()
+    call = _call(task["contestant"], task, task["num_samples"])
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _mebibytes("VmRSS")
+    call()
+    return [{"mebibytes": _mebibytes("VmHWM") - before}]
+
+
+def _mebibytes(name: str) -> float:
+    found = re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024
 
 
 def main() -> None:

@@ -7,8 +7,9 @@ Questions, each to every contestant that it concerns:
     ranks     the gradient of a network's parameters on W processes, as DistributedDataParallel leaves it, against that
               of one process on the whole batch; even and uneven shares
     counts    the number of samples by which a contestant divides, of bfloat16 embeddings on two processes
+    cost      time and memory of value and gradient, on one thread; time also over this library's, call by call
 
-See ``contestants`` for what they are. Every row holds the version that ran.
+See ``contestants`` for what they are. Every row holds the version that ran; one that is not installed leaves one row.
 """
 
 import itertools
@@ -30,7 +31,7 @@ from sigreg_lab.experiment.cells import Cell, Config, Row
 from . import contestants
 from .contestants import build, directions, exact, value_and_gradient, version
 
-QUESTIONS = ("dtypes", "ranks", "counts")
+QUESTIONS = ("dtypes", "ranks", "counts", "cost")
 DTYPES = ("float32", "bfloat16", "autocast")
 NEAR, FAR = "near N(0, I)", "far from it"
 EMBEDDINGS = (NEAR, FAR)
@@ -38,12 +39,16 @@ EMBEDDINGS = (NEAR, FAR)
 
 def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[Row]:
     contestant, question = str(cell["contestant"]), str(cell["question"])
+    if not version(contestant):
+        return [{"version": "not installed", "quantity": "installed", "mean": 0.0}]
     seeds = [int(state) >> 1 for state in seed.generate_state(settings["batches"])]
     if question == "dtypes":
-        rows = _dtypes(contestant, settings, seeds)
+        rows = [{"quantity": "installed", "mean": 1.0}, *_dtypes(contestant, settings, seeds)]
     else:
         tasks = _tasks(contestant, question, settings, seeds)
-        found = _on_ranks(tasks)
+        found = _in_processes(tasks)
+        if question == "cost":  # memory is one number a process
+            tasks, found = tasks[:2], [found[0], list(itertools.chain(*found[1:]))]
         rows = [row for task, values in zip(tasks, found, strict=True) for row in _of_task(question, task, values)]
     return [{"version": version(contestant), **row} for row in rows]
 
@@ -60,9 +65,9 @@ def _dtypes(contestant: str, settings: Config, seeds: list[int]) -> list[Row]:
             try:
                 with torch.autocast("cpu", dtype=torch.bfloat16, enabled=name == "autocast"):
                     value, gradient = value_and_gradient(loss, x)
+                    a = directions(contestant, x, num_slices, seed)
             except RuntimeError:  # dtypes that do not meet
                 continue
-            a = directions(contestant, x, num_slices, seed)
             aim, aim_gradient = value_and_gradient(partial(exact, a=a), x.double())
             values["value_error"].append(float((value / aim - 1).abs()))
             values["gradient_error"].append(float((gradient - aim_gradient).norm() / aim_gradient.norm()))
@@ -75,9 +80,14 @@ def _dtypes(contestant: str, settings: Config, seeds: list[int]) -> list[Row]:
 
 def _tasks(contestant: str, question: str, settings: Config, seeds: list[int]) -> list[dict[str, Any]]:
     common = {"contestant": contestant, "dim": settings["dim"], "num_slices": settings["num_slices"], "seeds": seeds}
-    if question == "counts":
+    common |= {"what": "ranks"}
+    if question == "cost":
+        size = {key: settings[f"cost_{key}"] for key in ("num_samples", "dim", "num_slices")}
+        common |= size | {"world_size": 1, "uneven": False, "near": True, "dtype": "float32"}
+        tasks = [{"what": "time", "rounds": settings["rounds"]}, *[{"what": "memory"}] * settings["fresh_processes"]]
+    elif question == "counts":
         common |= {"seeds": seeds[:1], "world_size": 2, "uneven": False, "near": True, "dtype": "bfloat16"}
-        tasks: list[dict[str, Any]] = [{"num_samples": n} for n in settings["counts"]]
+        tasks = [{"num_samples": n} for n in settings["counts"]]
     else:
         common |= {"dtype": "float32", "num_samples": settings["num_samples"]}
         ways = [(w, uneven) for w in settings["world_sizes"] for uneven in (False, True) if w > 1 or not uneven]
@@ -85,7 +95,7 @@ def _tasks(contestant: str, question: str, settings: Config, seeds: list[int]) -
     return [{**common, **task, "name": f"task-{place}"} for place, task in enumerate(tasks)]
 
 
-def _on_ranks(tasks: list[dict[str, Any]]) -> list[list[dict[str, float]]]:
+def _in_processes(tasks: list[dict[str, Any]]) -> list[list[dict[str, float]]]:
     """Each task's values, one dictionary a seed; in processes of their own."""
     path = os.pathsep.join([str(Path(sigreg_lab.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
@@ -104,7 +114,8 @@ def _on_ranks(tasks: list[dict[str, Any]]) -> list[list[dict[str, float]]]:
 def _of_task(question: str, task: dict[str, Any], values: list[dict[str, float]]) -> list[Row]:
     place = {key: task[key] for key in ("dtype", "world_size", "num_samples")}
     place |= {"shares": "uneven" if task["uneven"] else "even", "embeddings": NEAR if task["near"] else FAR}
-    wanted = ("count_ratio",) if question == "counts" else tuple(key for key in values[0] if key != "count_ratio")
+    keys = values[0] if values else ()
+    wanted = [key for key in keys if (key == "count_ratio") == (question == "counts")]
     return [_row(key, [one[key] for one in values], **place) for key in wanted]
 
 
