@@ -15,15 +15,15 @@ OTHERS = re.compile(r"^(?:import|from) (lightning|lightly|stable_pretraining)\b"
 def sections(page):
     """The Python of each section of a page that has some, by heading."""
     parts = re.split(r"^## (.+)$", (DOCS / page).read_text(encoding="utf-8"), flags=re.M)
-    code = {
-        title: re.findall(r"```python\n(.*?)```", text, re.S)
-        for title, text in zip(parts[1::2], parts[2::2], strict=True)
-    }
+    places = zip(parts[1::2], parts[2::2], strict=True)
+    code = {title: re.findall(r"```python\n(.*?)```", text, re.S) for title, text in places}
     return {title: "\n".join(blocks) for title, blocks in code.items() if blocks}
 
 
 @pytest.mark.parametrize("page", ["adapters.md", "monitor.md"])
 def test_the_examples_run_one_after_the_other(page, capsys):
+    if page == "monitor.md":
+        pytest.importorskip("torchmetrics", reason="torchmetrics is not installed; make setup installs it")
     names: dict[str, object] = {"__name__": "page"}
     here = {title: code for title, code in sections(page).items() if not OTHERS.search(code)}
     for code in here.values():
@@ -36,7 +36,7 @@ def test_the_examples_run_one_after_the_other(page, capsys):
             float(names["loss_fn"](names["embeddings"].detach(), directions=names["directions"]).total), rel=1e-5
         )
     else:
-        assert len(capsys.readouterr().out.splitlines()) == 5
+        assert len(capsys.readouterr().out.splitlines()) == 4, "from steps 5, 13, 21 and 29 on, four batches each"
         assert names["monitor"].messages == []
 
 

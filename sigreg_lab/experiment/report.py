@@ -187,7 +187,7 @@ def renew(page: Path, results: Path) -> None:
     """Write what the results say into the marked places of a page.
 
     Raises:
-        StudyError: a claim that the page names is not in the results.
+        StudyError: a claim or a study that the page names is not in the results.
     """
     text = renewed(page.read_text(encoding="utf-8"), results)
     if text != page.read_text(encoding="utf-8"):
