@@ -2,13 +2,14 @@
 # make test         set up, then lint, types, benchmark check and tests
 # make test-long    attacks: kills, crowds, damaged files, 500 random inputs; benchmarks to their end (minutes)
 # make test-peers   beside lightly, Lightning and stable-pretraining, in an environment of their own on top of .venv
+# make docs         build the documentation site into site/, strictly: no warning, no broken link
 # make bench        time the kernels side by side (two minutes)
 # make setup        only prepare .venv
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: setup quickstart test test-long test-peers bench clean
+.PHONY: setup quickstart test test-long test-peers docs bench clean
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml constraints.txt
@@ -42,8 +43,11 @@ test-long: setup
 test-peers: .venv-peers/.ready
 	.venv-peers/bin/python -m pytest -n 0 -m peers
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 bench: setup
 	$(BIN)/python -m benchmarks.table
 
 clean:
-	rm -rf .venv .venv-peers .asv results/runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-peers .asv site results/runs .pytest_cache .mypy_cache .ruff_cache

@@ -42,11 +42,11 @@ def test_the_examples_run_one_after_the_other(page, capsys):
 
 @pytest.mark.parametrize("page", ["adapters.md", "monitor.md"])
 def test_links_lead_somewhere(page):
-    from sigreg_lab.experiment.report import _anchor
+    from sigreg_lab.experiment.report import heading_anchor
 
     text = (DOCS / page).read_text(encoding="utf-8")
     for file, place in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", text):
         target = (DOCS / file) if file else DOCS / page
         assert target.exists(), file
         if place:
-            assert place in {_anchor(title) for title in re.findall(r"^#+ (.+)$", target.read_text(), re.M)}
+            assert place in {heading_anchor(title) for title in re.findall(r"^#+ (.+)$", target.read_text(), re.M)}

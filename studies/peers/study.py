@@ -111,7 +111,8 @@ def default_is_local(e: Estimates) -> Decision:
     error = most(e, "gradient_error", LIGHTLY_LOCAL)
     size = most(e, "gradient_size", LIGHTLY_LOCAL)
     decision = every(on_ranks(e, "gradient_error", LIGHTLY_LOCAL), above=ANOTHER)
-    return decision.also(size=size, w=error.world_size, error=error)
+    cosine = most(e, "gradient_cosine", LIGHTLY_LOCAL)
+    return decision.also(size=size, cosine=cosine, w=error.world_size, error=error)
 
 
 def one_process_is_exact(e: Estimates) -> Decision:
