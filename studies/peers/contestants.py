@@ -108,7 +108,7 @@ def value_and_gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple
 def batch(seed: int, num_samples: int, dim: int, near: bool) -> Tensor:
     """Embeddings, float64 of float32 numbers: of N(0, I), or correlated, shifted and with one heavy tail.
 
-    The tail ends at some hundreds, so that rounding in float32 stays below 1e-4 of a gradient: errors of angles grow with it.
+    The tail ends at some hundreds. Errors of angles grow with it, and so far float32 keeps a gradient to 1e-4.
     """
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(num_samples, dim, generator=generator, dtype=torch.float64)
