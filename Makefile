@@ -1,13 +1,14 @@
 # make quickstart   set up, compare three regularisers on digits, say where the page lies (three minutes)
 # make test         set up, then lint, types, benchmark check and tests
 # make test-long    attacks: kills, crowds, damaged files, 500 random inputs; benchmarks to their end (minutes)
+# make docs         build the documentation site into site/, strictly: no warning, no broken link
 # make bench        time the kernels side by side (two minutes)
 # make setup        only prepare .venv
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: setup quickstart test test-long bench clean
+.PHONY: setup quickstart test test-long docs bench clean
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml constraints.txt
@@ -30,8 +31,11 @@ test: setup
 test-long: setup
 	$(BIN)/python -m pytest -n 2 -m long
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 bench: setup
 	$(BIN)/python -m benchmarks.table
 
 clean:
-	rm -rf .venv .asv results/runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .asv site results/runs .pytest_cache .mypy_cache .ruff_cache

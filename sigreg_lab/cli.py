@@ -274,7 +274,7 @@ def report_command(
     results: Results = RESULTS,
     names: Annotated[list[str] | None, typer.Option("--study", help="Only this study; repeat for more.")] = None,
 ) -> None:
-    """Tell of all committed results anew from their rows; renew REPORT.md, docs/claims.md and the README's findings."""
+    """Tell of all committed results anew from their rows; renew REPORT.md and what pages say of them."""
     from sigreg_lab.experiment.results import MANIFEST, retell
     from sigreg_lab.experiment.study import list_studies, load_study
 
@@ -291,9 +291,8 @@ def _renew(results: Path) -> None:
     from sigreg_lab.experiment.study import list_studies
 
     print(f"Report: {write_report(results, expected=list_studies())}")
-    for page in (results.parent / "docs" / "claims.md", results.parent / "README.md"):
-        if page.is_file():
-            renew(page, results)
+    for page in (*(results.parent / "docs").glob("*.md"), *results.parent.glob("README.md")):
+        renew(page, results)
 
 
 @app.command("pretrain", cls=Command)

@@ -26,24 +26,31 @@ def test_every_result_has_its_manifest_and_is_the_file_the_manifest_means(folder
         assert session["git"]["dirty"] is False
 
 
-@pytest.mark.parametrize("page", ["docs/claims.md", "README.md"])
+ROOT = RESULTS.parent
+PAGES = [
+    page for page in (*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md") if "<!-- end -->" in page.read_text()
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_pages_say_what_the_results_say(page):
     """Stale: run sigreg-lab study report."""
-    text = (RESULTS.parent / page).read_text(encoding="utf-8")
-    assert "<!-- end -->" in text
-    assert renewed(text, RESULTS) == text
+    assert {"claims.md", "README.md", "what-sigreg-tests.md"} <= {page.name for page in PAGES}
+    assert renewed(page, RESULTS) == page.read_text(encoding="utf-8")
 
 
 def test_the_report_is_put_together_from_todays_results(monkeypatch):
-    written = []
-    monkeypatch.setattr(report, "_write", lambda path, text: written.append(text))
+    written = {}
+    monkeypatch.setattr(report, "_write", lambda path, text: written.update({path.name: text}))
     report.write_report(RESULTS, expected=list_studies())
-    assert written == [(RESULTS / "REPORT.md").read_text(encoding="utf-8")]
+    assert written["REPORT.md"] == (RESULTS / "REPORT.md").read_text(encoding="utf-8")
+    for study in list_studies():
+        assert f'<h2 id="{study}">' in written["report.html"]
 
 
 def test_a_changed_number_in_the_results_makes_the_pages_stale(tmp_path):
     for file in RESULTS.glob("*/claims.json"):
         (tmp_path / file.parent.name).mkdir()
         (tmp_path / file.parent.name / file.name).write_text(file.read_text().replace("Lemma 1 holds", "Lemma 1 fails"))
-    text = (RESULTS.parent / "docs" / "claims.md").read_text(encoding="utf-8")
-    assert renewed(text, tmp_path) != text
+    page = ROOT / "docs" / "claims.md"
+    assert renewed(page, tmp_path) != page.read_text(encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from sigreg_lab.experiment.claims import Claim, Decision, Verdict, claim, every, some
 from sigreg_lab.experiment.intervals import mean_interval, rate_interval
-from sigreg_lab.experiment.study import Picture, Study, StudyError
+from sigreg_lab.experiment.study import Picture, Study, StudyError, presets
 
 __all__ = [
     "Claim",
@@ -14,6 +14,7 @@ __all__ = [
     "claim",
     "every",
     "mean_interval",
+    "presets",
     "rate_interval",
     "some",
 ]

@@ -43,6 +43,19 @@ class Picture(NamedTuple):
     draw: "Callable[[Estimates], Figure]"
 
 
+def presets(
+    names: str, *, smoke: tuple[Any, ...], quick: tuple[Any, ...], standard: tuple[Any, ...], paper: tuple[Any, ...],
+    **shared: Any,
+) -> dict[str, Config]:  # fmt: skip
+    """Settings by preset: those of ``names``, a value each, and those that all presets share.
+
+    Raises:
+        ValueError: more or fewer values than names.
+    """
+    rows = zip(PRESETS, (smoke, quick, standard, paper), strict=True)
+    return {preset: dict(zip(names.split(), values, strict=True)) | shared for preset, values in rows}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Study:
     """A study: declared in ``studies/<name>/study.py`` as the module's ``STUDY``.

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from sigreg_lab.experiment import Decision, Picture, Study, claim, every
+from sigreg_lab.experiment import Decision, Picture, Study, claim, every, presets
 from sigreg_lab.experiment.cells import Cell, Config, Row
 from sigreg_lab.experiment.estimates import Estimates, about, mapped, rate
 from sigreg_lab.figures.kinds import curves
@@ -89,39 +89,6 @@ def periods_hide(e: Estimates) -> Decision:
     return (every(grid, below=0.5) & every(line, above=3.0)).also(grid=grid, line=line, spread=widest)
 
 
-def _pulls(e: Estimates) -> Any:
-    return curves(
-        pull(e, "gradient", statistic=PULLED),
-        x="at",
-        hue="statistic",
-        column="case",
-        titles={"case": SHAPES.__getitem__},
-        x_label="distance eps to collapse",
-        y_label="gradient per sample",
-        plain_x=True,
-        log_y=True,
-        limits=(1e-8, 1e10),
-        size=(2.6, 2.9),
-        legend_columns=5,
-    )
-
-
-def _steps(e: Estimates) -> Any:
-    return curves(
-        e.of("steps", part="escape", statistic=ESCAPING),
-        x="at",
-        hue="statistic",
-        column="case",
-        titles={"case": METHODS.__getitem__},
-        x_label="distance eps to collapse",
-        y_label=f"steps until the standard deviation is {SPREAD:g}",
-        plain_x=True,
-        log_y=True,
-        size=(3.0, 2.9),
-        legend_columns=5,
-    )
-
-
 def keep(cell: Cell, settings: Config) -> bool:
     name, dim = cell["statistic"], cell["dim"]
     if cell["part"] in ("pull", "null"):
@@ -131,17 +98,9 @@ def keep(cell: Cell, settings: Config) -> bool:
     return dim == 1 and name in SPREAD_OUT
 
 
-def _preset(statistic: list[str], dim: list[int], draws: int, null_draws: int, escape_draws: int, steps: int) -> Config:
-    config: Config = {"part": ["pull", "null", "escape", "basin"], "statistic": statistic, "dim": [1, *dim]}
-    config |= {"num_samples": 64, "num_slices": 128, "draws": draws, "null_draws": null_draws}
-    config |= {"escape_draws": escape_draws, "steps": steps}
-    return config | {"spreads": [1.0, 2.0, 4.0, 8.0]}
-
-
-EVERY, FEW = (
-    list(dict.fromkeys([*PULLED, *SPREAD_OUT])),
-    ["epps_pulley", ALL_SLICES, "anderson_darling", "vcreg", FULL_LINE],
-)
+EVERY = [*PULLED, *SPREAD_OUT[1:]]
+SPREADS = [1.0, 2.0, 4.0, 8.0]
+FEW = ["epps_pulley", ALL_SLICES, "anderson_darling", "vcreg", FULL_LINE]
 
 STUDY = Study(
     name="collapse",
@@ -154,19 +113,51 @@ STUDY = Study(
     axes=("part", "statistic", "dim"),
     keep=keep,
     paired=("statistic",),
-    presets={
-        "smoke": _preset(FEW, [4], 2, 50, 2, 100) | {"num_samples": 24, "spreads": [8.0]},
-        "quick": _preset(EVERY, [4, 16], 4, 100, 2, 1000),
-        "standard": _preset(EVERY, [2, 16, 64], 8, 400, 8, 1500),
-        "paper": _preset(EVERY, [2, 4, 16, 64, 256], 64, 10_000, 64, 5000),
-    },
+    presets=presets(
+        "statistic dim draws null_draws escape_draws steps num_samples spreads",
+        smoke=(FEW, [1, 4], 2, 50, 2, 100, 24, [8.0]),
+        quick=(EVERY, [1, 4, 16], 4, 100, 2, 1000, 64, SPREADS),
+        standard=(EVERY, [1, 2, 16, 64], 8, 400, 8, 1500, 64, SPREADS),
+        paper=(EVERY, [1, 2, 4, 16, 64, 256], 64, 10_000, 64, 5000, 64, SPREADS),
+        part=["pull", "null", "escape", "basin"],
+        num_slices=128,
+    ),
     measure=measure,
     estimate=estimate,
     claims=(moments_stay, vanishes, periods_hide, moments_grow, off_origin, twins_stay),
     pictures={
-        "collapse_pull": Picture("Gradient per sample near each kind of collapse, geometric means.", _pulls),
+        "collapse_pull": Picture(
+            "Gradient per sample near each kind of collapse, geometric means.",
+            lambda e: curves(
+                pull(e, "gradient", statistic=PULLED),
+                x="at",
+                hue="statistic",
+                column="case",
+                titles={"case": SHAPES.__getitem__},
+                x_label="distance eps to collapse",
+                y_label="gradient per sample",
+                plain_x=True,
+                log_y=True,
+                limits=(1e-8, 1e10),
+                size=(2.6, 2.9),
+                legend_columns=5,
+            ),
+        ),
         "collapse_escape": Picture(
-            "Steps of size 0.01 until a collapsed sample has spread; unfinished runs left out.", _steps
+            "Steps of size 0.01 until a collapsed sample has spread; unfinished runs left out.",
+            lambda e: curves(
+                e.of("steps", part="escape", statistic=ESCAPING),
+                x="at",
+                hue="statistic",
+                column="case",
+                titles={"case": METHODS.__getitem__},
+                x_label="distance eps to collapse",
+                y_label=f"steps until the standard deviation is {SPREAD:g}",
+                plain_x=True,
+                log_y=True,
+                size=(3.0, 2.9),
+                legend_columns=5,
+            ),
         ),
     },
 )

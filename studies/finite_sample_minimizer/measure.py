@@ -1,10 +1,9 @@
 """Which standard deviation does a loss want on a batch of N? The minimiser of E R(sd z), z standard normal.
 
-All univariate statistics that are usable as losses, and all regularisers, in K = 8 dimensions, where the question is
-well posed; exact minimisers are in ``theory.minimizers``. Losses that do not see scale are left out. Weak-SIGReg is the
-covariance-identity loss for K up to 64. VISReg holds sd fixed in its shape term: for it, and for losses with several
-minima, the largest sd at which the mean gradient turns from outwards to inwards counts. Where there is none, the loss
-pulls every such sample together.
+Univariate statistics that are usable as losses, and regularisers in K = 8 dimensions, where the question is well posed;
+exact minimisers are in ``theory.minimizers``. VISReg holds sd fixed in its shape term: for it, and for losses with
+several minima, the largest sd at which the mean gradient turns from outwards to inwards counts. Where there is none,
+the loss pulls every such sample together.
 """
 
 from collections.abc import Callable
@@ -13,21 +12,32 @@ import numpy as np
 import torch
 from scipy import optimize
 
-from sigreg_lab import regularizers, univariate
 from sigreg_lab.experiment.cells import Cell, Config, Row
 from sigreg_lab.regularizers import MultivariateRegularizer, Regularizer
 from sigreg_lab.slicing import seeded_generator
 from sigreg_lab.theory.minimizers import RANGE
 from sigreg_lab.univariate import UnivariateTest
 
-from .exact import DIM, make_loss
+from .exact import DIM, STATISTICS, make_loss
 
+LOSSES = (
+    *STATISTICS,
+    *("sigreg-ep", "sigreg-ep-paper-grid", "sigreg-ep-full-line", "sigreg-ep-unbiased", "bhep", "ksd", "ksd-gaussian"),
+    *("sigreg-ksd", "sigreg-ad", "sigreg-cvm", "sigreg-watson", "sigreg-ejb", "sigreg-vcreg", "sigreg-moments"),
+    *("sigreg-mean-std", "sliced-wasserstein", "visreg", "vicreg", "covariance-identity"),
+)
 #: They see angles or standardised samples alone.
-SCALE_FREE = {
-    *(n for n, cls in univariate.REGISTRY.items() if cls.null_hypothesis == "composite"),
+SCALE_FREE = (
+    *("shapiro_wilk", "shapiro_francia", "jarque_bera", "dagostino_k2", "entropy"),
     *("sigreg-sw", "barlow-twins", "w-mse", "uniformity", "koleo"),
-    *(n for n in regularizers.REGISTRY if n.startswith("sphere-")),
-}
+    *("sphere-slicing", "sphere-mmd", "sphere-ksd", "sphere-kl"),
+)
+#: The control; those that have the minimum of one above, all slices for far more time; those with another question: of
+#: past batches, of the views' residuals, of a rectified target.
+LEFT_OUT = (
+    *("none", "sigreg-ep-infinite", "sigreg-ksd-infinite", "subspace-sigreg", "weak-sigreg"),
+    *("sigreg-ep-queue", "tc-sigreg", "rdmreg"),
+)
 MINIMISER = "minimiser"
 #: In a block, at the least: the minimiser of a block is biased by a multiple of its variance.
 LEAST_SAMPLES = 2048

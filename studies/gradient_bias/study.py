@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from sigreg_lab.experiment import Decision, Picture, Study, claim, every
+from sigreg_lab.experiment import Decision, Picture, Study, claim, every, presets
 from sigreg_lab.experiment.cells import Cell, Config, Row
 from sigreg_lab.experiment.estimates import Estimates, about, tabulate
 from sigreg_lab.experiment.power_laws import exponents
@@ -67,19 +67,6 @@ def unbiased_is_better(e: Estimates) -> Decision:
     return far.also(worst=ratios.largest(), best=ratios.least())
 
 
-def _biases(e: Estimates) -> Any:
-    return curves(
-        e.of(BIAS["gradient"], variant="whole"),
-        x="n",
-        hue="estimator",
-        names=NAMES,
-        column="sd",
-        titles={"sd": "standard deviation {}"},
-        y_label="bias of dT/dsd (95% interval)",
-        exact="exact",
-    )
-
-
 def _local(e: Estimates) -> Any:
     names = {"whole": "whole batch"} | {f"local_{w}": f"{w} local batches" for w in (2, 4, 8)}
     return curves(
@@ -100,11 +87,6 @@ def keep(cell: Cell, settings: Config) -> bool:
     return shards == 1 or int(cell["n"]) >= 8 * shards
 
 
-def _preset(variant: list[str], sd: list[float], n: list[int], replicates: int, paired_replicates: int) -> Config:
-    config = {"variant": variant, "sd": sd, "n": n}
-    return config | {"replicates": replicates, "paired_replicates": paired_replicates}
-
-
 ALL, SIZES = list(VARIANTS), [8, 16, 32, 64, 128, 256, 512, 1024, 4096]
 
 STUDY = Study(
@@ -118,17 +100,30 @@ STUDY = Study(
     axes=("variant", "sd", "n"),
     paired=("variant",),
     keep=keep,
-    presets={
-        "smoke": _preset(["whole", "local_2"], [0.8, 1.0], [16, 64], 2_000, 1_000),
-        "quick": _preset(ALL, [0.5, 1.0], [16, 64, 256], 20_000, 4_000),
-        "standard": _preset(ALL, [0.25, 0.5, 0.8, 1.0, 1.25], [16, 64, 256, 1024], 200_000, 40_000),
-        "paper": _preset(ALL, [0.1, 0.25, 0.5, 0.8, 1.0, 1.25, 2.0], SIZES, 1_000_000, 200_000),
-    },
+    presets=presets(
+        "variant sd n replicates paired_replicates",
+        smoke=(["whole", "local_2"], [0.8, 1.0], [16, 64], 2_000, 1_000),
+        quick=(ALL, [0.5, 1.0], [16, 64, 256], 20_000, 4_000),
+        standard=(ALL, [0.25, 0.5, 0.8, 1.0, 1.25], [16, 64, 256, 1024], 200_000, 40_000),
+        paper=(ALL, [0.1, 0.25, 0.5, 0.8, 1.0, 1.25, 2.0], SIZES, 1_000_000, 200_000),
+    ),
     measure=measure,
     estimate=estimate,
     claims=(local_is_worse, does_not_vanish, unbiased_is_better),
     pictures={
-        "gradient_bias": Picture("Bias of the gradient in the standard deviation, by estimator.", _biases),
+        "gradient_bias": Picture(
+            "Bias of the gradient in the standard deviation, by estimator.",
+            lambda e: curves(
+                e.of(BIAS["gradient"], variant="whole"),
+                x="n",
+                hue="estimator",
+                names=NAMES,
+                column="sd",
+                titles={"sd": "standard deviation {}"},
+                y_label="bias of dT/dsd (95% interval)",
+                exact="exact",
+            ),
+        ),
         "local_batches": Picture("Bias of the gradient averaged over local batches, near the target.", _local),
     },
 )

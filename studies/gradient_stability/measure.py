@@ -26,13 +26,13 @@ EPPS_PULLEY: dict[str, Callable[[], EppsPulley]] = {
     "epps_pulley_full_line": lambda: EppsPulley(integration="exact"),
     "epps_pulley_full_line_sigma_1": lambda: EppsPulley(integration="exact", sigma=1.0),
 }
+OTHERS = (
+    *("anderson_darling", "cramer_von_mises", "watson", "shapiro_wilk", "shapiro_francia", "jarque_bera"),
+    *("extended_jarque_bera", "dagostino_k2", "vcreg", "mean_std", "moments", "entropy", "nll", "wasserstein"),
+)
 STATISTICS: dict[str, Callable[[], UnivariateTest]] = {
     **EPPS_PULLEY,
-    **{
-        name: cls
-        for name, cls in univariate.REGISTRY.items()
-        if cls.suitable_as_loss and name not in EPPS_PULLEY  # leaves out Kolmogorov-Smirnov
-    },
+    **{name: univariate.REGISTRY[name] for name in OTHERS},
 }
 FITTED = 4  # octaves, the last ones, to which an exponent is fitted
 OCTAVES = 12  # |x| from 1 to 4096; further out torch's second derivative of log Phi has no digits left

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from sigreg_lab.experiment import Decision, Picture, Study, claim, every
+from sigreg_lab.experiment import Decision, Picture, Study, claim, every, presets
 from sigreg_lab.experiment.cells import Cell, Config, Row
 from sigreg_lab.experiment.estimates import Estimates, about, exactly, mapped
 from sigreg_lab.figures.kinds import curves
@@ -15,8 +15,8 @@ from .measure import EPPS_PULLEY, OCTAVES, STATISTICS, measure
 
 QUANTITIES = ["gradient", "gradient exponent", "largest gradient", "largest curvature"]
 EXPLODING = ["vcreg", "extended_jarque_bera", "moments"]
-OTHERS = ["cramer_von_mises", "jarque_bera", "shapiro_wilk", "anderson_darling", "mean_std", "vcreg"]
-DRAWN = [*list(EPPS_PULLEY)[:3], *OTHERS]
+COMPARED = ["cramer_von_mises", "jarque_bera", "shapiro_wilk", "anderson_darling", "mean_std", "vcreg"]
+DRAWN = [*list(EPPS_PULLEY)[:3], *COMPARED]
 REMAINDER = 0.02  # of an exponent fitted at finite |x|, and beside it 2 N/|x|: the next term is of relative size N/|x|
 SEARCH = 0.01  # relative: how far below a bound the largest value found may lie
 
@@ -88,31 +88,9 @@ def far_out_nothing(e: Estimates) -> Decision:
     return every(far, below=0.1 * near.low).also(near=near, far=far, back=back)
 
 
-def _sizes(e: Estimates) -> Any:
-    return curves(
-        largest_n(e, "gradient", statistic=DRAWN),
-        x="at",
-        hue="statistic",
-        column="part",
-        titles={"part": {"outlier": "one outlier", "scale": "all samples scaled up"}.__getitem__},
-        x_label="place |x|, or standard deviation",
-        y_label="|dT/dx|, as implemented",
-        plain_x=True,
-        log_y=True,
-        limits=(1e-9, 1e11),
-        size=(3.6, 3.4),
-    )
-
-
 def keep(cell: Cell, settings: Config) -> bool:
     searched = [*EPPS_PULLEY, "cramer_von_mises"]
     return cell["part"] != "worst" or (cell["statistic"] in searched and int(cell["n"]) <= settings["largest_worst_n"])
-
-
-def _preset(statistic: list[str], n: list[int], replicates: int, points: int, restarts: int, steps: int) -> Config:
-    config = {"part": ["outlier", "scale", "worst"], "statistic": statistic, "n": n, "replicates": replicates}
-    config |= {"points": points, "largest_worst_n": 64}
-    return config | {"restarts": restarts, "steps": steps}
 
 
 ALL, SMOKE = list(STATISTICS), ["epps_pulley", "epps_pulley_full_line", "jarque_bera", "mean_std", "vcreg"]
@@ -127,14 +105,34 @@ STUDY = Study(
     axes=("part", "statistic", "n"),
     paired=("statistic",),
     keep=keep,
-    presets={
-        "smoke": _preset(SMOKE, [16], 4, 4, 16, 200),
-        "quick": _preset(ALL, [16, 64], 8, 4, 32, 300),
-        "standard": _preset(ALL, [16, 64, 256], 16, 8, 48, 400),
-        "paper": _preset(ALL, [8, 16, 64, 256, 512], 64, 12, 128, 1000),
-    },
+    presets=presets(
+        "statistic n replicates points restarts steps",
+        smoke=(SMOKE, [16], 4, 4, 16, 200),
+        quick=(ALL, [16, 64], 8, 4, 32, 300),
+        standard=(ALL, [16, 64, 256], 16, 8, 48, 400),
+        paper=(ALL, [8, 16, 64, 256, 512], 64, 12, 128, 1000),
+        part=["outlier", "scale", "worst"],
+        largest_worst_n=64,
+    ),
     measure=measure,
     estimate=estimate,
     claims=(far_out_nothing, bounded, moments_explode, jarque_bera_falls, constant_serves),
-    pictures={"gradient_stability": Picture("Gradient in one outlier, and in samples that are scaled up.", _sizes)},
+    pictures={
+        "gradient_stability": Picture(
+            "Gradient in one outlier, and in samples that are scaled up.",
+            lambda e: curves(
+                largest_n(e, "gradient", statistic=DRAWN),
+                x="at",
+                hue="statistic",
+                column="part",
+                titles={"part": {"outlier": "one outlier", "scale": "all samples scaled up"}.__getitem__},
+                x_label="place |x|, or standard deviation",
+                y_label="|dT/dx|, as implemented",
+                plain_x=True,
+                log_y=True,
+                limits=(1e-9, 1e11),
+                size=(3.6, 3.4),
+            ),
+        )
+    },
 )

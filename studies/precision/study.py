@@ -13,7 +13,7 @@ from sigreg_lab.figures.kinds import curves, forest
 
 from .measure import GROUPS, QUANTITIES, measure
 
-TOLERANCE = {"value": 1e-6, "gradient": 5e-6}  # documented, docs/kernels.md
+TOLERANCE = {"value": 1e-6, "gradient": 5e-6}  # documented, docs/kernel-design.md
 LARGEST, MOST_SAMPLES = 50.0, 8192  # projection and batch for which they are; beyond, N^0.5 times that
 REFERENCE_TOLERANCE = 1e-12
 AXES = ("num_slices", "n", "scale", "method", "input", "part")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from sigreg_lab.experiment import Claim, Decision, Picture, Study, claim, every, some
+from sigreg_lab.experiment import Decision, Picture, Study, claim, every, presets, some
 from sigreg_lab.experiment.cells import Config, Row
 from sigreg_lab.experiment.estimates import Estimates, about, difference, exactly, interval, rate
 from sigreg_lab.experiment.reference import power_interval
@@ -17,6 +17,7 @@ from .measure import ALPHA, measure
 
 SLICES = [1, 4, 16, 64, 256, 1024, 4096]
 GRID = EppsPulley().nodes()
+OF_ONE = "false-positive rate at the threshold of one direction"
 
 
 def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
@@ -33,6 +34,9 @@ def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
         if k == 0:
             threshold = math.sqrt(ALPHA * (1 - ALPHA) / total)  # the threshold is of as many values
             found.append(rate("false-positive rate", row["rejections"], total, ALPHA, threshold, **axes))
+            if row["reduction"] == "max":
+                exact = ALPHA if row["num_slices"] == 1 else math.nan
+                found.append(rate(OF_ONE, int(row["rejections_of_one"]), int(row["replicates_of_one"]), exact, **axes))
             continue
         counts = [int(row[f"rejections{name}"]) for name in ("", "_strict", "_lax")]
         low, high = power_interval(counts[0], counts[1], counts[2], total)
@@ -51,9 +55,14 @@ def collapse_rewarded(e: Estimates) -> Decision:
     return some(most(e, "relative change", reduction="mean", defect=lambda k: k > 0), below=0.0)
 
 
-def single(e: Estimates, dim: int) -> Decision:
-    """Power of mean and maximum against one lost dimension, in the largest batch."""
-    n = e.last("n")
+@claim("the loss resists one lost dimension in batches of 32 whatever the dimension")
+def resists(e: Estimates) -> Decision:
+    return every(e.of("break-even", defect=1), below=32.0)
+
+
+@claim("in few dimensions the maximum over slices detects one lost dimension more often than the mean")
+def few_dimensions(e: Estimates) -> Decision:
+    dim, n = e.first("dim"), e.last("n")
     mean, largest = (most(e, "power", reduction=r, defect=1, dim=dim, n=n) for r in ("mean", "max"))
     gap = difference(next(iter(largest), None) or mean.least(), mean.least())
     return every(gap, above=0.0).also(mean=mean.least(), maximum=largest.least(), slices=e.last("num_slices"))
@@ -74,43 +83,15 @@ def maximum_unbiased(e: Estimates) -> Decision:
     return ~some(most(e, "power", reduction="max"), below=ALPHA).also(level=ALPHA)
 
 
-def _change(e: Estimates) -> Any:
-    return curves(
-        most(e, "relative change", defect=lambda k: k > 0),
-        x="n",
-        hue="defect",
-        hue_name="{} lost",
-        column="dim",
-        y_label="relative change of the loss",
-        exact="exact",
-        references={"no change": 0.0},
-        limits=(-0.12, 0.4),
-        legend_columns=4,
-    )
-
-
-def _power(e: Estimates) -> Any:
-    return curves(
-        e.of("power", n=128),
-        x="num_slices",
-        hue="defect",
-        hue_name="{} lost",
-        row="reduction",
-        column="dim",
-        y_label="power (95% interval)",
-        references={"level": ALPHA},
-        limits=(-0.03, 1.03),
-        size=(2.9, 2.0),
-        legend_columns=4,
-    )
-
-
-def _preset(
-    dim: list[int], n: list[int], num_slices: list[int], defects: list[int], replicates: int, seconds: float
-) -> Config:
-    """``seconds``, about, of one core for a cell: a cell whose ``replicates`` would take longer takes fewer."""
-    config = {"dim": dim, "n": n, "num_slices": num_slices, "defects": defects}
-    return config | {"replicates": replicates, "seconds": seconds}
+@claim(
+    "the test on the maximum over directions keeps its level, whatever their number",
+    source="Theorem 2, level",
+    fails="false with the threshold of one direction",
+)
+def maximum_keeps_level(e: Estimates) -> Decision:
+    levels = e.of(OF_ONE, reduction="max", n=e.last("n"), dim=e.last("dim"))
+    few = levels.of(num_slices=levels.axis("num_slices")[:3][-1]).least()
+    return ~some(levels, above=ALPHA).also(few=few, level=ALPHA)
 
 
 STUDY = Study(
@@ -122,34 +103,54 @@ STUDY = Study(
     "with enough slices, which grow exponentially with K.",
     seed=20251121,
     axes=("dim", "n"),
-    presets={
-        "smoke": _preset([16], [32, 128], [1, 16, 64], [1, 4], 400, 1.0),
-        "quick": _preset([16, 128], [32, 128], [1, 16, 256, 1024], [1, 4, 32], 1000, 5.0),
-        "standard": _preset([16, 128, 512], [32, 128, 512], SLICES, [1, 4, 8, 32, 128], 2000, 20.0),
-        "paper": _preset([16, 128, 512, 2048], [32, 128, 512, 2048], SLICES, [1, 4, 8, 32, 128, 512], 20000, 1e4),
-    },
+    presets=presets(
+        "dim n num_slices defects replicates seconds",  # of one core for a cell, about: beyond, fewer replicates
+        smoke=([16], [32, 128], [1, 16, 64], [1, 4], 400, 1.0),
+        quick=([16, 128], [32, 128], [1, 16, 256, 1024], [1, 4, 32], 1000, 5.0),
+        standard=([16, 128, 512], [32, 128, 512], SLICES, [1, 4, 8, 32, 128], 2000, 20.0),
+        paper=([16, 128, 512, 2048], [32, 128, 512, 2048], SLICES, [1, 4, 8, 32, 128, 512], 20_000, 1e4),
+    ),
     measure=measure,
     estimate=estimate,
     claims=(
         collapse_rewarded,
-        Claim(
-            "break_even",
-            "the loss resists one lost dimension in batches of 32 whatever the dimension",
-            lambda e: every(e.of("break-even", defect=1), below=32.0),
-        ),
-        Claim(
-            "maximum_in_few_dimensions",
-            "in few dimensions the maximum over slices detects one lost dimension more often than the mean",
-            lambda e: single(e, e.first("dim")),
-        ),
+        resists,
+        few_dimensions,
         single_unseen,
         maximum_unbiased,
+        maximum_keeps_level,
     ),
     pictures={
         "rank_defect_shift": Picture(
             "How the mean over slices changes when dimensions are lost, against the batch size, with exact values.",
-            _change,
+            lambda e: curves(
+                most(e, "relative change", defect=lambda k: k > 0),
+                x="n",
+                hue="defect",
+                hue_name="{} lost",
+                column="dim",
+                y_label="relative change of the loss",
+                exact="exact",
+                references={"no change": 0.0},
+                limits=(-0.12, 0.4),
+                legend_columns=4,
+            ),
         ),
-        "rank_defect_power": Picture("Power of the mean and of the maximum over slices, N = 128.", _power),
+        "rank_defect_power": Picture(
+            "Power of the mean and of the maximum over slices, N = 128.",
+            lambda e: curves(
+                e.of("power", n=128),
+                x="num_slices",
+                hue="defect",
+                hue_name="{} lost",
+                row="reduction",
+                column="dim",
+                y_label="power (95% interval)",
+                references={"level": ALPHA},
+                limits=(-0.03, 1.03),
+                size=(2.9, 2.0),
+                legend_columns=4,
+            ),
+        ),
     },
 )

@@ -101,7 +101,7 @@ def rank_defect(rng):
     null = 1.05 + 0.2 * rng.standard_normal((REPEATS, 1000))
     lost = null + 0.2 + 0.1 * rng.standard_normal(null.shape)
     pairs = (np.stack(pair, 1) for pair in zip(null, lost, strict=True))
-    rows = pd.DataFrame([row for pair in pairs for row in _measure("rank_defect")._rows(pair, [4])])
+    rows = pd.DataFrame([row for pair in pairs for row in _measure("rank_defect")._rows(pair, [4], 0.0)])
     yield rows[rows["defect"] > 0].assign(dim=16, n=32, num_slices=1, reduction="mean")
     yield "power", {}, stats.norm.sf(stats.norm.isf(0.05) * 0.2 - 0.2, scale=np.hypot(0.2, 0.1))
     yield "relative change", {}, 0.2 / sum(expected_loss(*EppsPulley().nodes(), 32, 16, 0))
