@@ -14,6 +14,19 @@ def epps_pulley(target: Array, weight: Array) -> float:
     return float((weight * (1 - target**2)).sum())
 
 
+def energy_of_plane() -> float:
+    """Of the energy statistic n (2 E|x - z| - E|x - x'| - E|z - z'|), a V-statistic of x in the plane and z normal.
+
+    All that is left is the diagonal of E|x - x'|, which is 0: E |z - z'| = sqrt(2) E |z| = sqrt(pi).
+    """
+    return math.sqrt(math.pi)
+
+
+def covariance_distance(dim: int, n: int) -> float:
+    """E |S - I|^2 of x'x/n: (K^2 + K)/n, each variance with 2/n and each covariance, twice, with 1/n."""
+    return dim * (dim + 1) / n
+
+
 def log_c4(n: int) -> float:
     """log E s of n samples: c_4 = sqrt(2/(n-1)) Gamma(n/2)/Gamma((n-1)/2)."""
     return float(special.gammaln(n / 2) - special.gammaln((n - 1) / 2) + 0.5 * math.log(2 / (n - 1)))
