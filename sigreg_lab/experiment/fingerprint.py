@@ -2,10 +2,11 @@
 
 import ast
 import hashlib
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-from sigreg_lab.experiment.cells import canonical
+from sigreg_lab.experiment.cells import Cell, canonical
 from sigreg_lab.experiment.study import Study
 
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch")
@@ -22,12 +23,19 @@ def fingerprint(study: Study) -> dict[str, str]:
     import in turn, with the C that lies beside them; functions' own imports are among them. Comments, docstrings and
     layout do not count. Claims, figures, texts and presets do not enter.
     """
-    return file_fingerprint(study.folder / MEASURE, [study.name, study.axes, study.paired])
+    return file_fingerprint(study.folder / MEASURE, [study.name, study.axes, study.paired], study.packages)
 
 
-def file_fingerprint(file: Path, also: object = None) -> dict[str, str]:
-    """The same of rows that the code of one file makes."""
-    return {"code": code_digest(file, also), "versions": canonical({lib: _version(lib) for lib in LIBRARIES})}
+def cell_fingerprint(code: Mapping[str, str], sources: Mapping[str, str], cell: Cell) -> dict[str, str]:
+    """That of one cell: the study's, and of the code that the cell's own values name (``Study.sources``)."""
+    own = {str(value): sources[str(value)] for value in cell.values() if str(value) in sources}
+    return {**code, **({"own": canonical(own)} if own else {})}
+
+
+def file_fingerprint(file: Path, also: object = None, packages: tuple[str, ...] = ()) -> dict[str, str]:
+    """The same of rows that the code of one file makes, beside other libraries' ``packages``, if they are installed."""
+    versions = {lib: _version(lib) for lib in (*LIBRARIES, *packages)}
+    return {"code": code_digest(file, also), "versions": canonical(versions)}
 
 
 def code_digest(file: Path, also: object = None) -> str:
@@ -48,7 +56,9 @@ def code_digest(file: Path, also: object = None) -> str:
 
 
 def _name(path: Path, folder: Path) -> str:
-    return path.relative_to(PACKAGE.parent if PACKAGE in path.parents else folder).as_posix()
+    """The same for a study in a clone and in an installed package."""
+    library = PACKAGE in path.parents and PACKAGE / "studies" not in path.parents
+    return path.relative_to(PACKAGE.parent if library else folder).as_posix()
 
 
 def _parse(path: Path) -> ast.Module:
@@ -95,4 +105,7 @@ def _enters_rows(parts: list[str]) -> bool:
 
 
 def _version(library: str) -> str:
-    return metadata.version(library).split("+")[0]
+    try:
+        return metadata.version(library).split("+")[0]
+    except metadata.PackageNotFoundError:
+        return "not installed"
