@@ -47,8 +47,8 @@ def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
 
 
 def level_lost(e: Estimates) -> Decision:
-    """Every rate at a correlation of a half or more lies above twice the level."""
-    return every(e.of(RATES["all rows"], rho=lambda rho: rho >= 0.5), above=2 * LEVEL).also(level=LEVEL)
+    """Every rate at a correlation of a half or more lies above the level."""
+    return every(e.of(RATES["all rows"], rho=lambda rho: rho >= 0.5), above=LEVEL).also(level=LEVEL)
 
 
 def one_a_cluster_holds(e: Estimates) -> Decision:
