@@ -1,16 +1,18 @@
-"""The command line: ``sigreg-lab compare | check | pretrain | probe | study``."""
+"""The command line: ``sigreg-lab compare | check | pretrain | probe | study | figures``."""
 
 import errno
 import io
 import math
 import os
+import re
 import shlex
 import signal
 import sys
+import textwrap
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from sigreg_lab import __version__
 from sigreg_lab.experiment.study import PRESETS, StudyError
 
 if TYPE_CHECKING:
@@ -37,8 +40,47 @@ class Command(TyperCommand):
         return super().invoke(ctx)
 
 
+class PretrainCommand(Command):
+    """Its help names regularisers, data, recipes and settings, which are read when help is asked for."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        from sigreg_lab.compare.protocol import CONTROLS
+        from sigreg_lab.compare.tables import CRITERIA
+        from sigreg_lab.pretrain.config import RECIPES, setting_names
+        from sigreg_lab.pretrain.data import MADE_HERE
+        from sigreg_lab.pretrain.sources import TORCHVISION
+        from sigreg_lab.regularizers import REGISTRY
+
+        compares = self.name == "compare"
+        named = {
+            "Regularisers": [*REGISTRY, *(one for one in CONTROLS if compares and one not in REGISTRY)],
+            "Data": [*MADE_HERE, *TORCHVISION],
+            "Recipes": RECIPES,
+            "Settings": setting_names(),
+            "Probes": CRITERIA if compares else (),
+        }
+        _write_names(formatter, named)
+
+
+class StudyCommand(Command):
+    """Its help names the studies."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        from sigreg_lab.experiment.study import list_studies
+
+        _write_names(formatter, {"Studies": list_studies()})
+
+
+def _write_names(formatter: Any, named: Mapping[str, Collection[str]]) -> None:
+    for title, names in named.items():
+        if names:
+            with formatter.section(title):
+                width = formatter.width - formatter.current_indent
+                lines = textwrap.wrap(", ".join(names), width, break_on_hyphens=False)  # names are copied
+                formatter.write(textwrap.indent("\n".join(lines), " " * formatter.current_indent) + "\n")
+
+
 app = typer.Typer(
-    help="Compare distribution-matching regularisers: studies of their statistics, and pretraining with them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -46,6 +88,24 @@ app = typer.Typer(
 )
 study_app = typer.Typer(help="Run studies, draw their figures, publish their results.", no_args_is_help=True)
 app.add_typer(study_app, name="study")
+figures_app = typer.Typer(help="Draw the figures and tables of the LeJEPA paper anew.", no_args_is_help=True)
+app.add_typer(figures_app, name="figures")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"sigreg-lab {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Compare distribution-matching regularisers: studies of their statistics, and pretraining with them."""
+
 
 RESULTS = Path("results")
 RUNS = RESULTS / "runs"
@@ -57,8 +117,23 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="Change a setting, 
 
 @app.command("check", cls=Command)
 def check_command(
-    file: Annotated[Path, typer.Argument(help="Embeddings, one row a sample: .npy, .npz, .pt, .parquet or .csv.")],
-    key: Annotated[str | None, typer.Option(help="Which array of an .npz, tensor of a .pt, list column.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="Embeddings, one row a sample: .npy, .npz, .pt, .parquet or .csv; or a checkpoint.pt."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Embed images first: a name of timm's, or checkpoint.pt of a pretraining run.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="The images: a folder; of a checkpoint what it was trained on if not given.")
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(help="Array of an .npz, tensor of a .pt, list column; of a checkpoint projection or embedding."),
+    ] = None,
+    standardise: Annotated[
+        bool, typer.Option("--standardise", help="Bring each feature to mean 0 and variance 1: units do not count.")
+    ] = False,
     group: Annotated[
         str | None, typer.Option(help="Column or array that is equal for rows that depend on each other.")
     ] = None,
@@ -81,7 +156,10 @@ def check_command(
         Path | None, typer.Option("--json", metavar="FILE", help="Write the findings as JSON; - prints them instead.")
     ] = None,
 ) -> None:
-    """Measure how far embeddings are from N(0, I), in which way and along which directions."""
+    """Measure how far embeddings are from N(0, I), in which way and along which directions.
+
+    Of a file: sigreg-lab check embeddings.npy. Of a model: sigreg-lab check --model resnet18.a1_in1k --data photos.
+    """
     import json
 
     from rich.console import Console
@@ -93,25 +171,50 @@ def check_command(
     from sigreg_lab.check.write import check_place, write
 
     progress = Console(stderr=True)
-    sample = read_sample(
-        file,
-        key=key,
-        group=group,
-        drop=tuple(drop or ()),
-        separator=separator,
-        decimal=decimal,
-        header=header,
-        max_rows=max_rows,
-        max_gigabytes=max_gb,
-        seed=seed,
-    )
-    page = out or file.with_name(f"{file.name}.check.html")
+    if (file is None) == (model is None):
+        raise ValueError("name a file of embeddings, or a model with --model; one of them")
+    if file is not None and (file.is_dir() or file.suffix in (".pt", ".pth")):
+        from sigreg_lab.pretrain.checkpoint import is_checkpoint
+
+        model = str(file) if is_checkpoint(file) else None
+    if model is None and data is not None:
+        raise ValueError("--data names images for a model: name it with --model")
+    origin = file if model is None else Path(model) if Path(model).exists() else None
+    name = re.sub(r"[^\w.-]+", "_", model or "")
+    page = out or (origin.with_name(f"{origin.name}.check.html") if origin else Path(f"{name}.check.html"))
     printed = json_file == Path("-")
-    check_place(page, "--out", file)
-    if json_file and not printed:
-        check_place(json_file, "--json", file)
+
+    def check_places() -> None:
+        check_place(page, "--out", origin)
+        if json_file and not printed:
+            check_place(json_file, "--json", origin)
+
+    if model is not None:
+        if group or drop or separator or decimal or header is not None:
+            raise ValueError("--group, --drop, --separator, --decimal and --header go with a file of embeddings")
+        from sigreg_lab.check.model import read_embeddings
+
+        check_places()
+        progress.print(f"Embedding images with {plain(model)} ...", markup=False)
+        sample = read_embeddings(model, data, key=key, max_rows=max_rows, max_gigabytes=max_gb, seed=seed)
+    else:
+        assert file is not None
+        sample = read_sample(
+            file,
+            key=key,
+            group=group,
+            drop=tuple(drop or ()),
+            separator=separator,
+            decimal=decimal,
+            header=header,
+            max_rows=max_rows,
+            max_gigabytes=max_gb,
+            seed=seed,
+        )
+        check_places()
     findings = diagnose(
         sample,
+        standardise=standardise,
         num_slices=slices,
         seed=seed,
         max_gigabytes=max_gb,
@@ -131,11 +234,11 @@ def check_command(
     print(f"\nPage: {plain(str(page))}" + (f"\nJSON: {plain(str(json_file))}" if json_file else ""))
 
 
-@app.command("compare", cls=Command)
+@app.command("compare", cls=PretrainCommand)
 def compare_command(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Regularisers: names, FILE.py:CLASS or MODULE:CLASS, with :key=value,... if need be."),
+        typer.Argument(help="Regularisers: names, as below, FILE.py:CLASS or MODULE:CLASS; all with :key=value,..."),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All of the registry, after those named.")] = False,
     data: Annotated[str | None, typer.Option(help="A data set's name, or the path of an image folder.")] = None,
@@ -187,9 +290,9 @@ def list_command() -> None:
     Console().print(table)
 
 
-@study_app.command("run", cls=Command)
+@study_app.command("run", cls=StudyCommand)
 def run_command(
-    names: Annotated[list[str], typer.Argument(help="Names of studies, or 'all'.")],
+    names: Annotated[list[str], typer.Argument(help="Names of studies, as below, paths of your own, or 'all'.")],
     preset: Preset = "standard",
     settings: Set = None,
     workers: Annotated[int, typer.Option(help="Processes, of one thread each.")] = 1,
@@ -235,7 +338,7 @@ def run_command(
         print(f"Results: {folder} (rows.csv, estimates.csv, findings.md, {_names(folder, '*.png')})")
 
 
-@study_app.command("tell", cls=Command)
+@study_app.command("tell", cls=StudyCommand)
 def tell_command(
     name: Annotated[str, typer.Argument(help="A study's name.")],
     preset: Preset = "standard",
@@ -254,7 +357,7 @@ def tell_command(
     print(f"Told: {folder} ({_names(folder, '*.png')})")
 
 
-@study_app.command("publish", cls=Command)
+@study_app.command("publish", cls=StudyCommand)
 def publish_command(
     name: Annotated[str, typer.Argument(help="A study's name.")],
     preset: Preset = "standard",
@@ -269,7 +372,7 @@ def publish_command(
     _renew(results)
 
 
-@study_app.command("report", cls=Command)
+@study_app.command("report", cls=StudyCommand)
 def report_command(
     results: Results = RESULTS,
     names: Annotated[list[str] | None, typer.Option("--study", help="Only this study; repeat for more.")] = None,
@@ -295,12 +398,40 @@ def _renew(results: Path) -> None:
         renew(page, results)
 
 
-@app.command("pretrain", cls=Command)
+@figures_app.command("paper", cls=Command)
+def paper_command(
+    only: Annotated[list[str] | None, typer.Option("--only", help="A key such as fig-05; repeat for more.")] = None,
+    results: Results = RESULTS,
+    out: Annotated[Path, typer.Option(help="Folder of the pictures.")] = RUNS / "figures",
+) -> None:
+    """Draw the paper's figures and tables from stored results, theory and published numbers; nothing is trained."""
+    from rich.console import Console
+
+    from sigreg_lab.figures.paper.write import write_figures
+
+    console = Console(stderr=True)
+    written = write_figures(
+        only or (), results, out, on_item=lambda item: console.print(f"{item.paper}: {item.title}", markup=False)
+    )
+    print(f"Figures: {out} ({len(written)} files; {written[-2].name} says what they show)")
+
+
+@figures_app.command("index", cls=Command)
+def index_command() -> None:
+    """Print docs/figures.md: each figure of the paper, what it is drawn from, its command."""
+    from sigreg_lab.figures.paper.write import page
+
+    print(page(), end="")
+
+
+@app.command("pretrain", cls=PretrainCommand)
 def pretrain_command(
     data: Annotated[
         str | None, typer.Option(help="digits, a data set's name, or the path of an image folder or parquet file.")
     ] = None,
-    regularizer: Annotated[str, typer.Option(help="A name, or FILE.py:CLASS; both with :key=value.")] = "sigreg-ep",
+    regularizer: Annotated[
+        str, typer.Option(help="A name, as below, FILE.py:CLASS or MODULE:CLASS; all with :key=value,...")
+    ] = "sigreg-ep",
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     recipe: Annotated[str | None, typer.Option(help="Named settings; by the data if not given.")] = None,
     settings: Set = None,
@@ -354,14 +485,17 @@ def probe_command(
     """Probe a checkpoint: linear, nearest neighbours, few labels, at backbone and projector."""
     from rich.console import Console
 
+    from sigreg_lab.pretrain.progress import RunProgress
     from sigreg_lab.pretrain.run import run_probes, summary
 
-    folder, rows = run_probes(
-        checkpoint, data, epochs=epochs, draws=draws, finetune_epochs=finetune_epochs, device=device,
-        on_note=_noted(Console(stderr=True)),
-    )  # fmt: skip
+    console = Console(stderr=True)
+    with RunProgress(checkpoint.name, console, before="reading data, fitting probes"):
+        table, rows = run_probes(
+            checkpoint, data, epochs=epochs, draws=draws, finetune_epochs=finetune_epochs, device=device,
+            on_note=_noted(console),
+        )  # fmt: skip
     _print_row(summary(rows))
-    print(f"Results: {folder} (probes.csv, probes.json)")
+    print(f"Results: {table.parent} ({table.name}, {table.with_suffix('.json').name})")
 
 
 def _noted(console: "Console") -> Callable[[str], None]:
@@ -370,8 +504,16 @@ def _noted(console: "Console") -> Callable[[str], None]:
 
 
 def _print_row(row: dict[str, float]) -> None:
+    """Numbers of a run; accuracies with their 95% intervals, and what these rest on."""
+    images = {key: int(value) for key, value in row.items() if key.endswith("_images")}
     for key, value in row.items():
-        print(f"{key:36} {value:.4f}")
+        name, _, end = key.rpartition("_")
+        if key in images or key == "chance" or (end in ("low", "high") and name in row):
+            continue
+        ends = f" ({row[f'{key}_low']:.4f}, {row[f'{key}_high']:.4f})" if f"{key}_low" in row else ""
+        print(f"{key:36} {value:.4f}{ends}")
+    counts = ", ".join(f"{count:,} {key.removesuffix('_images')} images" for key, count in images.items())
+    print(f"In brackets: 95% intervals of this encoder's accuracy ({counts}); by chance {row['chance']:.4f}")
 
 
 def _names(folder: Path, pattern: str) -> str:
@@ -396,6 +538,7 @@ REMEDIES = {
 #: What is left of the work when a command is stopped.
 STOPPED = {
     "check": "stopped; nothing was written",
+    "figures": "stopped; nothing was written",
     "compare": "stopped; finished runs are kept: run the same command to go on",
     "pretrain": "stopped; the last checkpoint is kept: run the same command with --resume to go on",
     "probe": "stopped; nothing was written",

@@ -72,7 +72,9 @@ LABELS = {
 
 
 def label(key: str) -> str:
-    """A registry key as a reader would write it."""
+    """A registry key as a reader would write it; FILE.py:CLASS and MODULE:CLASS as they are, without folder."""
+    if ":" in key:
+        return key.rpartition("/")[2]
     plain = key.removesuffix("_standardised")
     return LABELS.get(plain, plain.replace("_", " ")) + (", standardised" if plain != key else "")
 

@@ -10,7 +10,11 @@ import warnings
 
 import pytest
 
+import sigreg_lab
 from sigreg_lab import cli
+from sigreg_lab.experiment.study import list_studies
+from sigreg_lab.pretrain.config import RECIPES
+from sigreg_lab.regularizers import REGISTRY
 
 
 def _call(monkeypatch, capsys, *arguments):
@@ -29,6 +33,22 @@ def test_study_list_names_each_study(monkeypatch, capsys):
     assert code == 0
     assert "power" in out
     assert "regularizers_digits" in out
+
+
+@pytest.mark.parametrize("command", ["compare", "pretrain"])
+def test_help_names_what_the_options_take(monkeypatch, capsys, command):
+    code, out, _ = _call(monkeypatch, capsys, command, "--help")
+    assert code == 0
+    words = {word.strip(",") for word in out.split()}
+    settings = ("batch_size", "crops.local_views", "projector")
+    assert {*REGISTRY, "digits", "cifar10", *RECIPES, *settings} <= words
+    assert ("untrained" in words) == ("backbone_knn_all" in words) == (command == "compare")
+
+
+@pytest.mark.parametrize("command", ["run", "tell", "publish", "report"])
+def test_help_names_the_studies(monkeypatch, capsys, command):
+    _, out, _ = _call(monkeypatch, capsys, "study", command, "--help")
+    assert {*list_studies()} <= {word.strip(",") for word in out.split()}
 
 
 @pytest.mark.parametrize(
@@ -174,3 +194,11 @@ def test_pretrain_writes_a_row_with_its_manifest(monkeypatch, capsys, tmp_path):
     manifest = json.loads((folder / "manifest.json").read_text())
     assert set(manifest) >= {"git", "versions", "hardware", "command", "wall_seconds", "config"}
     assert str(tmp_path) not in json.dumps(manifest)
+
+
+def test_the_version(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["sigreg-lab", "--version"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code
+    assert capsys.readouterr().out == f"sigreg-lab {sigreg_lab.__version__}\n"

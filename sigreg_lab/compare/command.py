@@ -7,6 +7,8 @@ import io
 import json
 import math
 import os
+import pickle
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,6 +36,7 @@ from sigreg_lab.experiment.study import parse_duration
 if TYPE_CHECKING:
     from sigreg_lab.pretrain.config import PretrainConfig
     from sigreg_lab.pretrain.data import Splits
+    from sigreg_lab.regularizers import ResolvedRegularizer
 
 STORE, PAGE, MANIFEST = "runs.sqlite", "page.html", "manifest.json"
 _SEEN = 64  # images of each split that tell data of one name from others
@@ -49,7 +52,7 @@ class Comparison(NamedTuple):
 
 
 def prepare(
-    names: Sequence[str],
+    names: Sequence[Any],
     *,
     every: bool = False,
     data: str | None = None,
@@ -67,7 +70,7 @@ def prepare(
 
     Args:
         names: regularisers, as ``resolve_regularizer`` takes them, or controls; all are compared with the first.
-            Controls that are not named come last.
+            Controls that are not named come last. Classes and objects are sent to the processes that make the runs.
         every: whether those of the registry that are not named come after them.
         data: a data set's name or path.
         recipe: of pretraining; by the data if None.
@@ -92,7 +95,7 @@ def prepare(
     from sigreg_lab.regularizers import REGISTRY, check_regularizer, resolve_regularizer
 
     listed = [*names, *(name for name in REGISTRY if every and name not in (*names, *CONTROLS))]
-    if not set(listed) - {*CONTROLS}:
+    if not [name for name in listed if name not in CONTROLS]:
         raise ValueError(f"name regularisers to compare, or --all; known: {', '.join(REGISTRY)}")
     tuned = [text for text in overrides if text.partition("=")[0] == "lam"]
     if tuned:
@@ -106,11 +109,11 @@ def prepare(
         weights=grid, extra=extra, tuning_seeds=tuning_seeds, seeds=seeds, first_seed=first_seed, criterion=rank_by
     )
     listed += [name for name in CONTROLS if name not in listed]
-    chosen = {name: resolve_regularizer(name) for name in listed if name not in CONTROLS}
+    resolved_ones = [None if name in CONTROLS else resolve_regularizer(name) for name in listed]
+    chosen = [one for one in resolved_ones if one is not None]
     given: dict[str, Any] = {"num_slices": config.num_slices, "directions": config.directions}
     candidates: list[Candidate] = []
-    for name in listed:
-        one = chosen.get(name)
+    for name, one in zip(listed, resolved_ones, strict=True):
         identity = one.identity(**given) if one else {"head": name}
         candidate = Candidate(one.name, one.spec, identity) if one else Candidate(name, "none", identity)
         for other in candidates:
@@ -128,7 +131,8 @@ def prepare(
     if config.steps < 1:
         raise ValueError("steps and epochs are 0, so that nothing is trained; set one of them")
     shape = (sum(view_counts(config)), config.batch_size, config.projector[-1])
-    for one in chosen.values():
+    for one in chosen:
+        _check_sent(one)
         make_loss(dataclasses.replace(config, regularizer=one.spec))
         check_regularizer(one, shape, device, **given)
     settings = Settings(config, _identity(splits), protocol, measure, file_fingerprint(Path(measuring.__file__)))
@@ -239,6 +243,22 @@ def parse_lambdas(text: str | None) -> list[float]:
         raise ValueError(
             f"--lambdas must be numbers with commas between them, such as 0.01,0.1,0.5, got {text!r}"
         ) from None
+
+
+def _check_sent(one: "ResolvedRegularizer") -> None:
+    """Raise ``ValueError`` where another process could not have what was handed in."""
+    kind = one.spec if hasattr(one.spec, "__qualname__") else type(one.spec)
+    try:
+        pickle.dumps(one.spec)
+        shell = kind.__module__ == "__main__" and not hasattr(sys.modules["__main__"], "__file__")
+        where = "in a session without a file" if shell else ""
+    except Exception as error:
+        where = f"where they cannot find it ({type(error).__name__}: {error})"
+    if where:
+        raise ValueError(
+            f"{one.name} is made {where}; put its code into a file and import it from there: the runs are made by "
+            "other processes"
+        )
 
 
 def _cores() -> int:

@@ -34,7 +34,7 @@ class Candidate(NamedTuple):
     """
 
     name: str
-    spec: str
+    spec: Any
     identity: dict[str, Any]
 
 

@@ -2,10 +2,11 @@
 
 import ast
 import hashlib
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-from sigreg_lab.experiment.cells import canonical
+from sigreg_lab.experiment.cells import Cell, canonical
 from sigreg_lab.experiment.study import Study
 
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch")
@@ -23,6 +24,12 @@ def fingerprint(study: Study) -> dict[str, str]:
     layout do not count. Claims, figures, texts and presets do not enter.
     """
     return file_fingerprint(study.folder / MEASURE, [study.name, study.axes, study.paired])
+
+
+def cell_fingerprint(code: Mapping[str, str], sources: Mapping[str, str], cell: Cell) -> dict[str, str]:
+    """That of one cell: the study's, and of the code that the cell's own values name (``Study.sources``)."""
+    own = {str(value): sources[str(value)] for value in cell.values() if str(value) in sources}
+    return {**code, **({"own": canonical(own)} if own else {})}
 
 
 def file_fingerprint(file: Path, also: object = None) -> dict[str, str]:
@@ -48,7 +55,9 @@ def code_digest(file: Path, also: object = None) -> str:
 
 
 def _name(path: Path, folder: Path) -> str:
-    return path.relative_to(PACKAGE.parent if PACKAGE in path.parents else folder).as_posix()
+    """The same for a study in a clone and in an installed package."""
+    library = PACKAGE in path.parents and PACKAGE / "studies" not in path.parents
+    return path.relative_to(PACKAGE.parent if library else folder).as_posix()
 
 
 def _parse(path: Path) -> ast.Module:

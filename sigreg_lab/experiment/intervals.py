@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
-def rate_interval(count: int, total: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval for a rate of ``count`` out of ``total``.
+def rate_interval(count: float, total: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval for a rate of ``count`` out of ``total``; a mean of counts need be no whole number.
 
     Raises:
         ValueError: ``total`` below 1, or ``count`` outside 0 .. ``total``.

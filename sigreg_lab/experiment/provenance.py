@@ -41,7 +41,8 @@ def provenance() -> dict[str, Any]:
 def git_state() -> dict[str, Any]:
     """The commit of the code, and whether the working tree differs from it (``results`` aside).
 
-    Where there is no repository, as in a container, ``SIGREG_LAB_COMMIT`` may state the commit.
+    An installed package has none: a repository that its environment lies in is another. Where there is no repository,
+    as in a container, ``SIGREG_LAB_COMMIT`` may state the commit.
     """
 
     def git(*arguments: str) -> str | None:
@@ -53,10 +54,12 @@ def git_state() -> dict[str, Any]:
             return None
         return done.stdout.strip()
 
-    commit = git("rev-parse", "HEAD")
+    root = git("rev-parse", "--show-toplevel")
+    ours = root is not None and Path(root).resolve() == REPOSITORY.resolve()
+    commit = git("rev-parse", "HEAD") if ours else None
     if commit is None and (stated := os.environ.get("SIGREG_LAB_COMMIT")):
         return {"commit": stated, "dirty": False, "stated": True}
-    status = git("status", "--porcelain", "--", ".", ":!results")
+    status = git("status", "--porcelain", "--", ".", ":!results") if ours else None
     return {"commit": commit, "dirty": None if status is None else bool(status)}
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sigreg_lab.experiment.cells import Config, canonical
 from sigreg_lab.experiment.executor import cluster_executor, compute_cells, local_executor
-from sigreg_lab.experiment.fingerprint import fingerprint
+from sigreg_lab.experiment.fingerprint import cell_fingerprint, fingerprint
 from sigreg_lab.experiment.progress import Progress
 from sigreg_lab.experiment.provenance import now, provenance
 from sigreg_lab.experiment.report import write_report
@@ -123,7 +123,7 @@ def adopt(study: Study, config: Config, store: Store, earlier: Path) -> int:
             del session["session"], session["cells"]
             sessions[number] = store.start_session(started, session)
             store.end_session(sessions[number], wall or 0.0)
-        code = manifest["fingerprint"] if fresh else {"code": "older"}
+        code = cell_fingerprint(manifest["fingerprint"], manifest.get("own", {}), cell) if fresh else {"code": "older"}
         store.put(key, Record(told[canonical(cell)], seconds, sessions[number], code))
         count += 1
     return count
@@ -143,7 +143,7 @@ def _compute_missing(
     cells, settings = study.cells(config), study.settings(config)
     if not cells:
         raise StudyError(f"study {study.name}: no cells left with these settings")
-    code = fingerprint(study)
+    code, sources = fingerprint(study), study.sources(config)
     found = {cell_key(study.seed, cell, settings): cell for cell in cells}
     missing, stale, damaged = {}, 0, 0
     for key, cell in found.items():
@@ -151,7 +151,7 @@ def _compute_missing(
             record = store.get(key)
         except DamagedRecord:
             damaged, record = damaged + 1, None
-        if record is None or (record.fingerprint != code and not keep):
+        if record is None or (record.fingerprint != cell_fingerprint(code, sources, cell) and not keep):
             missing[key] = cell
             stale += record is not None
     if damaged:
@@ -171,7 +171,8 @@ def _compute_missing(
             with suppress(TimeoutError), pool as executor:
                 waiting = list(missing.values())
                 for cell, rows, seconds in compute_cells(executor, study.folder, waiting, settings, limit):
-                    store.put(cell_key(study.seed, cell, settings), Record(rows, seconds, session, code))
+                    made_by = cell_fingerprint(code, sources, cell)
+                    store.put(cell_key(study.seed, cell, settings), Record(rows, seconds, session, made_by))
                     computed += 1
                     progress.advance(cell)
             store.end_session(session, round(time.perf_counter() - start, 1))
@@ -181,18 +182,19 @@ def _compute_missing(
 
 
 def _write(study: Study, preset: str, config: Config, store: Store, folder: Path, keep: bool) -> None:
-    settings, code = study.settings(config), fingerprint(study)
+    settings, code, sources = study.settings(config), fingerprint(study), study.sources(config)
     rows: list[dict[str, Any]] = []
     of_cells: list[tuple[int, float, bool]] = []
     cells_of_session: Counter[int] = Counter()
     for cell in study.cells(config):
         record = store.get(cell_key(study.seed, cell, settings))
-        if record is None or (record.fingerprint != code and not keep):
+        fresh = record is not None and record.fingerprint == cell_fingerprint(code, sources, cell)
+        if record is None or not (fresh or keep):
             if study.partial:
                 continue
             raise StudyError(f"study {study.name}: cell {cell} is not in the store; run the study again")
         rows += [{**cell, **row} for row in record.rows]
-        of_cells.append((record.session, round(record.seconds, 1), record.fingerprint == code))
+        of_cells.append((record.session, round(record.seconds, 1), fresh))
         cells_of_session[record.session] += 1
     sessions = store.sessions(set(cells_of_session))
     for session in sessions:
@@ -203,6 +205,7 @@ def _write(study: Study, preset: str, config: Config, store: Store, folder: Path
         "seed": study.seed,
         "config": config,
         "fingerprint": code,
+        "own": sources,
         "cells": len(of_cells),
         "planned": len(study.cells(config)),
         "older": sum(not fresh for _, _, fresh in of_cells),

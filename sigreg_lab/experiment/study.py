@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 PRESETS = ("smoke", "quick", "standard", "paper")
 SCRIPT = "study.py"
+#: What the studies' modules are called, wherever they lie; a package "studies" of the user's own is another.
+MODULES = "sigreg_lab.studies"
 
 
 class StudyError(Exception):
@@ -71,7 +73,9 @@ class Study:
             quick start runs), ``standard`` (minutes on two cores), ``paper`` (the published size). They declare what
             ``--set`` takes: a value of the same type; a number above 0, or not below 0, where all of them are; a text
             that one of them has.
-        choices: texts that a setting takes beside those of the presets; None for any.
+        choices: texts that a setting takes beside those of the presets: a collection, None for any, or a function. Of
+            any other text that gives a digest of the code which the text names, "" if that is the library's own, and
+            raises ``ValueError`` for one that it does not know.
         measure: ``measure(cell, settings, seed)`` of ``measure.py`` returns the rows of one cell; ``settings`` are
             those that are no axes. It is called in a worker process with one thread, and must draw all its randomness
             from ``seed``.
@@ -101,7 +105,7 @@ class Study:
     pictures: Mapping[str, Picture]
     keep: Callable[[Cell, Config], bool] = lambda cell, settings: True
     paired: tuple[str, ...] = ()
-    choices: Mapping[str, Collection[str] | None] = dataclasses.field(default_factory=dict)
+    choices: Mapping[str, Collection[str] | Callable[[str], str] | None] = dataclasses.field(default_factory=dict)
     partial: bool = False
     needs: str = ""
     folder: Path = Path()
@@ -144,9 +148,15 @@ class Study:
         values = _as_list(value)
         if key in self.axes and len({*values}) < len(values):
             raise StudyError(f"{where}: a value is given twice; give each value of {key} once")
-        declared = [item for settings in self.presets.values() for item in _as_list(settings[key])]
+        declared = self._declared(key)
         if isinstance(declared[0], str):
             more = self.choices.get(key, ())
+            if callable(more):
+                try:
+                    self._sources(key, values)
+                except ValueError as error:
+                    raise StudyError(f"{where}: {error}") from error
+                return
             known = list(dict.fromkeys([*declared, *(more or ())]))
             unknown = [item for item in values if item not in known]
             if unknown and more is not None:
@@ -158,6 +168,20 @@ class Study:
             raise StudyError(f"{where}: must be {'at least 1' if isinstance(values[0], int) else 'greater than 0'}")
         if min(declared) == 0 > min(values):
             raise StudyError(f"{where}: must be at least 0")
+
+    def _declared(self, key: str) -> list[Any]:
+        return [item for settings in self.presets.values() for item in _as_list(settings[key])]
+
+    def _sources(self, key: str, values: Sequence[Any]) -> dict[str, str]:
+        choose, declared = self.choices.get(key), self._declared(key)
+        if not callable(choose):
+            return {}
+        return {text: choose(text) for text in values if text not in declared}
+
+    def sources(self, config: Config) -> dict[str, str]:
+        """Digests of code that is not the library's own, by the values of the axes that name it (see ``choices``)."""
+        found = {text: source for axis in self.axes for text, source in self._sources(axis, config[axis]).items()}
+        return {text: source for text, source in found.items() if source}
 
     def cells(self, config: Config) -> list[Cell]:
         """The combinations of the axes that are kept, in the order of the axes."""
@@ -182,11 +206,13 @@ def _as_list(value: Any) -> list[Any]:
 def parse_like(example: Any, text: str, where: str) -> Any:
     """``text`` as a value of the same type as ``example``; a list takes comma-separated items, at least one.
 
+    A comma before ``key=`` goes on with the options of an item: a:x=1,y=2,b has two.
+
     Raises:
         StudyError: the text is no such value, or a number that is not finite; ``where`` says what was being set.
     """
     if isinstance(example, list | tuple):
-        items = [item.strip() for item in text.split(",") if item.strip()]
+        items = [item.strip() for item in re.split(r",(?![^,:]*=)", text) if item.strip()]
         if not items:
             raise StudyError(f"{where}: expected a value, or several with commas between them, got {text!r}")
         return [parse_like(example[0], item, where) for item in items]
@@ -216,16 +242,10 @@ def parse_duration(text: str, where: str) -> float:
 
 
 def studies_folder() -> Path:
-    """The folder of the studies: ``studies`` here or in a folder above, else beside the installed package.
-
-    Raises:
-        StudyError: there is none.
-    """
-    here = Path.cwd()
-    for root in (here, *here.parents, Path(__file__).parents[2]):
-        if any((root / "studies").glob(f"*/{SCRIPT}")):
-            return root / "studies"
-    raise StudyError("no folder 'studies' found; run this inside a clone of sigreg-lab")
+    """The folder of the studies: within an installed package, beside it in a clone. The current folder has no say."""
+    package = Path(__file__).parents[1]
+    installed = package / "studies"
+    return installed if installed.is_dir() else package.parent / "studies"
 
 
 def list_studies() -> list[str]:
@@ -256,7 +276,7 @@ def load_study_folder(folder: Path) -> Study:
     script = folder / SCRIPT
     if not script.is_file():
         raise StudyError(f"{folder} has no {SCRIPT}")
-    package = f"studies.{folder.name}"
+    package = f"{MODULES}.{folder.name}"
     loaded = sys.modules.get(package)
     if loaded is None or list(loaded.__path__) != [str(folder)]:
         forget(folder.name)
@@ -277,6 +297,6 @@ def load_study_folder(folder: Path) -> Study:
 
 def forget(name: str) -> None:
     """Drop a study's modules, so that it is read from its files again."""
-    for module in [key for key in sys.modules if f"{key}.".startswith(f"studies.{name}.")]:
+    for module in [key for key in sys.modules if f"{key}.".startswith(f"{MODULES}.{name}.")]:
         del sys.modules[module]
     importlib.invalidate_caches()

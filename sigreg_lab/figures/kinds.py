@@ -4,6 +4,7 @@ Each takes a table of ``experiment.estimates`` and the names of the axes that sa
 grid of ``row`` by ``column``. Nothing is computed here.
 """
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from sigreg_lab.experiment.estimates import Estimates
 
 MARKERS = "osD^vPX*<>ph"
+_GAP = "0.88"  # grey of a heat map's empty cells
+_LETTERS = 11.0  # an inch of an axis label, about
 Title = str | Callable[[Any], str]
 
 
@@ -290,6 +293,7 @@ def heat_map(
     limits: tuple[float, float] | None = None,
     form: str = "{:.2f}",
     log: bool = False,
+    gap: str = "not measured",
     wrap: int = 0,
 ) -> "Figure":
     """Numbers as colours, and written; grey where there is none.
@@ -308,23 +312,31 @@ def heat_map(
         limits: numbers of the first and the last colour.
         form: how a number is written.
         log: colours by the logarithm, two of them meeting at 1; numbers beyond ``limits`` have those of the ends.
+        gap: what the grey means; below the panels, where there is any.
         wrap: most panels in a line, if there is no ``row``.
     """
     import seaborn as sns
     from matplotlib.colors import LogNorm
+    from matplotlib.patches import Patch
     from matplotlib.ticker import FuncFormatter
 
     table = estimates.table
     across, down = values_of(table, x), values_of(table, y)
-    size = (1.0 + 0.52 * len(across), 0.6 + 0.26 * len(down))
+    columns = [_name(key, names) for key in across]
+    tilted = isinstance(across[0], str)
+    size = (1.0 + 0.52 * len(across), max(1.4, 0.6 + 0.26 * len(down)))
+    below = 0.6 + (max(map(len, columns)) / _LETTERS if tilted else 0.0)
     panels = Panels(
-        table, row, column, size=size, margin=(2.0, 0.6), titles=titles, wrap=wrap, sharex=True, sharey=True
+        table, row, column, size=size, margin=(2.0, below), titles=titles, wrap=wrap, sharex=True, sharey=True
     )
     low, high = limits or (table["estimate"].min(), table["estimate"].max())
+    gaps = False
     for axis, part in panels:
         grid = part.pivot_table(index=y, columns=x, values="estimate", sort=False).reindex(index=down, columns=across)
         texts = grid.map(lambda v: "" if np.isnan(v) else "∞" if np.isinf(v) else form.format(v))
-        axis.set_facecolor("0.88")
+        axis.set_facecolor(_GAP)
+        axis.grid(False)
+        gaps = gaps or bool(grid.isna().any(axis=None))
         style = {"norm": LogNorm(low, high)} if log else {"vmin": low, "vmax": high, "center": centre}
         colours = "vlag" if log or centre is not None else "viridis"
         shown = grid.clip(low, high)
@@ -333,16 +345,19 @@ def heat_map(
             **style,
         )  # fmt: skip
         axis.set(xlabel="", ylabel="")
-        axis.set_xticklabels([_name(key, names) for key in across], rotation=45 if isinstance(across[0], str) else 0)
+        axis.set_xticklabels(columns, rotation=45 if tilted else 0)
         axis.set_yticklabels([_name(key, names) for key in down], rotation=0)
     for axis in panels.grid[-1]:
         axis.set_xlabel(x_label)
     bar = panels.axes[0].collections[0]
     plain = FuncFormatter(lambda value, _: f"{value:g}")
-    scale = panels.figure.colorbar(bar, ax=panels.axes, label=value_label, fraction=0.03, pad=0.01, format=plain)
+    lines = textwrap.fill(value_label, max(12, int(_LETTERS * size[1] * len(panels.grid))))
+    scale = panels.figure.colorbar(bar, ax=panels.axes, label=lines, fraction=0.03, pad=0.01, format=plain)
     scale.minorticks_off()
     if log:
         scale.set_ticks([tick for tick in 2.0 ** np.arange(-12, 13) if low <= tick <= high])
+    if gaps:
+        panels.figure.legend(handles=[Patch(facecolor=_GAP, label=gap)], loc="outside lower left", frameon=False)
     return panels.figure
 
 
@@ -365,6 +380,7 @@ def scatter(
     log_y: bool = False,
     share: bool | str = True,
     size: tuple[float, float] = (2.8, 2.5),
+    area: float = 14,
     legend_columns: int = 4,
 ) -> "Figure":
     """Pairs of numbers as points.
@@ -386,6 +402,7 @@ def scatter(
         log_y: logarithmic.
         share: whether panels have the same axes.
         size: of a panel, inches.
+        area: of a marker, square points.
         legend_columns: of the legend.
     """
     panels = Panels(table, row, column, size=size, titles=titles, sharex=share, sharey=share)
@@ -397,8 +414,10 @@ def scatter(
             for kind, symbol in zip(kinds, _cycle(len(kinds)), strict=True):
                 rows = part if hue is None else part[part[hue] == key]
                 rows = rows if marker is None else rows[rows[marker] == kind]
+                if rows.empty:
+                    continue
                 text = ", ".join(_name(k, names, hue_name if k == key else "{}") for k in (key, kind) if k is not None)
-                style = {"s": 14, "alpha": 0.7, "linewidths": 0}
+                style = {"s": area, "alpha": 0.7, "linewidths": 0}
                 axis.scatter(rows[x], rows[y], marker=symbol, color=colours[str(key)], label=text or None, **style)
         if log_x:
             plain_log(axis.xaxis)

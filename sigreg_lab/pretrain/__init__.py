@@ -3,7 +3,7 @@
 from sigreg_lab.pretrain.config import RECIPES, PretrainConfig, configure
 from sigreg_lab.pretrain.data import Images, Splits, load_data
 from sigreg_lab.pretrain.loop import PretrainResult, pretrain
-from sigreg_lab.pretrain.probes import evaluate, few_shot_accuracy, knn_accuracy, linear_accuracy, probe
+from sigreg_lab.pretrain.probes import evaluate, few_shot_accuracies, knn_accuracy, linear_accuracy, probe
 
 __all__ = [
     "RECIPES",
@@ -13,7 +13,7 @@ __all__ = [
     "Splits",
     "configure",
     "evaluate",
-    "few_shot_accuracy",
+    "few_shot_accuracies",
     "knn_accuracy",
     "linear_accuracy",
     "load_data",

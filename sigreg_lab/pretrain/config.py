@@ -9,6 +9,7 @@ from sigreg_lab.pretrain.crops import CropConfig
 from sigreg_lab.pretrain.signals import SignalConfig
 from sigreg_lab.pretrain.sources import MAX_MEGAPIXELS
 from sigreg_lab.pretrain.views import ViewConfig
+from sigreg_lab.regularizers import resolve_regularizer
 from sigreg_lab.validation import check_intervals
 
 
@@ -17,8 +18,8 @@ class PretrainConfig:
     """All knobs of a run; saved with its result."""
 
     data: str = "digits"
-    regularizer: str = "sigreg-ep"  # a name of the registry, FILE.py:CLASS, MODULE:CLASS; all with :key=value,...
-    regularizer_source: str = ""  # of a class of one's own, the digest of its code: other code is another run
+    regularizer: Any = "sigreg-ep"  # a name, FILE.py:CLASS, MODULE:CLASS, all with :key=value,...; a class, an object
+    regularizer_source: str = ""  # of one's own, the digest of its code: other code is another run
     seed: int = 0
 
     # Loss. ``dimensions="mean"`` is the scale on which the paper's lambda = 0.05 is meant (its Algorithm 2).
@@ -256,13 +257,13 @@ def default_recipe(data: str | None, gpu: bool = True) -> str:
 
 
 def configure(
-    data: str | None, regularizer: str, seed: int, overrides: Sequence[str] = (), recipe: str | None = None
+    data: str | None, regularizer: Any, seed: int, overrides: Sequence[str] = (), recipe: str | None = None
 ) -> PretrainConfig:
     """The config of a run: a recipe, changed by ``key=value`` (of views ``views.key=value``, ``crops.key=value``).
 
     Args:
         data: a data set's name or path; the recipe's if None.
-        regularizer: a regulariser's name, or a class of one's own; see ``resolve_regularizer``.
+        regularizer: a regulariser's name, or one's own; see ``resolve_regularizer``.
         seed: of everything random.
         overrides: changes to the recipe.
         recipe: a name in ``RECIPES``; ``default_recipe``'s if not given.
@@ -279,8 +280,7 @@ def configure(
     if data is None and recipe != "digits" and "data" not in RECIPES[recipe]:
         raise ValueError(f"recipe {recipe} needs --data: a data set's name, or the path of a folder or parquet file")
     config = dataclasses.replace(base, data=data or base.data, regularizer=regularizer, seed=seed)
-    known: dict[str, Any] = {k: v for k, v in dataclasses.asdict(config).items() if k not in _FIXED}
-    known |= {f"{part}.{key}": value for part in PARTS for key, value in getattr(config, part)._asdict().items()}
+    known = _known(config)
     changed: dict[str, Any] = {}
     for override in overrides:
         key, given, text = override.partition("=")
@@ -300,9 +300,25 @@ def configure(
     return config
 
 
+def _known(config: PretrainConfig) -> dict[str, Any]:
+    """The settings that ``key=value`` changes, with their values."""
+    known: dict[str, Any] = {k: v for k, v in vars(config).items() if k not in _FIXED}
+    return known | {f"{part}.{key}": value for part in PARTS for key, value in getattr(config, part)._asdict().items()}
+
+
+def setting_names() -> list[str]:
+    """What ``key=value`` can change."""
+    return list(_known(PretrainConfig()))
+
+
 def as_dict(config: PretrainConfig) -> dict[str, Any]:
-    """The config as numbers, texts, lists and dicts: what JSON and a checkpoint can hold."""
-    saved = {**dataclasses.asdict(config), **{part: getattr(config, part)._asdict() for part in PARTS}}
+    """The config as numbers, texts, lists and dicts: what JSON and a checkpoint can hold.
+
+    A regulariser that is a class or an object becomes its name: ``regularizer_source`` tells it from others.
+    """
+    saved = {**vars(config), **{part: getattr(config, part)._asdict() for part in PARTS}}
+    if not isinstance(config.regularizer, str):
+        saved["regularizer"] = resolve_regularizer(config.regularizer).name
     return {
         key: {k: list(v) if isinstance(v, tuple) else v for k, v in value.items()}
         if isinstance(value, dict)

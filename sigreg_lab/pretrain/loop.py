@@ -49,7 +49,7 @@ from sigreg_lab.pretrain.curves import Curves, Stopwatch, outside_share
 from sigreg_lab.pretrain.data import Images, Splits, Stream, as_float, load_data
 from sigreg_lab.pretrain.models import BACKBONES, Encoder, Features, build_encoder, synchronized
 from sigreg_lab.pretrain.views import VIEWS
-from sigreg_lab.regularizers import LeJEPALoss, LeJEPATerms, resolve_regularizer
+from sigreg_lab.regularizers import LeJEPALoss, LeJEPATerms, check_regularizer, resolve_regularizer
 from sigreg_lab.slicing import seeded_generator
 from sigreg_lab.validation import on_device
 
@@ -135,8 +135,9 @@ def pretrain(
         wandb: project in W&B; empty: none.
 
     Raises:
-        ValueError: an unknown data set, backbone, regulariser or option, a batch larger than the data, a device or
-            precision that is not there, or the checkpoint of another run.
+        ValueError: an unknown data set, backbone, regulariser or option, a regulariser of one's own whose value is no
+            finite scalar or has no gradient, a batch larger than the data, a device or precision that is not there, or
+            the checkpoint of another run.
         FloatingPointError: the loss is not finite; the message names the step, the batch and the last good checkpoint.
         MemoryError: the device's memory is too small.
     """
@@ -145,6 +146,10 @@ def pretrain(
     config = resolved(config, len(data.train.pixels))
     loss_fn = make_loss(config)
     fabric = make_fabric(config)
+    chosen = resolve_regularizer(config.regularizer)
+    if chosen.digest:
+        width = config.projector[-1]  # at a backbone's width it works as at the projector's
+        check_regularizer(chosen, (sum(view_counts(config)), config.batch_size, width), fabric.device)
     began = time.monotonic()
     try:
         run = Run(config, data, fabric, loss_fn)

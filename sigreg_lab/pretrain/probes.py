@@ -16,7 +16,7 @@ there is no class token, otherwise the embedding; "projector" is what the loss s
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from sigreg_lab.diagnostics import effective_rank
+from sigreg_lab.experiment.intervals import mean_interval, rate_interval
 from sigreg_lab.pretrain.crops import CropConfig, make_crops
 from sigreg_lab.pretrain.data import Images, Splits, Stream
 from sigreg_lab.pretrain.loop import EAGER_STEPS, Batches, PretrainResult, captured, set_rate, side_stream
@@ -54,24 +55,29 @@ def evaluate(result: PretrainResult, *, draws: int, seed: np.random.SeedSequence
         seed: draws those sets; the same for both splits.
 
     Returns:
-        ``validation_<shots>`` and ``test_<shots>`` accuracies for the budgets ``SHOTS``; the effective rank of the
-        training images' embeddings and of their projections, and the projections' mean standard deviation.
+        ``validation_<shots>`` and ``test_<shots>`` accuracies for the budgets ``SHOTS``, each with its interval
+        (``_low``, ``_high``, see ``accuracy_interval``); ``validation_images``, ``test_images`` and ``chance``, the
+        share of the commonest class among the test images; the effective rank of the training images' embeddings and
+        of their projections, and the projections' mean standard deviation.
     """
     data = result.data
     train, projection = result.embed(_in_memory(data.train))
     mean, scale = train.mean(0), train.std(0).clamp_min(LEAST_SCALE)
-    row = {}
+    row: dict[str, float] = {}
     for split in ("validation", "test"):
         images = getattr(data, split)
         scored, _ = result.embed(_in_memory(images))
         sets = ((train - mean) / scale, data.train.labels, (scored - mean) / scale, images.labels)
         for shots in SHOTS:
             rng = np.random.default_rng(seed)
-            row[f"{split}_{shots}"] = (
-                linear_accuracy(*sets)
+            scores = (
+                [linear_accuracy(*sets)]
                 if shots == "all"
-                else few_shot_accuracy(*sets, shots=int(shots), draws=draws, rng=rng)
+                else few_shot_accuracies(*sets, shots=int(shots), draws=draws, rng=rng)
             )
+            row |= told_accuracy(f"{split}_{shots}", scores, len(images.labels))
+        row[f"{split}_images"] = len(images.labels)
+    row["chance"] = commonest(data.test.labels)
     row["effective_rank"] = float(effective_rank(train))
     row["projection_rank"] = float(effective_rank(projection))
     row["projection_std"] = float(projection.std(0).mean())
@@ -100,7 +106,7 @@ def _logistic_answers(train_x: Tensor, train_y: Tensor, *asked: Tensor) -> list[
     return [torch.from_numpy(probe.predict(x.double().numpy())) for x in asked]
 
 
-def few_shot_accuracy(
+def few_shot_accuracies(
     train_x: Tensor,
     train_y: Tensor,
     test_x: Tensor,
@@ -109,8 +115,8 @@ def few_shot_accuracy(
     shots: int,
     draws: int,
     rng: np.random.Generator,
-) -> float:
-    """Mean of ``linear_accuracy`` over random training sets of ``shots`` labels per class.
+) -> list[float]:
+    """``linear_accuracy`` of random training sets of ``shots`` labels per class.
 
     Args:
         train_x: embeddings to draw from; see ``linear_accuracy`` for these four.
@@ -118,7 +124,7 @@ def few_shot_accuracy(
         test_x: embeddings to score.
         test_y: their labels.
         shots: labels per class.
-        draws: training sets to average over.
+        draws: number of training sets.
         rng: draws the training sets.
 
     Raises:
@@ -132,7 +138,39 @@ def few_shot_accuracy(
     for _ in range(draws):
         rows = _few(labels, shots, rng)
         scores.append(linear_accuracy(train_x[rows], train_y[rows], test_x, test_y))
-    return float(np.mean(scores))
+    return scores
+
+
+def accuracy_interval(scores: Sequence[float], images: int) -> tuple[float, float]:
+    """95% interval of a mean accuracy over draws of few labels, all scored on the same images.
+
+    The draw of the images gives Wilson's interval, as if the draws were one; the draws of labels Student's, where there
+    are two or more. Their distances from the mean are added in squares [1]. It speaks of one encoder: other
+    seeds of pretraining vary beyond it.
+
+    Args:
+        scores: accuracies, one a draw.
+        images: how many images each is a share of.
+
+    [1] Zou & Donner (2008), Statistics in Medicine 27, 1693-1702.
+    """
+    mean = float(np.mean(scores))
+    ends = np.array([rate_interval(mean * images, images)])
+    if len(scores) > 1:
+        ends = np.vstack([ends, mean_interval(scores)])
+    low, high = mean + np.array([-1, 1]) * np.linalg.norm(ends - mean, axis=0)
+    return max(0.0, float(low)), min(1.0, float(high))
+
+
+def told_accuracy(name: str, scores: Sequence[float], images: int) -> dict[str, float]:
+    """A mean accuracy under its name, and the ends of its interval under ``name_low`` and ``name_high``."""
+    low, high = accuracy_interval(scores, images)
+    return {name: float(np.mean(scores)), f"{name}_low": low, f"{name}_high": high}
+
+
+def commonest(labels: Tensor) -> float:
+    """Share of the commonest class: the best accuracy without a look at the images."""
+    return float(torch.bincount(labels.cpu()).max()) / len(labels)
 
 
 def _few(labels: np.ndarray, shots: int, rng: np.random.Generator) -> np.ndarray:
@@ -162,7 +200,8 @@ def probe(
 
     Returns:
         One row a number: ``features`` (backbone, projector), ``probe`` (linear, knn, few-shot, finetuned), ``shots``
-        (labels per class, or "all"), ``draw``, ``validation`` and ``test`` accuracy.
+        (labels per class, or "all"), ``draw``, ``validation`` and ``test`` accuracy; ``low`` and ``high``, Wilson's 95%
+        interval of the latter; ``images``, the number of test images; ``chance``, the share of their commonest class.
 
     Raises:
         ValueError: fewer than two classes of labels.
@@ -178,6 +217,10 @@ def probe(
         validation, test = finetuned_accuracy(result, data, finetune_epochs, seed)
         names = {"features": "backbone", "probe": "finetuned", "shots": "all", "draw": 0}
         rows.append({**names, "validation": validation, "test": test})
+    labels = data.test.labels
+    for row in rows:
+        row |= dict(zip(("low", "high"), accuracy_interval([row["test"]], len(labels)), strict=True))
+        row |= {"images": len(labels), "chance": commonest(labels)}
     return rows
 
 

@@ -1,5 +1,7 @@
 """How far a run is, for whoever waits: a bar in a terminal; elsewhere an estimate early on, then a line a minute."""
 
+import os
+import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -13,23 +15,32 @@ _FIRST = 2.0  # seconds of steps that an estimate rests on
 
 
 class RunProgress:
-    """Called after each logged step; see ``pretrain``.
+    """Called after each logged step; see ``pretrain``. Without a terminal a thread speaks up where steps are slow.
 
     Args:
         name: of the run.
         console: where to.
         note: said when the first step is made; empty: nothing.
+        before: what goes on before the first step.
         clock: seconds.
     """
 
     def __init__(
-        self, name: str, console: Console, note: str = "", clock: Callable[[], float] = time.monotonic
+        self,
+        name: str,
+        console: Console,
+        note: str = "",
+        *,
+        before: str = "reading data",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name, self._console, self._note, self._clock = name, console, note, clock
         self._bar = Progress(console=console) if console.is_terminal else None
         self._task = self._bar.add_task(escape(name), total=None) if self._bar else None
         self._began: tuple[int, float] | None = None
-        self._told = -float("inf")
+        self._doing, self._since = before, clock()
+        self._told, self._estimated = self._since, False
+        self._ended = threading.Event()
 
     def __call__(self, step: int, values: dict[str, float]) -> None:
         steps, now = int(values["steps"]), self._clock()
@@ -40,27 +51,41 @@ class RunProgress:
             self._bar.start()  # not before the config has proved good; idempotent
             self._bar.update(self._task, completed=step + 1, total=steps)
             return
+        self._doing, self._since = f"step {step + 1} of {steps}, loss {values['total']:.4g}", now
         if self._began is None:
             self._began = step, now  # the first step compiles and tunes: it says little
             return
-        first, since = self._began
-        if now - since < _FIRST or now - self._told < _BETWEEN or step + 1 == steps:
+        if step + 1 == steps:
+            self._doing = f"all {steps} steps made, fitting probes"
             return
-        left = (now - since) / (step - first) * (steps - step - 1)
-        self._told = now
-        self._console.print(
-            f"{self._name}: step {step + 1} of {steps}, loss {values['total']:.4g}, about {duration(left)} of steps "
-            "left, then probes",
-            markup=False,
-            soft_wrap=True,
-        )
+        first, since = self._began
+        if now - since >= _FIRST and (not self._estimated or now - self._told >= _BETWEEN):
+            self._estimated = True
+            left = (now - since) / (step - first) * (steps - step - 1)
+            self._say(f"{self._doing}, about {duration(left)} of steps left, then probes")
+
+    def beat(self) -> None:
+        """Say what goes on, if nothing has been said for a minute."""
+        if self._clock() - self._told >= _BETWEEN:
+            self._say(f"{self._doing} (for {duration(self._clock() - self._since)})")
+
+    def _say(self, line: str) -> None:
+        self._told = self._clock()
+        self._console.print(f"{self._name}: {line}", markup=False, highlight=False, soft_wrap=True)
+
+    def _beats(self) -> None:
+        while not self._ended.wait(1.0):
+            self.beat()
 
     def __enter__(self) -> "RunProgress":
+        if self._bar is None and os.environ.get("RANK", "0") == "0":  # one of torchrun's processes speaks
+            threading.Thread(target=self._beats, daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
+        self._ended.set()
         if self._bar is not None and self._bar.live.is_started:
             self._bar.stop()
 

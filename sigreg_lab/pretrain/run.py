@@ -3,8 +3,10 @@
 import contextlib
 import csv
 import dataclasses
+import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +33,7 @@ from sigreg_lab.pretrain.data import Splits, Stream
 from sigreg_lab.pretrain.loop import CHECKPOINT, PretrainResult, load, make_fabric, pretrain, resolved
 from sigreg_lab.pretrain.models import build_encoder
 from sigreg_lab.pretrain.pictures import contact_sheet, is_pictures, patch_sheet, save_picture
-from sigreg_lab.pretrain.probes import covariance_spectrum, evaluate, probe
+from sigreg_lab.pretrain.probes import covariance_spectrum, evaluate, probe, told_accuracy
 from sigreg_lab.regularizers import resolve_regularizer
 
 __all__ = ["configure", "run", "run_probes"]
@@ -94,7 +96,7 @@ def run(
         if not first:
             return folder, {}
         if is_pictures(data.train):
-            save_picture(folder / "views.png", contact_sheet(data.train, config))
+            save_picture(folder / "views.png", *contact_sheet(data, config))
         row = {"share_of_step_time_outside_network": outside_share(result.seconds)}
         if result.finished:
             row |= _probes(result, folder)
@@ -132,6 +134,9 @@ def run_probes(
 ) -> tuple[Path, list[dict[str, Any]]]:
     """Probe a checkpoint; writes ``probes.csv`` and ``probes.json`` (its manifest) beside it, ``patches.png`` too.
 
+    On other data than the run's they are called ``probes-NAME.csv`` and so on, NAME that of the data; for a path with
+    a digest of it.
+
     Args:
         checkpoint: ``checkpoint.pt`` of a run, or the run's folder.
         data: a data set to probe on; the one it was trained on if None. The checkpoint's classes keep their labels.
@@ -140,6 +145,9 @@ def run_probes(
         finetune_epochs: of full fine-tuning; 0 leaves it out.
         device: auto, cpu or cuda.
         on_note: called with each sentence that the user should read: images that were skipped.
+
+    Returns:
+        The table's path, and its rows, see ``probe``.
 
     Raises:
         ValueError: no checkpoint there, a damaged one, or one of another architecture; the data that it was trained
@@ -153,7 +161,8 @@ def run_probes(
     known = state.get("classes", [])
     if known and sorted(known) == sorted(splits.classes):
         splits = splits.relabeled(known)
-    if data is None:
+    own = data is None or os.path.realpath(data) == os.path.realpath(config.data)
+    if own:
         check_same_data(state, splits.identity())
     shape = tuple(state["image_shape"])
     if splits.train.pixels.shape[1:] != shape:
@@ -161,18 +170,27 @@ def run_probes(
         raise ValueError(f"the checkpoint was trained on images of shape {shape}, {splits.name} has {found}")
     encoder = build_encoder(config, torch.zeros(1, *shape))
     load_weights(encoder, state["encoder"], config.backbone)
-    folder = path.parent
+    folder, mark = path.parent, "" if own or data is None else f"-{_mark(splits.name, data)}"
+    table = folder / f"probes{mark}.csv"
     with locked(folder, ".lock-probe"):
         encoder = encoder.to(make_fabric(config).device).eval()
         result = PretrainResult(encoder, splits, [], config)
         rows = probe(result, splits, epochs=epochs, draws=draws, finetune_epochs=finetune_epochs)
         for note in _skipped(splits):
             tell(note)
-        _write_csv(folder / "probes.csv", rows)
-        _write_patches(result, folder)
+        _write_csv(table, rows)
+        _write_patches(result, folder / f"patches{mark}.png")
         manifest = {"steps": state["step"], "probed": splits.name, "data": _facts(splits), "linear_epochs": epochs}
-        _write_json(folder / "probes.json", {**manifest, **provenance()})
-    return folder, rows
+        _write_json(table.with_suffix(".json"), {**manifest, **provenance()})
+    return table, rows
+
+
+def _mark(name: str, data: str) -> str:
+    """Tells the files of other data apart."""
+    slug = re.sub(r"[^\w.=+-]", "-", name)
+    if not os.path.exists(data):
+        return slug
+    return f"{slug}-{hashlib.sha256(os.path.realpath(data).encode()).hexdigest()[:8]}"
 
 
 def _silent(note: str) -> None:
@@ -221,11 +239,18 @@ def _facts(data: Splits) -> dict[str, Any]:
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Mean test accuracy of each probe: ``backbone_linear_all``, ``backbone_few-shot_1``, ..."""
+    """Mean test accuracy of each probe with its interval: ``backbone_linear_all``, ``backbone_linear_all_low``, ...
+
+    Beside them ``test_images`` and ``chance``, as in the rows of ``probe``.
+    """
     groups: dict[str, list[float]] = {}
     for row in rows:
         groups.setdefault(f"{row['features']}_{row['probe']}_{row['shots']}", []).append(row["test"])
-    return {name: float(np.mean(scores)) for name, scores in groups.items()}
+    images = int(rows[0]["images"])
+    found: dict[str, float] = {}
+    for name, scores in groups.items():
+        found |= told_accuracy(name, scores, images)
+    return found | {"test_images": images, "chance": float(rows[0]["chance"])}
 
 
 def _probes(result: PretrainResult, folder: Path) -> dict[str, float]:
@@ -241,14 +266,14 @@ def _probes(result: PretrainResult, folder: Path) -> dict[str, float]:
         return evaluate(result, draws=FEW_SHOT_DRAWS, seed=np.random.SeedSequence(result.config.seed))
     rows = probe(result, epochs=result.config.probe_epochs, draws=result.config.probe_draws)
     _write_csv(folder / "probes.csv", rows)
-    _write_patches(result, folder)
+    _write_patches(result, folder / "patches.png")
     return summary(rows)
 
 
-def _write_patches(result: PretrainResult, folder: Path) -> None:
-    sheet = patch_sheet(result.encoder, result.data.test)
+def _write_patches(result: PretrainResult, path: Path) -> None:
+    sheet = patch_sheet(result.encoder, result.data)
     if sheet is not None:
-        save_picture(folder / "patches.png", sheet)
+        save_picture(path, *sheet)
 
 
 def fitted(config: PretrainConfig, data: Splits) -> tuple[PretrainConfig, list[str]]:

@@ -6,28 +6,33 @@
     my_package.losses:MyRegularizer  a class in a module
     my-name                          an entry point of the group ``sigreg_lab.regularizers``
 
-A class of one's own is called with its options as keywords, and its object as ``regularizer(z, generator)``: embeddings
-(V, N, K) to a scalar. A subclass of ``Regularizer`` that writes ``_value`` has its input checked as well.
+From Python a class, an object or a function will do as well. A class of one's own is called with its options as
+keywords, and its object as ``regularizer(z, generator)``: embeddings (V, N, K) to a scalar. A subclass of
+``Regularizer`` that writes ``_value`` has its input checked as well.
 """
 
 import ast
 import contextlib
+import copy
 import dataclasses
 import hashlib
 import importlib
 import importlib.util
 import inspect
+import marshal
 import re
 import sys
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from sigreg_lab.experiment.cells import canonical
 from sigreg_lab.experiment.study import parse_like
 from sigreg_lab.regularizers.base import Regularizer
 from sigreg_lab.regularizers.registry import REGISTRY, Option, make_regularizer, regularizer_options
@@ -35,6 +40,8 @@ from sigreg_lab.slicing import seeded_generator
 
 #: Where packages announce their regularisers: name = module:Class.
 ENTRY_POINTS = "sigreg_lab.regularizers"
+_NOT_OPTIONS = ("name", "training", "capturable")  # of an object's attributes
+_LIBRARIES = ("builtins", "collections", "numpy", "torch")  # whose code is told by their versions
 _TRIED_SCALES = (1.0, 0.3, 3.0)  # of the samples that a regulariser is tried on: a hinge may be flat at one of them
 
 
@@ -43,18 +50,20 @@ class ResolvedRegularizer:
     """A regulariser that a name or a class was found for, not built yet.
 
     Attributes:
-        head: the registry's or entry point's name, or file (without its folder) or module and class.
+        head: the registry's or entry point's name, or file (without its folder) or module and class. That of a class
+            or function handed in is its name, that of an object its attribute ``name`` if it is a text, else its
+            class's.
         options: the options given.
-        known: all options with their defaults, as far as there are.
-        digest: of the source of a class of one's own, SHA-256; empty for a name of the registry.
-        spec: what finds it from any folder.
+        known: all options with their defaults, as far as there are; plain attributes of an object.
+        digest: of the source of one's own, SHA-256, and of what an object holds; empty for a name of the registry.
+        spec: what finds it from any folder: a text, or what was handed in.
     """
 
     head: str
     options: dict[str, Option]
     known: dict[str, Option]
     digest: str
-    spec: str
+    spec: Any
     _make: Callable[..., Any] = dataclasses.field(repr=False)
 
     @property
@@ -103,14 +112,20 @@ class ResolvedRegularizer:
         return built
 
 
-def resolve_regularizer(spec: str) -> ResolvedRegularizer:
-    """Find what ``spec`` names; see the module's text.
+def resolve_regularizer(spec: Any) -> ResolvedRegularizer:
+    """Find what ``spec`` names, or take it as it is; see the module's text.
+
+    Args:
+        spec: a text, a class that is made without options, an object, or a function of (z, generator). An object is
+            copied for each run, so that none keeps what another has seen.
 
     Raises:
         ValueError: an unknown name or option, a file or class that is not there or cannot be loaded, an option that
-            is missing, an entry point that hides a name of the registry.
+            is missing, an entry point that hides a name of the registry, something that cannot be called.
         StudyError: an option of another type than its default.
     """
+    if not isinstance(spec, str):
+        return _handed_in(spec)
     head, given = _split(spec)
     points = [point for point in metadata.entry_points(group=ENTRY_POINTS) if point.name == head]
     if len(points) + (head in REGISTRY) > 1:
@@ -223,12 +238,86 @@ def _own(spec: str, name: str, place: str, given: dict[str, str]) -> ResolvedReg
     if lacking:
         raise ValueError(f"{name} needs the option(s) {', '.join(lacking)}; write {spec}:{lacking[0]}=VALUE")
     options = {key: _parsed(_plain(known.get(key)), text, f"{spec}: {key}") for key, text in given.items()}
-    plain = {key: value if _plain(value) is not None else repr(value) for key, value in known.items()}
+    plain = _shown(known)
     source = Path(str(module.__file__))
     located = f"{source.resolve() if where.endswith('.py') else where}:{kind}"
     if given:
         located += ":" + ",".join(f"{key}={text}" for key, text in given.items())
     return ResolvedRegularizer(name, options, plain, source_digest(source), located, cls)
+
+
+def _handed_in(thing: Any) -> ResolvedRegularizer:
+    """A class, an object or a function that somebody has in hand."""
+    built_in = type(thing).__module__ in ("builtins", "functools")
+    if not callable(thing) or (built_in and not isinstance(thing, type | FunctionType)):
+        raise ValueError(
+            "a regularizer is a name, a class, an object of one or a function of (z, generator), "
+            f"got {type(thing).__name__}"
+        )
+    if isinstance(thing, type):
+        name, known = thing.__name__, {}
+        try:
+            parameters = inspect.signature(thing).parameters.values()
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} is no class that can be made: {error}") from error
+        lacking = [
+            p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        ]
+        if lacking:
+            raise ValueError(f"{name} needs {', '.join(lacking)}; make it, and hand in the object")
+        known = _shown({p.name: p.default for p in parameters if p.default is not p.empty})
+        return ResolvedRegularizer(name, {}, known, _code_digest(thing), thing, thing)
+    own, function = getattr(thing, "name", None), inspect.isfunction(thing)
+    name = own if isinstance(own, str) and own else thing.__name__ if function else type(thing).__name__
+    held = (
+        {}
+        if function
+        else {key: value for key, value in getattr(thing, "__dict__", {}).items() if not key.startswith("_")}
+    )
+    known = {key: value for key, value in held.items() if _plain(value) is not None and key not in _NOT_OPTIONS}
+    digest = _code_digest(thing if function else type(thing))
+    if not function:
+        digest = hashlib.sha256(f"{digest}{canonical(_described(thing, ()))}".encode()).hexdigest()
+    return ResolvedRegularizer(name, {}, known, digest, thing, lambda: copy.deepcopy(thing))
+
+
+def _code_digest(code: Any) -> str:
+    """Of the file of a class or function and what it imports; of a session without a file, of its compiled code."""
+    with contextlib.suppress(TypeError, OSError):
+        file = inspect.getsourcefile(code)
+        if file is not None and Path(file).is_file():
+            return source_digest(Path(file))
+    functions = [item for kind in getattr(code, "__mro__", ()) for item in vars(kind).values()] or [code]
+    compiled = [item.__code__ for item in functions if inspect.isfunction(item)]
+    # Format 2 has no references to what came before, which depend on what else the process holds.
+    return hashlib.sha256(b"".join(marshal.dumps(one, 2) for one in compiled)).hexdigest()
+
+
+def _described(value: Any, above: tuple[int, ...]) -> Any:
+    """What an object holds, as JSON can hold it: the same for equal objects of any process; tensors by their bytes."""
+    if value is None or _plain(value) is not None:
+        return value if not isinstance(value, float) else repr(value)
+    if id(value) in above:
+        return "itself"
+    above = (*above, id(value))
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy(), value.dtype, value.shape
+        return _described(value, above)
+    if isinstance(value, np.ndarray):
+        return [str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
+    if isinstance(value, list | tuple):
+        return [_described(item, above) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _described(item, above) for key, item in value.items()}
+    if isinstance(value, type) or inspect.isroutine(value):
+        return value.__qualname__
+    kind = type(value)
+    code = "" if kind.__module__.partition(".")[0] in _LIBRARIES else _code_digest(kind)
+    return [kind.__qualname__, code, _described(getattr(value, "__dict__", None), above)]
+
+
+def _shown(known: dict[str, Any]) -> dict[str, Option]:
+    return {key: value if _plain(value) is not None else repr(value) for key, value in known.items()}
 
 
 def _plain(value: Any) -> Option:

@@ -80,6 +80,9 @@ class SIGReg(Regularizer):
             directions = self._draw(z, generator)
         if not self.per_view:
             z = z.flatten(0, -2)
+        return self._over_slices(z, directions)
+
+    def _over_slices(self, z: Tensor, directions: Tensor | StructuredDirections) -> Tensor:
         return mean_over_slices(z, self.statistic, directions)
 
     def _draw(self, z: Tensor, generator: torch.Generator) -> Tensor | StructuredDirections:

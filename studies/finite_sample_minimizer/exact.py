@@ -12,8 +12,7 @@ from sigreg_lab.regularizers import (
     Regularizer,
     SIGReg,
     VICReg,
-    make_regularizer,
-    regularizer_options,
+    resolve_regularizer,
 )
 from sigreg_lab.theory import minimizers
 from sigreg_lab.univariate import UnivariateTest
@@ -32,13 +31,22 @@ STATISTICS: dict[str, Callable[[], UnivariateTest]] = {
 
 
 def make_loss(name: str) -> UnivariateTest | Regularizer:
-    """The statistic or the regulariser of that name."""
+    """The statistic or the regulariser of that name; a regulariser may be one's own, see ``resolve_regularizer``."""
     if name in STATISTICS:
         return STATISTICS[name]()
-    options = {"num_slices": NUM_SLICES} if "num_slices" in regularizer_options(name) else {}
-    loss = make_regularizer(name, **options)
-    assert loss is not None
+    loss: Regularizer = resolve_regularizer(name).build(num_slices=NUM_SLICES)
     return loss
+
+
+def source(name: str) -> str:
+    """The digest of the code that a name stands for, "" if that is the library's own.
+
+    Raises:
+        ValueError: it is no loss.
+    """
+    if name == "none":
+        raise ValueError("none is no loss")
+    return "" if name in STATISTICS else resolve_regularizer(name).digest
 
 
 def exact_minimizer(loss: torch.nn.Module, n: int) -> float:

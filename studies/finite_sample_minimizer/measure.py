@@ -35,7 +35,7 @@ SCALE_FREE = (
 #: The control; those that have the minimum of one above, all slices for far more time; those with another question: of
 #: past batches, of the views' residuals, of a rectified target.
 LEFT_OUT = (
-    *("none", "sigreg-ep-infinite", "sigreg-ksd-infinite", "subspace-sigreg", "weak-sigreg"),
+    *("none", "sigreg-ep-infinite", "sigreg-ep-cv", "sigreg-ksd-infinite", "subspace-sigreg", "weak-sigreg"),
     *("sigreg-ep-queue", "tc-sigreg", "rdmreg"),
 )
 MINIMISER = "minimiser"
@@ -70,10 +70,11 @@ def _regularizer(
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """Replicates are views to a regulariser of one view; one of two views gets two that correlate."""
     quadratic = isinstance(loss, MultivariateRegularizer)
-    count = max(LEAST_SAMPLES // n, values // (4 * n * n if quadratic else n * DIM), 1) if loss.min_views == 1 else 2
+    views = getattr(loss, "min_views", 1)  # one's own need not say
+    count = max(LEAST_SAMPLES // n, values // (4 * n * n if quadratic else n * DIM), 1) if views == 1 else 2
     state = [int(word) for word in seed.generate_state(2)]
     z = torch.from_numpy(np.random.default_rng(seed).standard_normal((count, n, DIM)))
-    if loss.min_views == 2:
+    if views == 2:
         z[1] = 0.9 * z[0] + np.sqrt(1 - 0.9**2) * z[1]
     return lambda sd: loss(sd * z, seeded_generator(*state))
 

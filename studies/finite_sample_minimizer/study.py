@@ -11,7 +11,7 @@ from sigreg_lab.experiment.estimates import Estimates, exactly, mean
 from sigreg_lab.figures.kinds import forest
 from sigreg_lab.regularizers import SIGReg
 
-from .exact import STATISTICS, exact_minimizer, make_loss
+from .exact import STATISTICS, exact_minimizer, make_loss, source
 from .measure import LOSSES, MINIMISER, measure
 
 #: The mean of a U-statistic is a squared distance; Watson's, of parts that balance.
@@ -108,7 +108,7 @@ STUDY = Study(
         standard=([*LOSSES], [16, 64, 256, 1024], 20, 400_000),
         paper=([*LOSSES], [8, 16, 32, 64, 128, 256, 512, 1024, 4096], 20, 10_000_000),
     ),
-    choices={"loss": [*LOSSES, "sigreg-ep-infinite", "sigreg-ksd-infinite", "subspace-sigreg", "weak-sigreg"]},
+    choices={"loss": source},
     measure=measure,
     estimate=estimate,
     claims=(small_batches_shrink, most_shrink, few_at_one, all_have_minima),

@@ -21,7 +21,7 @@ from sigreg_lab.experiment import mean_interval
 from sigreg_lab.experiment.cells import Row
 from sigreg_lab.experiment.estimates import exactly, interval, mapped, rate
 from sigreg_lab.experiment.resampling import Real, Statistic, agreement, bootstrap, jackknife, regret
-from sigreg_lab.regularizers import make_regularizer
+from sigreg_lab.regularizers import resolve_regularizer
 from sigreg_lab.slicing import seeded_generator
 
 from .measure import TERMS
@@ -96,6 +96,16 @@ def of_one(part: pd.DataFrame, budget: str, at_a_point: float, replicates: int, 
 
 def value_at_a_point(name: str, batch_size: int) -> float:
     """The regulariser's value where all embeddings lie at the origin: what it is at complete collapse."""
-    regularizer = make_regularizer(name, num_slices=1)
-    assert regularizer is not None
+    regularizer = resolve_regularizer(name).build(num_slices=1)
     return float(regularizer(torch.zeros(1, batch_size, 2), seeded_generator(0)))
+
+
+def regularizer_source(name: str) -> str:
+    """The digest of the code of a regulariser of one's own, "" of the library's.
+
+    Raises:
+        ValueError: it is no regulariser.
+    """
+    if name == "none":
+        raise ValueError("none has no loss beside the prediction; name a regulariser")
+    return resolve_regularizer(name).digest

@@ -5,14 +5,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sigreg_lab import regularizers
 from sigreg_lab.experiment import Decision, Picture, Study, claim, every, some
 from sigreg_lab.experiment.cells import Config, Row
 from sigreg_lab.experiment.estimates import Estimate, Estimates
 from sigreg_lab.figures.kinds import curves, forest, scatter
 
 from .measure import LABELS, measure
-from .runs import CONFIGURATION, EQUAL, OTHER, PAPER_ALPHA, PAPER_C, THESE, of_one, value_at_a_point
+from .runs import CONFIGURATION, EQUAL, OTHER, PAPER_ALPHA, PAPER_C, THESE, of_one, regularizer_source, value_at_a_point
 
 SEED = 20251121
 REGULARIZERS = ["sigreg-ep", "sigreg-ejb", "sigreg-vcreg"]
@@ -164,7 +163,7 @@ STUDY = Study(
         "standard": _preset(REGULARIZERS, LAMBDAS, [5e-4, 2e-3, 8e-3], [1e-3, 1.0], [50, 200], 2),
         "paper": _preset([*REGULARIZERS, "sigreg-ad"], MORE, RATES, DECAYS, [75, 300, 1200], 5, draws=50),
     },
-    choices={"regularizer": [name for name in regularizers.REGISTRY if name != "none"]},
+    choices={"regularizer": regularizer_source},
     measure=measure,
     estimate=estimate,
     claims=(

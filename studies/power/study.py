@@ -177,8 +177,9 @@ def _powers(e: Estimates) -> Any:
 
 def _efficiency_map(e: Estimates) -> Any:
     label = "samples of Epps-Pulley over those of the test, for power 1/2"
+    gap = "both tests reach it at the fewest samples tried, or neither at the most"
     return heat_map(
-        e.of("efficiency"), x="alternative", y="statistic", value_label=label, log=True, limits=(1 / 8, 8),
+        e.of("efficiency"), x="alternative", y="statistic", value_label=label, log=True, limits=(1 / 8, 8), gap=gap,
         form="{:.2g}",
     )  # fmt: skip
 
@@ -215,7 +216,8 @@ STUDY = Study(
     pictures={
         "power": Picture("Power against the number of samples, by alternative; the null is first.", _powers),
         "power_efficiency": Picture(
-            "Efficiency of each test against Epps-Pulley: above 1 it needs fewer samples for power 1/2.",
+            "Efficiency of each test against Epps-Pulley: above 1 it needs fewer samples for power 1/2. ∞: Epps-Pulley "
+            "does not reach it at the sizes tried; 0: the test does not.",
             _efficiency_map,
         ),
     },

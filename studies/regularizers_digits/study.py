@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pandas as pd
 
-from sigreg_lab import regularizers
 from sigreg_lab.experiment import Decision, Picture, Study, claim, every
 from sigreg_lab.experiment.cells import Cell, Config, Row
 from sigreg_lab.experiment.estimates import Estimates, exactly, interval, mean
 from sigreg_lab.figures.kinds import forest
 from sigreg_lab.pretrain.data import load_data
 from sigreg_lab.pretrain.probes import SHOTS
+from sigreg_lab.regularizers import resolve_regularizer
 
 from .measure import measure
 
@@ -105,7 +105,7 @@ STUDY = Study(
         "standard": _preset([0.003, 0.01, 0.03, 0.1], seeds=8, tuning_seeds=3, steps=300, draws=20),
         "paper": _preset([0.0003, 0.001, 0.003, 0.01, 0.03, 0.1], seeds=40, tuning_seeds=10, steps=3000, draws=50),
     },
-    choices={"regularizer": [*regularizers.REGISTRY, *CONTROLS]},
+    choices={"regularizer": lambda text: resolve_regularizer(text).digest},
     measure=measure,
     estimate=estimate,
     claims=(regulariser_needed, statistics_alike, lambda_inside),

@@ -1,5 +1,6 @@
-"""What each regulariser of LeJEPA is worth on images: CIFAR-10 with ResNet-18, Imagenette with ViT-S/8, in bf16.
+"""What each regulariser of LeJEPA is worth on images: by ResNet-18 on CIFAR-10, by ViT-S/8 on Imagenette, in bf16.
 
+The settings ``cifar10`` and ``imagenette`` give the images of these recipes; others too, which keep their own name.
 A cell is one pretraining run of a recipe of ``sigreg-lab pretrain``, and its probes. A run that was killed goes on from
 its checkpoint, in the folder that the setting ``runs`` names. Two controls: no regulariser, and the untrained encoder.
 The null is nearest neighbours' answers against shuffled test labels.
@@ -18,6 +19,7 @@ from sigreg_lab.pretrain import PretrainResult, pretrain, probe
 from sigreg_lab.pretrain.config import configure
 from sigreg_lab.pretrain.loop import load
 from sigreg_lab.pretrain.probes import knn_answers
+from sigreg_lab.regularizers import resolve_regularizer
 from sigreg_lab.theory.answers import chance
 
 NULL, CURVE, SPEED = "shuffled_labels", "online_probe", "images_per_second"
@@ -43,11 +45,14 @@ def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[
         regularizer = "none" if name == "untrained" else name
         config = configure(path, regularizer, int(train_seed.generate_state(1)[0]), changes, recipe)
         runs = Path(settings["runs"] or scratch)
-        folder = runs / f"{recipe}-{name}-{cell['seed']}-{code_digest(Path(__file__), [cell, settings])}"
+        chosen = resolve_regularizer(regularizer)
+        code = code_digest(Path(__file__), [cell, settings, chosen.digest])
+        folder = runs / f"{recipe}-{name if name == 'untrained' else chosen.slug}-{cell['seed']}-{code}"
         folder.mkdir(parents=True, exist_ok=True)
         data = load(config)
         result = pretrain(config, data, folder=folder, resume=True)
-        return [*_curve(result), *_probes(result, settings["draws"]), *_null(result, np.random.default_rng(null_seed))]
+        rows = [*_curve(result), *_probes(result, settings["draws"]), *_null(result, np.random.default_rng(null_seed))]
+        return [{"data": data.name, **row} for row in rows]
 
 
 def _probes(result: PretrainResult, draws: int) -> list[Row]:

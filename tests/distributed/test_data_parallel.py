@@ -44,6 +44,7 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
 } | {
     "sigreg-ep flattened": ("sigreg-ep", {"num_slices": 7, "per_view": False}),
     "sigreg-ep closed form": ("sigreg-ep-full-line", {"num_slices": 7, "integration": "exact"}),
+    "sigreg-ep-cv unbiased": ("sigreg-ep-cv", {"num_slices": 7, "estimator": "u"}),
     "sigreg-ad flattened": ("sigreg-ad", {"num_slices": 7, "per_view": False}),
     "sigreg-ad three slices": ("sigreg-ad", {"num_slices": 3}),
     "sliced-wasserstein midpoint": ("sliced-wasserstein", {"num_slices": 7, "quantiles": "midpoint"}),

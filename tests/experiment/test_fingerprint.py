@@ -99,4 +99,4 @@ def test_measuring_imports_no_declaration_and_no_drawing(name):
     assert study.folder / "study.py" not in _imported(tree, study.folder / MEASURE)
     named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     assert not {"Claim", "Picture", "Estimates", "Study", "themed", "markdown_table"} & named
-    assert study.measure.__module__ == f"studies.{name}.measure"
+    assert study.measure.__module__ == f"sigreg_lab.studies.{name}.measure"

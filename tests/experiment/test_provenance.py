@@ -15,3 +15,8 @@ def test_a_stated_commit_counts_only_where_there_is_no_repository(tmp_path, monk
     commit = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "first"]
     provenance.subprocess.run(commit, cwd=tmp_path, check=True)
     assert git_state()["commit"] != "4b820dc"
+    inside = tmp_path / ".venv" / "site-packages"
+    inside.mkdir(parents=True)
+    monkeypatch.setattr(provenance, "REPOSITORY", inside)
+    monkeypatch.delenv("SIGREG_LAB_COMMIT")
+    assert git_state() == {"commit": None, "dirty": None}, "the commit of another repository says nothing of this code"

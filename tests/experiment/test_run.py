@@ -118,7 +118,18 @@ def test_a_count_below_1_is_refused_before_anything_is_computed(workplace, value
     ],
 )
 def test_ctrl_c_and_its_like_end_in_one_line_and_keep_finished_cells(workplace, workers, stop, to_group):
-    command = [sys.executable, "-m", "sigreg_lab.cli", "study", "run", "toy", "--preset", "smoke", "--out", "cut"]
+    command = [
+        sys.executable,
+        "-m",
+        "sigreg_lab.cli",
+        "study",
+        "run",
+        "./studies/toy",
+        "--preset",
+        "smoke",
+        "--out",
+        "cut",
+    ]
     command += ["--set", "pause=0.5", "--set", "seed=0,1,2,3,4,5,6,7,8,9", "--workers", workers]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     store = Path("cut/store/toy.sqlite")
@@ -175,7 +186,18 @@ def test_each_set_of_settings_has_a_folder_of_its_own(workplace):
 
 def test_killed_with_sigkill_and_started_again_gives_the_same_rows(workplace):
     whole = _rows(_run("whole", overrides=["pause=0.2", "seed=0,1,2,3,4"]))
-    command = [sys.executable, "-m", "sigreg_lab.cli", "study", "run", "toy", "--preset", "smoke", "--out", "cut"]
+    command = [
+        sys.executable,
+        "-m",
+        "sigreg_lab.cli",
+        "study",
+        "run",
+        "./studies/toy",
+        "--preset",
+        "smoke",
+        "--out",
+        "cut",
+    ]
     command += ["--set", "pause=0.2", "--set", "seed=0,1,2,3,4", "--workers", "2"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     store = Path("cut/store/toy.sqlite")

@@ -1,13 +1,24 @@
 """What a study declares: settings, cells, seeds."""
 
 import dataclasses
+import importlib
+import json
 import shutil
 
 import numpy as np
 import pytest
 
 from sigreg_lab.experiment.cells import canonical
-from sigreg_lab.experiment.study import PRESETS, StudyError, list_studies, load_study, parse_like, presets
+from sigreg_lab.experiment.fingerprint import cell_fingerprint
+from sigreg_lab.experiment.study import (
+    PRESETS,
+    StudyError,
+    list_studies,
+    load_study,
+    parse_like,
+    presets,
+    studies_folder,
+)
 
 
 def test_overrides_take_the_type_of_the_preset(workplace):
@@ -61,6 +72,24 @@ def test_a_study_of_ones_own_is_loaded_by_its_path_and_another_of_its_name_does_
     assert [load_study(name).title for name in ("toy", "./mine/toy", "toy")] == ["A toy", "Mine", "A toy"]
 
 
+def test_a_folder_called_studies_is_neither_imported_nor_in_the_way(tmp_path, monkeypatch):
+    """Wherever one stands, the studies are those of the package; the modules of one's own "studies" stay one's own."""
+    for file in ("studies/__init__.py", "studies/power/__init__.py", "studies/power/study.py", "studies/mine/study.py"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("raise ImportError('not to be imported')\n")
+    here = list_studies()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert list_studies() == here
+    study = load_study("power")
+    assert study.folder == studies_folder() / "power"
+    assert not study.folder.is_relative_to(tmp_path)
+    with pytest.raises(StudyError, match=r"unknown study 'mine'; use one of .*, or the path of a folder"):
+        load_study("mine")
+    with pytest.raises(ImportError, match="not to be imported"):
+        importlib.import_module("studies.power")  # theirs, not what stands for ours
+
+
 def test_a_text_that_no_preset_and_no_choice_has_is_refused(workplace):
     study = load_study("toy")
     assert study.configure("smoke", ["word=blue"])["word"] == "blue"
@@ -70,11 +99,32 @@ def test_a_text_that_no_preset_and_no_choice_has_is_refused(workplace):
     assert free.configure("smoke", ["word=a/path"])["word"] == "a/path"
 
 
+def test_a_choice_that_is_a_function_knows_what_code_a_text_of_an_axis_names(workplace):
+    def digest(text):
+        if text == "lost":
+            raise ValueError("lost is not there")
+        return "" if text == "known" else f"digest of {text}"
+
+    study = load_study("toy")
+    presets = {name: {**settings, "word": ["red"]} for name, settings in study.presets.items()}
+    own = dataclasses.replace(study, presets=presets, axes=(*study.axes, "word"), choices={"word": digest})
+    config = own.configure("smoke", ["word=red,known,a:x=1,y=2,b:c"])
+    assert config["word"] == ["red", "known", "a:x=1,y=2", "b:c"]
+    assert own.sources(config) == {"a:x=1,y=2": "digest of a:x=1,y=2", "b:c": "digest of b:c"}
+    of_cell = [cell_fingerprint({"code": "c"}, own.sources(config), cell) for cell in own.cells(config)[:4]]
+    assert [json.loads(found.pop("own", "{}")) for found in of_cell] == [
+        *({}, {}, {"a:x=1,y=2": "digest of a:x=1,y=2"}, {"b:c": "digest of b:c"})
+    ]
+    assert of_cell == [{"code": "c"}] * 4
+    with pytest.raises(StudyError, match="--set word=red,lost: lost is not there"):
+        own.configure("smoke", ["word=red,lost"])
+
+
 @pytest.mark.parametrize("name", ["calibration", "regularizers_digits"])
 def test_a_text_axis_of_a_study_takes_known_names_alone(name):
     study = load_study(name)
     axis = next(axis for axis in study.axes if isinstance(study.presets["smoke"][axis][0], str))
-    with pytest.raises(StudyError, match=f"unknown {axis} 'foo'; use "):
+    with pytest.raises(StudyError, match=f"unknown {axis} 'foo'; (use|known:) "):
         study.configure("smoke", [f"{axis}=foo"])
 
 

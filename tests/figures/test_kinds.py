@@ -50,6 +50,19 @@ def test_a_heat_map_writes_each_number_and_leaves_gaps():
     some = Estimates(tabulate([*ROWS[:5], exactly("x", 7.0, law="laplace", n=64, dim=2)]))
     figure = heat_map(some, x="n", y="law", column="dim", value_label="x", form="{:.1f}")
     assert sorted(t.get_text() for t in figure.axes[0].texts if t.get_text()) == ["0.0", "1.0", "2.0", "7.0"]
+    assert [text.get_text() for legend in figure.legends for text in legend.get_texts()] == ["not measured"]
+    assert not heat_map(TABLE, x="n", y="law", column="dim", value_label="x").legends
+
+
+@pytest.mark.parametrize("lines", [1, 3, 15])
+def test_a_heat_map_fills_its_canvas_however_long_the_name_of_its_numbers(lines):
+    rows = [exactly("x", float(i), law="laplace", n=8, statistic=f"s{i}") for i in range(lines)]
+    name = "samples of one test over those of the other, for a power of one half"
+    figure = heat_map(Estimates(tabulate(rows)), x="n", y="statistic", value_label=name)
+    figure.draw_without_rendering()
+    panel, name = figure.axes[0], figure.axes[1].yaxis.label
+    assert panel.get_window_extent().height > 0.4 * figure.bbox.height
+    assert name.get_window_extent().height < 1.3 * panel.get_window_extent().height
 
 
 def test_a_scatter_shows_every_point():

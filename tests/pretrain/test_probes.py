@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from sigreg_lab.experiment.intervals import mean_interval, rate_interval
 from sigreg_lab.pretrain import (
     PretrainResult,
     configure,
-    few_shot_accuracy,
+    few_shot_accuracies,
     knn_accuracy,
     linear_accuracy,
     load_data,
@@ -15,7 +16,7 @@ from sigreg_lab.pretrain import (
     probe,
 )
 from sigreg_lab.pretrain.models import Encoder
-from sigreg_lab.pretrain.probes import covariance_spectrum, fit_linear
+from sigreg_lab.pretrain.probes import accuracy_interval, commonest, covariance_spectrum, fit_linear
 
 LABELS = torch.arange(4).repeat_interleave(25)
 NOISE = torch.randn(100, 6, generator=torch.Generator().manual_seed(0))
@@ -25,7 +26,9 @@ SEPARABLE = torch.nn.functional.one_hot(LABELS, 6).float() * 10 + NOISE
 def test_separable_classes_are_found_with_any_number_of_labels():
     assert linear_accuracy(SEPARABLE, LABELS, SEPARABLE, LABELS) == 1.0
     rng = np.random.default_rng(0)
-    assert few_shot_accuracy(SEPARABLE, LABELS, SEPARABLE, LABELS, shots=1, draws=3, rng=rng) > 0.9
+    scores = few_shot_accuracies(SEPARABLE, LABELS, SEPARABLE, LABELS, shots=1, draws=3, rng=rng)
+    assert len(scores) == 3
+    assert min(scores) > 0.9
 
 
 def test_on_noise_accuracy_is_chance():
@@ -36,7 +39,44 @@ def test_on_noise_accuracy_is_chance():
 
 def test_too_few_samples_of_a_class_are_refused():
     with pytest.raises(ValueError, match="shots=26, but a class has only 25 samples"):
-        few_shot_accuracy(NOISE, LABELS, NOISE, LABELS, shots=26, draws=1, rng=np.random.default_rng(0))
+        few_shot_accuracies(NOISE, LABELS, NOISE, LABELS, shots=26, draws=1, rng=np.random.default_rng(0))
+
+
+def test_the_interval_of_an_accuracy_is_that_of_its_images_or_of_its_draws_where_the_other_is_nothing():
+    assert accuracy_interval([0.9], 200) == pytest.approx(rate_interval(180, 200))
+    assert accuracy_interval([0.9] * 4, 200) == pytest.approx(rate_interval(180, 200))
+    scores = [0.82, 0.85, 0.9, 0.8, 0.88]
+    assert accuracy_interval(scores, 10**12) == pytest.approx(mean_interval(scores), abs=1e-5)
+    low, high = accuracy_interval(scores, 50)
+    expected = [
+        np.hypot(*(end - 0.85 for end in ends))
+        for ends in zip(rate_interval(42.5, 50), mean_interval(scores), strict=True)
+    ]
+    assert (0.85 - low, high - 0.85) == pytest.approx(expected)
+    assert accuracy_interval([1.0, 0.5], 4) == (0.0, 1.0), "an accuracy is a share"
+
+
+def test_the_interval_covers_the_accuracy_over_draws_and_images():
+    """Answers differ by draw of labels and by image, logistic in both; 95% promised, and more where both matter."""
+    rng = np.random.default_rng(0)
+    covered, total, images, draws = 0, 1000, 150, 5
+
+    def right(count, number):
+        skill, ease = 0.4 * rng.standard_normal(count), 1.5 * rng.standard_normal(number)
+        return 1 / (1 + np.exp(-(1 + skill[:, None] + ease)))
+
+    truth = right(2000, 2000).mean()
+    for _ in range(total):
+        scores = (rng.random((draws, images)) < right(draws, images)).mean(1)
+        low, high = accuracy_interval(list(scores), images)
+        covered += low <= truth <= high
+    low, high = rate_interval(covered, total, 0.999)
+    assert high > 0.95
+    assert covered / total < 0.999, "an interval that always holds says nothing"
+
+
+def test_chance_is_the_share_of_the_commonest_class():
+    assert commonest(torch.tensor([0, 1, 1, 2])) == 0.5
 
 
 def test_nearest_neighbours_by_cosine_find_what_is_separable_and_ignore_length():

@@ -1,6 +1,8 @@
 """What whoever waits for a run is told."""
 
 import io
+import threading
+import time
 
 import pytest
 from rich.console import Console
@@ -11,7 +13,7 @@ from sigreg_lab.pretrain.progress import RunProgress, duration
 
 def told(seconds_a_step, steps, note=""):
     text, now = io.StringIO(), [0.0]
-    with RunProgress("photos sigreg-ep", Console(file=text, width=40), note, lambda: now[0]) as progress:
+    with RunProgress("photos sigreg-ep", Console(file=text, width=40), note, clock=lambda: now[0]) as progress:
         for step in range(steps):
             progress(step, {"steps": steps, "total": 1.5})
             now[0] += seconds_a_step
@@ -23,6 +25,46 @@ def test_without_a_terminal_the_first_steps_tell_how_long_it_takes_then_a_line_a
     assert lines[0] == "no GPU: small"
     assert lines[1] == "photos sigreg-ep: step 3 of 200, loss 1.5, about 3 min of steps left, then probes"
     assert [line.split(" of ")[0] for line in lines[2:]] == [f"photos sigreg-ep: step {n}" for n in (63, 123, 183)]
+
+
+def test_slow_steps_data_and_probes_have_a_line_a_minute_too():
+    text, now = io.StringIO(), [0.0]
+    progress = RunProgress("photos sigreg-ep", Console(file=text, width=40), clock=lambda: now[0])
+
+    def wait(seconds):
+        for _ in range(seconds):
+            now[0] += 1
+            progress.beat()
+
+    wait(150)
+    for step in (0, 5, 9):
+        progress(step, {"steps": 10, "total": 1.5})
+        wait(150)
+    lines = [line.removeprefix("photos sigreg-ep: ") for line in text.getvalue().splitlines()]
+    assert lines == [
+        *("reading data (for 60 s)", "reading data (for 2 min)"),
+        *(
+            "step 1 of 10, loss 1.5 (for 30 s)",
+            "step 1 of 10, loss 1.5 (for 2 min)",
+            "step 1 of 10, loss 1.5 (for 2 min)",
+        ),
+        "step 6 of 10, loss 1.5, about 2 min of steps left, then probes",
+        *("step 6 of 10, loss 1.5 (for 60 s)", "step 6 of 10, loss 1.5 (for 2 min)"),
+        *(f"all 10 steps made, fitting probes (for {time})" for time in ("30 s", "2 min", "2 min")),
+    ]
+
+
+def test_the_thread_that_speaks_ends_with_the_run(monkeypatch):
+    monkeypatch.setattr("sigreg_lab.pretrain.progress._BETWEEN", 0.0)
+    text, before = io.StringIO(), {*threading.enumerate()}
+    with RunProgress("photos", Console(file=text)):
+        (thread,) = {*threading.enumerate()} - before
+        deadline = time.monotonic() + 30
+        while not text.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert text.getvalue().startswith("photos: reading data")
+    thread.join(30)
+    assert not thread.is_alive()
 
 
 def test_a_run_of_a_moment_says_nothing():

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,10 +15,12 @@ import torch
 from PIL import Image
 
 from sigreg_lab import cli
-from sigreg_lab.pretrain import configure, load_data
+from sigreg_lab.pretrain import PretrainConfig, configure, load_data
 from sigreg_lab.pretrain import run as run_module
 from sigreg_lab.pretrain.checkpoint import load_checkpoint, save_checkpoint
 from sigreg_lab.pretrain.config import as_dict
+from sigreg_lab.pretrain.data import Images
+from sigreg_lab.pretrain.pictures import chosen, contact_sheet
 from sigreg_lab.pretrain.run import run, run_probes
 
 TINY = ["backbone=test_vit", "epochs=0", "steps=3", "batch_size=6", "num_slices=8", "projector=16,8", "log_every=1"]
@@ -69,17 +72,34 @@ def test_an_unseen_folder_pieces_of_time_probes_and_pictures(monkeypatch, capsys
     assert str(tmp_path) not in json.dumps(manifest)
     assert str(image_folder) not in json.dumps(manifest)
     with Image.open(folder / "views.png") as sheet, Image.open(folder / "patches.png") as patches:
-        assert sheet.size == (5 * 66, 8 * 66), "eight images of 32 px, doubled, each with its four views"
-        assert np.asarray(sheet).std() > 10
-        assert patches.size == (2 * 66, 6 * 66)
+        assert (sheet.width, patches.width) == (5 * 66, 2 * 66), "32 px, doubled; each image with its four views"
+        for picture, rows in ((sheet, 8), (patches, 6)):
+            shown, caption = np.split(np.asarray(picture), [rows * 66])
+            assert shown.std() > 10
+            assert (caption[:, -3:] == 255).all(), "the caption ends before the edge"
+            assert (caption < 128).any()
     assert {"row.csv", "probes.csv", "spectrum.csv", "config.json", "checkpoint.pt"} <= {
         p.name for p in folder.iterdir()
     }
 
     code, out, _ = _call(monkeypatch, capsys, "probe", folder)
     assert code == 0
-    assert "backbone_knn_all" in out
+    assert re.search(r"backbone_knn_all +[01]\.\d{4} \(0\.\d{4}, [01]\.\d{4}\)\n", out)
+    assert re.search(r"95% intervals .* \(\d+ test images\); by chance 0\.\d{4}\n", out)
     assert json.loads((folder / "probes.json").read_text())["steps"] == 3
+
+    other = tmp_path / "elsewhere" / image_folder.name
+    shutil.copytree(image_folder, other)
+    own = {name: (folder / name).read_bytes() for name in ("probes.csv", "probes.json", "patches.png")}
+    code, out, _ = _call(monkeypatch, capsys, "probe", folder, "--data", other)
+    assert code == 0
+    (table,) = folder.glob(f"probes-{image_folder.name}-*.csv")
+    assert table.name in out
+    assert table.with_suffix(".json").is_file()
+    assert (folder / f"patches{table.stem.removeprefix('probes')}.png").is_file()
+    assert {name: (folder / name).read_bytes() for name in own} == own, "other data have files of their own"
+    code, out, _ = _call(monkeypatch, capsys, "probe", folder, "--data", image_folder)
+    assert "(probes.csv, probes.json)" in out
 
     code, _, err = _call(monkeypatch, capsys, "probe", folder, "--data", "digits")
     assert code == 2
@@ -248,6 +268,20 @@ def test_probes_keep_the_labels_of_the_checkpoints_classes(image_folder, tmp_pat
         run_probes(folder)
     with pytest.raises(ValueError, match="data is empty"):
         run_probes(folder, "")
+
+
+def test_pictures_show_images_of_as_many_classes_as_there_are():
+    data = load_data("digits")
+    sheet, caption = contact_sheet(data, PretrainConfig())
+    assert sheet.shape == (3, 8 * 50, 5 * 50)
+    shown = caption.removesuffix(".").rpartition(": ")[2].split(", ")
+    assert len({*shown}) == 8
+    labels = torch.arange(3).repeat_interleave(100)
+    three = Images(torch.zeros(300, 1, 8, 8), labels)
+    assert labels[chosen(three)].bincount().tolist() == [3, 3, 2]
+    assert chosen(three._replace(labels=torch.zeros(300, dtype=torch.long))).tolist() == [
+        *(0, 42, 85, 128, 170, 213, 256, 299)
+    ]
 
 
 def test_a_checkpoint_of_a_newer_version_is_one_line(tmp_path, monkeypatch, capsys):

@@ -1,5 +1,9 @@
 """Regularisers by name, file, module and entry point; what is wrong with one is said before any run."""
 
+import dataclasses
+import functools
+import json
+import subprocess
 import sys
 import textwrap
 from importlib import metadata
@@ -10,6 +14,7 @@ import torch
 from sigreg_lab.experiment.study import StudyError
 from sigreg_lab.pretrain import configure, pretrain
 from sigreg_lab.pretrain.loop import make_loss, resolved
+from sigreg_lab.pretrain.run import run, run_probes
 from sigreg_lab.regularizers import SIGReg, check_regularizer, make_regularizer, resolve_regularizer
 from sigreg_lab.slicing import seeded_generator
 
@@ -196,6 +201,105 @@ def test_a_class_that_cannot_be_made_or_called_is_one_line(write):
     write("class Mine: ...")
     with pytest.raises(ValueError, match=r"mine\.py:Mine cannot be called"):
         check_regularizer(resolve_regularizer("mine.py:Mine"), SHAPE)
+
+
+class Handed(torch.nn.Module):
+    def __init__(self, weight=2.0, scale=None, name=None):
+        super().__init__()
+        self.weight, self.name = weight, name
+        self.register_buffer("scale", torch.ones(3) if scale is None else scale)
+        self.calls = 0
+
+    def forward(self, z, generator):
+        self.calls += 1
+        return self.weight * z.square().mean() * self.scale.mean()
+
+
+def handed(z, generator):
+    return z.square().mean()
+
+
+class Needy(Handed):
+    def __init__(self, width):
+        super().__init__(width)
+
+
+def test_a_class_an_object_and_a_function_are_taken_as_they_are():
+    z = torch.full(SHAPE, 3.0)
+    chosen = {"class": Handed, "object": Handed(0.5), "named": Handed(0.5, name="half"), "function": handed}
+    found = {key: resolve_regularizer(given) for key, given in chosen.items()}
+    assert {key: one.name for key, one in found.items()} == {
+        **{"class": "Handed", "object": "Handed"},
+        **{"named": "half", "function": "handed"},
+    }
+    assert {key: float(one.build(num_slices=7)(z, None)) for key, one in found.items()} == {
+        **{"class": 18.0, "object": 4.5},
+        **{"named": 4.5, "function": 9.0},
+    }
+    assert len({one.digest for one in found.values()}) == 4
+    assert found["object"].identity()["options"] == {"weight": 0.5, "calls": 0}
+    for one in found.values():
+        check_regularizer(one, SHAPE)
+    assert chosen["object"].calls == 0, "each run has a copy"
+    assert found["object"].build().capturable is False
+
+
+@pytest.mark.parametrize(
+    "other", [Handed(0.7), Handed(0.5, torch.tensor([1.0, 1.0, 2.0])), Handed(0.5, torch.ones(3).double()), Handed]
+)
+def test_the_digest_of_an_object_tells_what_it_holds_and_nothing_else(other):
+    digest = resolve_regularizer(Handed(0.5)).digest
+    assert resolve_regularizer(Handed(0.5)).digest == digest
+    assert resolve_regularizer(other).digest != digest
+    code = "from tests.regularizers.test_resolve import *; print(resolve_regularizer(Handed(0.5)).digest)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == digest, "another process finds the same"
+
+
+def test_one_of_a_session_without_a_file_is_told_by_its_code():
+    def made(body):
+        names = {"__name__": "session"}
+        exec(f"class Mine:\n    def __call__(self, z, generator):\n        return {body}", names)
+        return names["Mine"]
+
+    first, again, other = (resolve_regularizer(made(body)) for body in ("z.mean()", "z.mean()", "z.sum()"))
+    assert first.digest == again.digest != other.digest
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (3, "a regularizer is a name, a class, an object of one or a function of .*, got int"),
+        (None, "got NoneType"),
+        (len, "got builtin_function_or_method"),
+        (functools.partial(handed, generator=None), "got partial"),
+        (Needy, "Needy needs width; make it, and hand in the object"),
+    ],
+)
+def test_what_cannot_be_taken_is_one_line(given, message):
+    with pytest.raises(ValueError, match=message):
+        resolve_regularizer(given)
+
+
+@pytest.mark.parametrize("given", [Handed, Handed(0.5, name="half"), handed])
+def test_pretraining_takes_what_is_handed_in(given, tmp_path):
+    config = configure(None, given, 0, ["steps=3", "batch_size=16", "projector=16,8"])
+    folder, _ = run(config, tmp_path)
+    name = resolve_regularizer(given).name
+    assert folder.name == f"digits-{name}-0"
+    saved = json.loads((folder / "config.json").read_text())
+    assert saved["regularizer"] == name
+    assert saved["regularizer_source"] == resolve_regularizer(given).digest
+    run(config, tmp_path, resume=True)
+    with pytest.raises(ValueError, match="is of another run: it has regularizer_source="):
+        run(dataclasses.replace(config, regularizer=Handed(9.0, name=name)), tmp_path, resume=True)
+    run_probes(folder, epochs=1, draws=1)
+
+
+def test_a_value_that_is_no_finite_scalar_is_said_before_the_first_step(write):
+    write("class Mine:\n    def __call__(self, z, generator):\n        return z.mean(0)")
+    with pytest.raises(ValueError, match=r"mine\.py:Mine: on random embeddings .* must be a scalar tensor"):
+        pretrain(configure(None, "mine.py:Mine", 0, ["steps=2", "batch_size=16"]))
 
 
 def test_pretraining_takes_a_class_and_keeps_the_digest_of_its_code(write):

@@ -15,8 +15,8 @@ from sigreg_lab.univariate import KSD, Wasserstein
 from tests.studies.turn import complaints, verdicts
 
 STUDY = load_study("finite_sample_minimizer")
-EXACT = importlib.import_module("studies.finite_sample_minimizer.exact")
-MEASURE = importlib.import_module("studies.finite_sample_minimizer.measure")
+EXACT = importlib.import_module("sigreg_lab.studies.finite_sample_minimizer.exact")
+MEASURE = importlib.import_module("sigreg_lab.studies.finite_sample_minimizer.measure")
 GENERATOR = torch.Generator()
 
 

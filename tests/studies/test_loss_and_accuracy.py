@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 from sigreg_lab.experiment.estimates import Estimates, tabulate
-from sigreg_lab.experiment.study import load_study
+from sigreg_lab.experiment.study import MODULES, load_study
 from tests.studies.turn import verdicts
 
 STUDY = load_study("loss_and_accuracy")
-MEASURE, RUNS = (importlib.import_module(f"studies.loss_and_accuracy.{name}") for name in ("measure", "runs"))
+MEASURE, RUNS = (importlib.import_module(f"{MODULES}.loss_and_accuracy.{name}") for name in ("measure", "runs"))
 SETTINGS = {"replicates": 200, "batch_size": 128}
 
 

@@ -15,7 +15,13 @@ def _estimates(rows):
 
 
 def _null_rows(value, exact=0.25, error=0.01):
-    row = {"recipe": "cifar10-resnet18", "regularizer": "sigreg-ep", "seed": 0, "measure": "shuffled_labels"}
+    row = {
+        "recipe": "cifar10-resnet18",
+        "data": "cifar10",
+        "regularizer": "sigreg-ep",
+        "seed": 0,
+        "measure": "shuffled_labels",
+    }
     return pd.DataFrame([{**row, "step": -1, "value": value, "images": 4, "exact": exact, "error": error}])
 
 
@@ -29,6 +35,18 @@ def test_a_single_run_has_the_interval_of_its_test_images():
     rows = _null_rows(0.5).assign(measure="backbone_linear_all", images=100)
     one = _estimates(rows).at("backbone_linear_all")
     assert (one.low, one.high) == pytest.approx((0.4038, 0.5962), abs=1e-4)
+
+
+def test_images_go_by_their_own_name_and_published_numbers_by_published_images():
+    rows = _null_rows(0.5).assign(measure="backbone_linear_all", images=100)
+    own = rows.assign(data="my_photos")
+    for given, title, count in ((rows, "CIFAR-10, ResNet-18", 1), (own, "my_photos, ResNet-18", 0)):
+        found = _estimates(given)
+        assert found.at("backbone_linear_all").data == title
+        assert len(found.of("published")) == count
+    curve = own.assign(measure="online_probe", step=3)
+    (axis,) = STUDY.pictures["curves"].draw(_estimates(curve)).axes
+    assert axis.get_title(loc="left") == "my photos, ResNet-18"
 
 
 def _accuracies(**values):
