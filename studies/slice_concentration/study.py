@@ -250,6 +250,19 @@ STUDY = Study(
                 legend_columns=5,
             ),
         ),
+        "slices_needed": Picture(
+            "Slices needed for a given error of the gradient, against the dimension.",
+            lambda e: curves(
+                first_law(e, "slices needed"),
+                x="dim",
+                hue="directions",
+                column="target",
+                titles={"target": lambda target: f"error of the gradient {target:.0%}"},
+                x_label="dimension K",
+                y_label="slices needed",
+                log_y=True,
+            ),
+        ),
         "theorem_5": Picture(
             "Theorem 5's constant. Below alpha = (K - 1)/2 values at points are not defined; as alpha falls to 0 it "
             "falls to 0, where the inequality cannot hold.",
