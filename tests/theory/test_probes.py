@@ -93,7 +93,6 @@ def test_the_minima_of_the_fisher_information_are_found():
     rng = np.random.default_rng(5)
     for constraint in probes.CONSTRAINTS:
         assert probes.least_trace(3, constraint, rng) == pytest.approx(3, rel=1e-6)
-    assert probes.least_fisher() == pytest.approx(1, rel=2e-4)
 
 
 def test_ridge_biases_are_those_of_fits_without_noise():
