@@ -70,7 +70,7 @@ def retell(study: Study, source: Path, target: Path) -> None:
 
     Raises:
         StudyError: no rows there, rows that are not those of the manifest or that contradict exact values, or rows that
-            the study cannot tell of.
+            the study cannot tell of, such as those of an earlier ``measure``; ``target`` stays as it is.
     """
     if not (source / ROWS).is_file():
         raise StudyError(f"no rows of study {study.name} in {source}; run it first: sigreg-lab study run {study.name}")
@@ -81,10 +81,8 @@ def retell(study: Study, source: Path, target: Path) -> None:
     with beside(target) as fresh:
         shutil.copy2(source / ROWS, fresh / ROWS)
         failure = _tell(study, fresh, manifest)
-        if failure and source != target:
+        if failure:
             raise StudyError(failure)
-    if failure:
-        raise StudyError(f"{failure} (rows in {target})")
 
 
 def publish(name: str, *, preset: str, out: Path, results: Path, overrides: Sequence[str] = ()) -> Path:

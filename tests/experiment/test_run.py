@@ -383,6 +383,14 @@ def test_settings_that_a_study_cannot_tell_of_end_in_a_line_and_keep_the_rows(wo
     assert len(Path("runs/smoke/toy/rows.csv").read_text().splitlines()) == 7
 
 
+def test_what_was_told_stays_where_a_study_cannot_tell_of_it_anew(workplace):
+    outcome = _run()
+    before = {path.name: path.read_bytes() for path in outcome.folder.iterdir()}
+    with pytest.raises(StudyError, match=r"no estimates for these settings \(KeyError: 'gone'"):
+        retell(_with("estimate", lambda rows, _: rows["gone"]), outcome.folder, outcome.folder)
+    assert {path.name: path.read_bytes() for path in outcome.folder.iterdir()} == before
+
+
 def test_figures_are_drawn_again_from_rows_alone(workplace):
     outcome = _run()
     (outcome.folder / "estimates.csv").unlink()
