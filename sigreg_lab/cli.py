@@ -1,9 +1,10 @@
-"""The command line: ``sigreg-lab compare | check | pretrain | probe | study``."""
+"""The command line: ``sigreg-lab compare | check | pretrain | probe | study | figures``."""
 
 import errno
 import io
 import math
 import os
+import re
 import shlex
 import signal
 import sys
@@ -87,6 +88,8 @@ app = typer.Typer(
 )
 study_app = typer.Typer(help="Run studies, draw their figures, publish their results.", no_args_is_help=True)
 app.add_typer(study_app, name="study")
+figures_app = typer.Typer(help="Draw the figures and tables of the LeJEPA paper anew.", no_args_is_help=True)
+app.add_typer(figures_app, name="figures")
 
 
 def _version(asked: bool) -> None:
@@ -114,8 +117,23 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="Change a setting, 
 
 @app.command("check", cls=Command)
 def check_command(
-    file: Annotated[Path, typer.Argument(help="Embeddings, one row a sample: .npy, .npz, .pt, .parquet or .csv.")],
-    key: Annotated[str | None, typer.Option(help="Which array of an .npz, tensor of a .pt, list column.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="Embeddings, one row a sample: .npy, .npz, .pt, .parquet or .csv; or a checkpoint.pt."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Embed images first: a name of timm's, or checkpoint.pt of a pretraining run.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="The images: a folder; of a checkpoint what it was trained on if not given.")
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(help="Array of an .npz, tensor of a .pt, list column; of a checkpoint projection or embedding."),
+    ] = None,
+    standardise: Annotated[
+        bool, typer.Option("--standardise", help="Bring each feature to mean 0 and variance 1: units do not count.")
+    ] = False,
     group: Annotated[
         str | None, typer.Option(help="Column or array that is equal for rows that depend on each other.")
     ] = None,
@@ -138,7 +156,10 @@ def check_command(
         Path | None, typer.Option("--json", metavar="FILE", help="Write the findings as JSON; - prints them instead.")
     ] = None,
 ) -> None:
-    """Measure how far embeddings are from N(0, I), in which way and along which directions."""
+    """Measure how far embeddings are from N(0, I), in which way and along which directions.
+
+    Of a file: sigreg-lab check embeddings.npy. Of a model: sigreg-lab check --model resnet18.a1_in1k --data photos.
+    """
     import json
 
     from rich.console import Console
@@ -150,25 +171,50 @@ def check_command(
     from sigreg_lab.check.write import check_place, write
 
     progress = Console(stderr=True)
-    sample = read_sample(
-        file,
-        key=key,
-        group=group,
-        drop=tuple(drop or ()),
-        separator=separator,
-        decimal=decimal,
-        header=header,
-        max_rows=max_rows,
-        max_gigabytes=max_gb,
-        seed=seed,
-    )
-    page = out or file.with_name(f"{file.name}.check.html")
+    if (file is None) == (model is None):
+        raise ValueError("name a file of embeddings, or a model with --model; one of them")
+    if file is not None and (file.is_dir() or file.suffix in (".pt", ".pth")):
+        from sigreg_lab.pretrain.checkpoint import is_checkpoint
+
+        model = str(file) if is_checkpoint(file) else None
+    if model is None and data is not None:
+        raise ValueError("--data names images for a model: name it with --model")
+    origin = file if model is None else Path(model) if Path(model).exists() else None
+    name = re.sub(r"[^\w.-]+", "_", model or "")
+    page = out or (origin.with_name(f"{origin.name}.check.html") if origin else Path(f"{name}.check.html"))
     printed = json_file == Path("-")
-    check_place(page, "--out", file)
-    if json_file and not printed:
-        check_place(json_file, "--json", file)
+
+    def check_places() -> None:
+        check_place(page, "--out", origin)
+        if json_file and not printed:
+            check_place(json_file, "--json", origin)
+
+    if model is not None:
+        if group or drop or separator or decimal or header is not None:
+            raise ValueError("--group, --drop, --separator, --decimal and --header go with a file of embeddings")
+        from sigreg_lab.check.model import read_embeddings
+
+        check_places()
+        progress.print(f"Embedding images with {plain(model)} ...", markup=False)
+        sample = read_embeddings(model, data, key=key, max_rows=max_rows, max_gigabytes=max_gb, seed=seed)
+    else:
+        assert file is not None
+        sample = read_sample(
+            file,
+            key=key,
+            group=group,
+            drop=tuple(drop or ()),
+            separator=separator,
+            decimal=decimal,
+            header=header,
+            max_rows=max_rows,
+            max_gigabytes=max_gb,
+            seed=seed,
+        )
+        check_places()
     findings = diagnose(
         sample,
+        standardise=standardise,
         num_slices=slices,
         seed=seed,
         max_gigabytes=max_gb,
@@ -331,7 +377,7 @@ def report_command(
     results: Results = RESULTS,
     names: Annotated[list[str] | None, typer.Option("--study", help="Only this study; repeat for more.")] = None,
 ) -> None:
-    """Tell of all committed results anew from their rows; renew REPORT.md, docs/claims.md and the README's findings."""
+    """Tell of all committed results anew from their rows; renew REPORT.md and what pages say of them."""
     from sigreg_lab.experiment.results import MANIFEST, retell
     from sigreg_lab.experiment.study import list_studies, load_study
 
@@ -348,9 +394,34 @@ def _renew(results: Path) -> None:
     from sigreg_lab.experiment.study import list_studies
 
     print(f"Report: {write_report(results, expected=list_studies())}")
-    for page in (results.parent / "docs" / "claims.md", results.parent / "README.md"):
-        if page.is_file():
-            renew(page, results)
+    for page in (*(results.parent / "docs").glob("*.md"), *results.parent.glob("README.md")):
+        renew(page, results)
+
+
+@figures_app.command("paper", cls=Command)
+def paper_command(
+    only: Annotated[list[str] | None, typer.Option("--only", help="A key such as fig-05; repeat for more.")] = None,
+    results: Results = RESULTS,
+    out: Annotated[Path, typer.Option(help="Folder of the pictures.")] = RUNS / "figures",
+) -> None:
+    """Draw the paper's figures and tables from stored results, theory and published numbers; nothing is trained."""
+    from rich.console import Console
+
+    from sigreg_lab.figures.paper.write import write_figures
+
+    console = Console(stderr=True)
+    written = write_figures(
+        only or (), results, out, on_item=lambda item: console.print(f"{item.paper}: {item.title}", markup=False)
+    )
+    print(f"Figures: {out} ({len(written)} files; {written[-2].name} says what they show)")
+
+
+@figures_app.command("index", cls=Command)
+def index_command() -> None:
+    """Print docs/figures.md: each figure of the paper, what it is drawn from, its command."""
+    from sigreg_lab.figures.paper.write import page
+
+    print(page(), end="")
 
 
 @app.command("pretrain", cls=PretrainCommand)
@@ -467,6 +538,7 @@ REMEDIES = {
 #: What is left of the work when a command is stopped.
 STOPPED = {
     "check": "stopped; nothing was written",
+    "figures": "stopped; nothing was written",
     "compare": "stopped; finished runs are kept: run the same command to go on",
     "pretrain": "stopped; the last checkpoint is kept: run the same command with --resume to go on",
     "probe": "stopped; nothing was written",

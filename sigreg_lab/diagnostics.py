@@ -61,7 +61,15 @@ def effective_rank(x: Tensor) -> Tensor:
         ValueError: a sample that is empty, not floating point, not finite, or of fewer than 2 rows.
     """
     check_sample(x, "x", ndim=2, min_samples=2)
-    singular = svdvals(_centred_and_scaled(x)[0])
+    return _rank(svdvals(_centred_and_scaled(x)[0]))
+
+
+def spectral_rank(variances: Tensor) -> Tensor:
+    """``effective_rank`` of a sample by its ``spectrum``, shape (..., K): (...)."""
+    return _rank(variances.sqrt())
+
+
+def _rank(singular: Tensor) -> Tensor:
     total = singular.sum(-1, keepdim=True)
     share = singular / total.clamp_min(1e-300)
     entropy = -(share * share.clamp_min(1e-300).log()).sum(-1)
@@ -76,7 +84,8 @@ def spectrum(x: Tensor) -> Tensor:
         x: sample, shape (..., N, K).
 
     Returns:
-        Shape (..., K), float64; the last K - N + 1 are 0 for N <= K. Variances below 1e-308 become 0.
+        Shape (..., K), float64; the last K - N + 1 are 0 for N <= K. Variances below 1e-308 become 0, those above 1e308
+        infinite.
 
     Raises:
         ValueError: as ``effective_rank``.
@@ -167,10 +176,19 @@ def lidar(views: Tensor, delta: float = 1e-4) -> Tensor:
 
 def _centred_and_scaled(x: Tensor) -> tuple[Tensor, Tensor]:
     """x minus its mean, and over its largest size (..., 1, 1): its squares neither vanish nor overflow at any scale."""
-    centred = x.double() - x.double().mean(-2, keepdim=True)
+    y, unit = _in_reach(x)
+    centred = y - y.mean(-2, keepdim=True)
     largest = centred.abs().amax((-2, -1), keepdim=True)
     scale = torch.where(largest > 0, largest, 1.0)
-    return centred / scale, scale
+    return centred / scale, scale * unit
+
+
+def _in_reach(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x in float64 over a power of two (..., 1, 1), which is exact: the largest lie near 1, so that sums are finite."""
+    y = x.double()
+    largest = y.abs().amax((-2, -1), keepdim=True)
+    unit = torch.where(largest > 0, largest / (2 * largest.frexp().mantissa), 1.0)
+    return y / unit, unit
 
 
 def _variances(centred: Tensor) -> Tensor:
@@ -236,7 +254,8 @@ def _mean_tested(x: Tensor) -> Tested:
     n, dim = x.shape[-2:]
     law = ChiSquared(dim)
     law.kind = "exact"
-    statistic = n * x.double().mean(-2).square().sum(-1)
+    y, unit = _in_reach(x)
+    statistic = n * (y.mean(-2) * unit.squeeze(-1)).square().sum(-1)
     return Tested(statistic, law.pvalue(statistic), law)
 
 
@@ -252,7 +271,8 @@ def covariance_test(x: ArrayLike, *, axis: int = -2, nan_policy: NanPolicy = "ra
         nan_policy: of rows that hold a NaN: "raise", "omit" or "propagate".
 
     Returns:
-        ``TestResult``, which unpacks as ``statistic, pvalue``, each of shape (...), float64; the statistic is n K W/2.
+        ``TestResult``, which unpacks as ``statistic, pvalue``, each of shape (...), float64; the statistic is n K W/2,
+        infinite with p-value 0 where it exceeds 1e308.
 
     Raises:
         ValueError: as ``effective_rank``.
@@ -265,9 +285,27 @@ def covariance_test(x: ArrayLike, *, axis: int = -2, nan_policy: NanPolicy = "ra
 
 def _covariance_tested(x: Tensor) -> Tested:
     check_sample(x, "x", ndim=2, min_samples=2)
-    n, dim = x.shape[-2] - 1, x.shape[-1]
-    values = spectrum(x)
-    w = (values - 1).square().mean(-1) - dim / n * values.mean(-1).square() + dim / n
-    statistic = n * dim / 2 * w
+    centred, scale = _centred_and_scaled(x)
+    scale = scale.squeeze(-1).squeeze(-1)
+    # In units of m^2 with m = max(scale, 1), no variance overflows.
+    most = scale.clamp_min(1.0)
+    values = _variances(centred) * (scale / most).square().unsqueeze(-1)
+    return _covariance_by(values, most.pow(-2), x.shape[-2])
+
+
+def spectral_covariance_test(values: Tensor, num_samples: int) -> Tested:
+    """``covariance_test`` of a sample of ``num_samples`` rows by its ``spectrum``, shape (..., K)."""
+    most = values.amax(-1).clamp_min(1.0)
+    return _covariance_by(values / most.unsqueeze(-1), most.reciprocal(), num_samples)
+
+
+def _covariance_by(values: Tensor, one: Tensor, num_samples: int) -> Tested:
+    """The test by variances in units in which the variance of N(0, I) is ``one``, at most 1.
+
+    W / m^4, with m^2 the unit, has no term that overflows. W itself may; it is infinite then, and its p-value 0.
+    """
+    n, dim = num_samples - 1, values.shape[-1]
+    w = (values - one.unsqueeze(-1)).square().mean(-1) - dim / n * values.mean(-1).square() + dim / n * one.square()
+    statistic = (n * dim / 2 * w / one.square()).nan_to_num(0.0, torch.inf, -torch.inf)  # 0/0: equal variances, N <= K
     law = ChiSquared(dim * (dim + 1) / 2)
     return Tested(statistic, law.pvalue(statistic), law)

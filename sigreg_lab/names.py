@@ -77,3 +77,17 @@ def label(key: str) -> str:
         return key.rpartition("/")[2]
     plain = key.removesuffix("_standardised")
     return LABELS.get(plain, plain.replace("_", " ")) + (", standardised" if plain != key else "")
+
+
+#: Symbols and words for the axes that many studies have.
+AXES = {"n": ("N", "batch size N"), "dim": ("K", "dimension K"), "num_slices": ("M", "slices M")}
+
+
+def axis_symbol(axis: str) -> str:
+    """An axis as a heading or a legend has it."""
+    return AXES.get(axis, (axis, axis))[0]
+
+
+def axis_words(axis: str) -> str:
+    """An axis as it is written along a picture's edge."""
+    return AXES.get(axis, (axis, axis))[1]

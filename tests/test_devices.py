@@ -19,7 +19,7 @@ from sigreg_lab import multivariate as mv
 from sigreg_lab import univariate as u
 from sigreg_lab.kernels import characteristic_function
 from sigreg_lab.multivariate import energy
-from sigreg_lab.regularizers import REGISTRY, LeJEPALoss, make_regularizer, regularizer_options
+from sigreg_lab.regularizers import REGISTRY, LeJEPALoss, control_variates, make_regularizer, regularizer_options
 from sigreg_lab.slicing import DIRECTIONS, infinite, seeded_generator
 
 OPERATIONS = {
@@ -77,9 +77,10 @@ def _meta_as_a_gpu(monkeypatch):
     for name, module in OPERATIONS.items():
         own = getattr(import_module(f"sigreg_lab.kernels.{module}"), f"_{name}")
         monkeypatch.setattr(torch.ops.sigreg_lab, name, own)
-    # How far a radial function is tabulated depends on the sample: a call may wait for that one number.
+    # How far a radial function is tabulated depends on the sample: a call may wait for that number.
     for module in (infinite, energy):
         monkeypatch.setattr(module, "largest_length", lambda x: 10.0)
+    monkeypatch.setattr(control_variates, "_range", lambda q: (50.0, 120.0))
     with NoNumbersToTheDevice(), NoWaitingCopies():
         yield
 

@@ -107,6 +107,37 @@ def test_rank_and_condition_number_do_not_depend_on_the_scale(scale):
     assert condition_number(scale * x).item() == pytest.approx(condition_number(x).item(), rel=1e-9)
 
 
+@pytest.mark.parametrize("scale", [1e50, 1e77, 1e78, 1e155, 1e300, 1e307])
+def test_huge_embeddings_are_rejected_and_give_no_nan(scale):
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((40, 6)) + 0.5)
+    for test in (covariance_test, mean_test):
+        statistic, pvalue = test(scale * x)
+        assert float(statistic) > 1e90
+        assert float(pvalue) == 0.0
+    assert effective_rank(scale * x).item() == pytest.approx(effective_rank(x).item(), rel=1e-12)
+    assert condition_number(scale * x).item() == pytest.approx(condition_number(x).item(), rel=1e-12)
+    assert not spectrum(scale * x).isnan().any()
+    batch = torch.stack([x, scale * x])
+    assert covariance_test(batch).pvalue[0] == covariance_test(x).pvalue
+
+
+def test_sums_that_overflow_give_no_nan():
+    x = torch.full((40, 3), 1.7e308, dtype=torch.float64)
+    x[::2] *= -1
+    x[0] *= -1
+    for test in (covariance_test, mean_test):
+        assert float(test(x).pvalue) == 0.0
+    assert effective_rank(x).item() == pytest.approx(1.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-30, 0.01, 1.0, 100.0])
+def test_the_covariance_statistic_is_its_formula(scale):
+    x = scale * np.random.default_rng(1).standard_normal((30, 4))
+    n, dim, s = 29, 4, np.cov(x.T)
+    w = np.trace((s - np.eye(4)) @ (s - np.eye(4))) / dim - dim / n * (np.trace(s) / dim) ** 2 + dim / n
+    assert covariance_test(torch.from_numpy(x)).statistic.item() == pytest.approx(n * dim * w / 2, rel=1e-10)
+
+
 def test_alpha_of_a_power_law_is_its_exponent():
     scale = torch.arange(1.0, 21.0, dtype=torch.float64) ** -0.75  # variances k^-1.5
     rows = torch.linalg.qr(torch.cat([torch.ones(200, 1, dtype=torch.float64), _normal(200, 20)], 1))[0][:, 1:]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sigreg_lab.experiment.report import _anchor
+from sigreg_lab.experiment.report import heading_anchor
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -27,4 +27,4 @@ def test_every_link_within_the_project_leads_somewhere(link):
     page = Path(__file__).parents[1] / file
     assert page.exists()
     if place:
-        assert place in {_anchor(title) for title in re.findall(r"^#+ (.+)$", page.read_text(), re.M)}
+        assert place in {heading_anchor(title) for title in re.findall(r"^#+ (.+)$", page.read_text(), re.M)}

@@ -108,8 +108,7 @@ def _read(lines: Iterator[str], request: Request) -> Table:
         raise request.refuse("has a line of names and no rows")
 
     shown = [name or f"column {i + 1}" for i, name in enumerate(names)]
-    whole = [shown[i] for i in kept if found and all(_is_label(cell) for cell in present[i])]
-    notes = column_notes(request, [shown[i] for i in text], index, whole, len(kept))
+    notes = column_notes(request, [shown[i] for i in text], index)
     if empty:
         notes.append(f"left out {len(empty)} column(s) without name and values")
     if found and all(_WHOLE.fullmatch(names[i]) for i in kept):
@@ -226,10 +225,6 @@ def _equally_long(records: Iterable[tuple[int, Record]], names: Record, request:
 def _is_text(present: Sequence[str], decimal: str) -> bool:
     """Whether most of what stands in the column is no number."""
     return sum(not _is_number(cell, decimal) for cell in present) > 0.5 * len(present)
-
-
-def _is_label(cell: str) -> bool:
-    return _WHOLE.fullmatch(cell) is not None or cell.lower() in _TRUTH
 
 
 def _is_number(cell: str, decimal: str) -> bool:

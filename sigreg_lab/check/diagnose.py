@@ -1,8 +1,13 @@
 """How far a sample of embeddings is from N(0, I), in which way, and along which directions.
 
-The tests fall in two groups. Against N(0, I): the mean, the covariance, and slices, on which location, scale and shape
-all tell. Against any normal law: the sample whitened first, on which only the shape tells. P-values are corrected for
-the number of tests by Holm's method: of checks of samples from N(0, I) at most a share alpha reports a departure.
+The tests fall in three groups. Against N(0, I): the mean, the covariance, and slices, on which location, scale and
+shape all tell. Against any normal law: the sample whitened first, so that only the shape tells, and neither units nor
+axes count. Against normal features: each feature by itself and pairs of them, whatever their units. P-values are
+corrected for the number of tests by Holm's method: of checks of samples from N(0, I) at most a share alpha reports a
+departure.
+
+With ``standardise`` each feature has mean 0 and variance 1 before the first group, whose laws are simulated likewise:
+it then tells of correlations and shape.
 
 Rows of one group, such as views of one image, may depend on each other in any way. Such a sample is cut into views,
 each of which takes one row of every group: the rows of a view are independent, and its p-values hold. Those of all
@@ -12,7 +17,7 @@ views are combined to one, twice their median, which holds however the views dep
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +26,11 @@ from torch import Tensor
 from sigreg_lab import diagnostics
 from sigreg_lab.arrays import ArrayLike, as_tensor
 from sigreg_lab.check import laws, verdict
+from sigreg_lab.check.classical import classical_findings
+from sigreg_lab.check.features import discrete_features, feature_findings, feature_tests, holm
 from sigreg_lab.check.findings import DirectionFinding, Findings, TestFinding
 from sigreg_lab.check.reader import LARGEST_VALUE, Sample
-from sigreg_lab.check.request import LEAST_ROWS, MAX_GIGABYTES, one_row_a_sample
+from sigreg_lab.check.request import LEAST_ROWS, MAX_GIGABYTES, one_row_a_sample, some
 from sigreg_lab.nulls import NullLaw, combine_pvalues, split_groups
 from sigreg_lab.slicing import make_directions, project, seeded_generator
 from sigreg_lab.univariate import AndersonDarling, EppsPulley
@@ -33,28 +40,34 @@ NUM_SLICES = 256
 ALPHA = 0.05
 MAX_MINUTES = 10.0
 DIRECTIONS_KIND = "orthogonal"
-#: A principal axis counts as collapsed below this share of the variance that N(0, I), scaled to the sample's mean
-#: variance, would have there: a standard deviation of 1% of what is usual.
-COLLAPSED = 1e-4
+#: A principal axis of the standardised features counts as collapsed below this share of the variance that N(0, I) would
+#: have there: a standard deviation of 0.1% of what is usual. On correlations, so that units do not count.
+COLLAPSED = 1e-6
 _LOADINGS = 5
 _DECOMPOSITIONS = 20  # operations of the singular values of the sample, over N K min(N, K)
-_NEARLY_SINGULAR = 1e-12  # of the covariance; beyond it whitening returns rounding errors
+_NEARLY_SINGULAR = 1e-12  # of the correlations; beyond it whitening returns rounding errors
 
 _N = "N(0, I)"
+_Z = "N(0, I), each feature standardised"
 _ANY = "any normal law"
+_FEATURES = "normal features, whatever their units"
 #: name: (label, null hypothesis, what it is sensitive to)
 TESTS = {
     "mean": ("mean", _N, "location"),
     "covariance": ("covariance (Ledoit-Wolf)", _N, "scale and correlation"),
+    "correlation": ("correlations, sum of squares", _Z, "correlated features"),
     "slice_mean": ("Epps-Pulley, mean slice", _N, "what many directions share"),
     "slice_max": ("Epps-Pulley, largest slice", _N, "what few directions show"),
     "slice_anderson_darling": ("Anderson-Darling, worst slice", _N, "tails of the projections"),
     "feature_anderson_darling": ("Anderson-Darling, worst feature", _N, "single features"),
     "energy": ("energy distance", _N, "location and scale most"),
-    "mardia_kurtosis": ("Mardia's kurtosis", _ANY, "tails: lengths of the rows"),
-    "alternative_skewness": ("skewness of |y|²y", _ANY, "asymmetry"),
+    "mardia_skewness": ("Mardia's skewness", _ANY, "asymmetry of any kind"),
+    "mardia_kurtosis": ("Mardia's kurtosis", _ANY, "heavy (+) or light (-) tails"),
+    "alternative_skewness": ("skewness of |y|²y", _ANY, "asymmetry, many dimensions"),
+    "kurtosis_matrix": ("kurtosis matrix", _ANY, "tails of some directions, dependence"),
     "bhep": ("BHEP of width 1/√K", _ANY, "any shape, few dimensions"),
-    "square_correlation": ("correlation of squares", _ANY, "dependent pairs, as in an 'X'"),
+    "feature_normality": ("worst feature", _FEATURES, "shape of single features"),
+    "square_correlation": ("worst pair, squares", _FEATURES, "dependent pairs, as in an 'X'"),
 }
 
 
@@ -63,6 +76,7 @@ def diagnose(
     *,
     groups: ArrayLike | None = None,
     nan_policy: Literal["raise", "omit"] = "raise",
+    standardise: bool = False,
     num_slices: int = NUM_SLICES,
     seed: int = 0,
     alpha: float = ALPHA,
@@ -78,10 +92,11 @@ def diagnose(
         groups: of a sample whose rows are not independent: labels, shape (N,), equal for rows that depend on each
             other, such as the number of the image; at least 8 groups. A ``Sample`` brings its own.
         nan_policy: of rows that hold a NaN: "raise" refuses them, "omit" leaves them out, which a note then says.
+        standardise: bring each feature to mean 0 and variance 1 first, for features whose units mean nothing.
         num_slices: M, random directions; one for K = 1.
         seed: of the directions, and of the order in which rows are taken where a statistic takes only some.
         alpha: level of the verdict.
-        replicates: samples simulated for the null laws; 499 to 999 by their cost if not given.
+        replicates: samples simulated for the null laws; 599 to 999 by their cost if not given.
         max_gigabytes: what sample, directions and projections may take together, in float64.
         max_minutes: what the work may take, estimated for one core from its number of operations.
         on_simulate: called with their number before a simulation, which takes seconds; not if the cache has the laws.
@@ -120,34 +135,42 @@ def diagnose(
     directions = make_directions(
         DIRECTIONS_KIND, dim, num_slices, generator=seeded_generator(seed), dtype=torch.float64
     )
+    first = x[places[0]]
+    z, std = _standardised(first)
+    rank = dim
+    if n > dim <= laws.MOST_WHITENED:  # fewer rows do not show it
+        rank = min(_whitened(x[rows], laws.whitened_rows(n, dim) or n)[1] for rows in places)
     null = laws.NullLaws(
         n, dim, directions, f"{DIRECTIONS_KIND}|slices={num_slices}|seed={seed}",
-        replicates=replicates, on_start=on_simulate,
+        rank=rank, standardised=standardise, replicates=replicates, on_start=on_simulate,
     )  # fmt: skip
-    tests = _adjusted(_combined([_tests(x[rows], directions, null) for rows in places]))
+    views = [_tests(x[rows], directions, null, rank) for rows in places]
+    tests = _adjusted(_combined([view.rows for view in views]))
+    pvalues = combine_pvalues(torch.stack([view.pvalues for view in views]).nan_to_num(2.0).clamp_max(1.0))
+    pvalues[:, std == 0] = torch.nan
+    pvalues[views[0].statistics.isnan()] = torch.nan
 
-    notes = (*sample.notes, *_note_on_groups(sample.groups, num_views, n))
-    x = x[places[0]]
+    notes = (*sample.notes, *_note_on_discrete(x, sample.features), *_note_on_groups(sample.groups, num_views, n))
+    adjusted = holm(pvalues).nan_to_num(1.0).amin(0)
+    features = feature_findings(first, std, sample.features, views[0].statistics, pvalues, adjusted)
+    x = z if standardise else first
     slices = laws.slice_values(x, directions)
-    mean, size = x.mean(0), float(x.abs().max())
-    spread = float((x.amax(0) - x.amin(0)).max())
-    rounding = 8 * torch.finfo(torch.float64).eps * size
-    constant = spread <= rounding
+    mean = x.mean(0)
+    spread = float((first.amax(0) - first.amin(0)).max())
+    constant = not std.any()
     spread = 0.0 if constant else spread
     # Over the spread, so that squares of the smallest numbers do not vanish.
-    scaled = (x - mean) / (spread or 1.0)
-    relative = torch.zeros(dim, dtype=x.dtype) if constant else diagnostics.spectrum(scaled)
-    variances = relative * spread**2
-    std = scaled.std(0) * (spread or 1.0)
-    std = torch.where(std <= rounding, 0.0, std)
-    y, _ = _whitened(x)
+    unit = 1.0 if standardise else spread or 1.0
+    relative = torch.zeros(dim, dtype=x.dtype) if constant else diagnostics.spectrum((x - mean) / unit)
+    variances = relative * unit**2
+    y = views[0].y
 
     order = slices.argsort(descending=True)
-    pairs, pair_points = _pairs(y)
+    pairs, pair_points = _pairs(y, dim)
     found = {test.name for test in tests if test.adjusted is not None and test.adjusted < alpha}
     worst = _worst(x, sample.features, directions[:, order], pairs if "square_correlation" in found else ())
     expected = diagnostics.expected_spectrum(n, dim)
-    distance = torch.maximum(mean.abs(), (std - 1).abs() / math.sqrt(0.5))
+    distance = torch.maximum(first.mean(0).abs(), (std - 1).abs() / math.sqrt(0.5))
     extreme = distance.argsort(descending=True)[:_LOADINGS].tolist()
     middle = order[len(order) // 2]
     level = alpha / len(tests) / (1 if num_views == 1 else 2)
@@ -162,6 +185,11 @@ def diagnose(
         num_views=num_views,
         alpha=alpha,
         tests=tests,
+        standardised=standardise,
+        rank=min(n - 1, dim) - (0 if constant else collapsed_axes(diagnostics.spectrum(z), expected, n)),
+        features=features,
+        num_not_normal=int((adjusted < alpha).sum()),
+        classical=() if y is None else classical_findings(y),
         mean_length=float(mean.norm()),
         detectable_mean=_detectable_mean(n, dim, level),
         mean_variance=float(variances.mean()),
@@ -170,21 +198,25 @@ def diagnose(
         condition_number=math.nan if constant else float(diagnostics.condition_number(x)),
         spectrum=tuple(variances.tolist()),
         expected_spectrum=tuple(expected.tolist()),
-        extreme_features=tuple((sample.features[i], float(mean[i]), float(std[i])) for i in extreme),
+        extreme_features=tuple((sample.features[i], float(first[:, i].mean()), float(std[i])) for i in extreme),
         num_slices=num_slices,
         directions_kind=DIRECTIONS_KIND,
         seed=seed,
         replicates=null.replicates,
         slice_statistics=tuple(slices.tolist()),
-        slice_threshold=EppsPulley().critical_value(alpha, n, "asymptotic"),
+        slice_threshold=(
+            null.law(laws.ONE_SLICE).critical_value(alpha)
+            if standardise
+            else EppsPulley().critical_value(alpha, n, "asymptotic")
+        ),
         max_threshold=null.law("slice_max").critical_value(alpha),
         worst=worst,
         typical=_direction(x, sample.features, f"slice {int(middle)} (median)", directions[:, middle]),
         pairs=tuple((sample.features[i], sample.features[j], r) for i, j, r in pairs),
         pair_points=pair_points,
     )
-    off_centre = constant or _mean_pvalue(mean / spread, relative, n) < alpha / len(tests)
-    return verdict.with_verdict(findings, collapsed=collapsed_axes(relative, expected, n), off_centre=off_centre)
+    off_centre = constant or (not standardise and _mean_pvalue(mean / unit, relative, n) < alpha / len(tests))
+    return verdict.with_verdict(findings, off_centre=off_centre)
 
 
 def _of_array_like(data: ArrayLike, groups: ArrayLike | None, nan_policy: str) -> Sample:
@@ -247,6 +279,17 @@ def _views(groups: Tensor | None, n: int, seed: int) -> Tensor:
     return split_groups(order, groups.cpu()[order])[:, torch.randperm(count, generator=generator)]
 
 
+def _note_on_discrete(x: Tensor, features: Sequence[str]) -> tuple[str, ...]:
+    discrete = discrete_features(x)
+    if not discrete:
+        return ()
+    names = some([features[k] for k in discrete])
+    return (
+        f"{len(discrete)} of {len(features)} feature(s) hold whole numbers only, or few different values: {names}; "
+        "labels and ids are no features (leave them out, --drop NAME), and counts are never exactly normal",
+    )
+
+
 def _note_on_groups(groups: Tensor | None, num_views: int, n: int) -> tuple[str, ...]:
     if groups is None:
         return ()
@@ -292,15 +335,68 @@ def _mean_pvalue(mean: Tensor, variances: Tensor, n: int) -> float:
     return float(stats.chi2.sf(n * float(mean.square().sum()) * total / squares, total**2 / squares))
 
 
-def _tests(x: Tensor, directions: Tensor, null: laws.NullLaws) -> list[TestFinding]:
+class _View(NamedTuple):
+    """What the tests of independent rows find.
+
+    Attributes:
+        rows: all tests, uncorrected.
+        statistics, pvalues: of each feature, shape (2, K).
+        y: the sample whitened, or None.
+    """
+
+    rows: list[TestFinding]
+    statistics: Tensor
+    pvalues: Tensor
+    y: Tensor | None
+
+
+def _tests(x: Tensor, directions: Tensor, null: laws.NullLaws, rank: int) -> _View:
     """All tests of independent rows, uncorrected."""
     n, dim = x.shape
-    y, reason = _whitened(x)
-    rows = _tests_of_the_whole(x, n, dim)
-    rows += _slice_tests(x, project(x, directions))
-    rows += _simulated(laws.known_statistics, (x, laws.slice_values(x, directions)), null, n, "")
-    rows += _simulated(laws.whitened_statistics, (y,), null, 0 if y is None else len(y), reason)
-    return [row for row in rows if _applies(row.name, dim)]
+    z, _ = _standardised(x)
+    y, reason = _shape_sample(x, rank)
+    of_pairs = reason or ("" if rank == dim else "needs features of full rank")
+    used = 0 if y is None else len(y)
+    if null.standardised:
+        rows = _simulated("standardised_statistics", (z, laws.slice_values(z, directions)), null, n, "")
+    else:
+        rows = _tests_of_the_whole(x, n, dim)
+        rows += _slice_tests(x, project(x, directions))
+        rows += _simulated("known_statistics", (x, laws.slice_values(x, directions)), null, n, "")
+    rows += _simulated("whitened_statistics", (y,), null, used, reason)
+    rows += _simulated("pair_statistics", (y,), null, used, of_pairs)
+    statistics, pvalues = feature_tests(z)
+    rows.append(_worst_feature(statistics, pvalues, n))
+    if null.standardised:
+        rows = [dataclasses.replace(r, null_hypothesis=_Z) if r.null_hypothesis == _N else r for r in rows]
+        rows = [dataclasses.replace(r, sensitive_to="correlation and shape") if r.name == "energy" else r for r in rows]
+    return _View([row for row in rows if _applies(row.name, dim)], statistics, pvalues, y)
+
+
+def _shape_sample(x: Tensor, rank: int) -> tuple[Tensor | None, str]:
+    """The whitened sample that shape is judged on, (rows, rank), or why there is none."""
+    n, dim = x.shape
+    if dim > laws.MOST_WHITENED:
+        return None, f"takes up to {laws.MOST_WHITENED} features"
+    rows = laws.whitened_rows(n, rank)
+    if not rank:
+        return None, "nothing varies"
+    if not rows:
+        return None, f"needs {max(laws.ROWS_PER_FEATURE * rank, LEAST_ROWS):,} rows or more"
+    return _whitened(x, rows, rank)[0], ""
+
+
+def _worst_feature(statistics: Tensor, pvalues: Tensor, n: int) -> TestFinding:
+    """The least p-value of all features' tests, times their number (Bonferroni)."""
+    told = ~pvalues.isnan()
+    count = int(told.sum())
+    if not count:
+        return _row("feature_normality", remark="nothing varies")
+    test, feature = divmod(int(pvalues.nan_to_num(2.0).argmin()), pvalues.shape[1])
+    name = "Shapiro-Wilk" if test == 0 else "Anderson-Darling"
+    times = f", times {count}" if count > 1 else ""
+    pvalue = min(1.0, count * float(pvalues[test, feature]))
+    return _row("feature_normality", float(statistics[test, feature]), pvalue, f"{name}'s{times}", n)
 
 
 def _tests_of_the_whole(x: Tensor, n: int, dim: int) -> list[TestFinding]:
@@ -326,26 +422,31 @@ def _slice_tests(x: Tensor, projections: Tensor) -> list[TestFinding]:
 
 
 def _simulated(
-    statistics: Callable[..., dict[str, float]],
-    arguments: Sequence[Tensor | None],
-    null: laws.NullLaws,
-    rows: int,
-    reason: str,
+    statistics: str, arguments: Sequence[Tensor | None], null: laws.NullLaws, rows: int, reason: str
 ) -> list[TestFinding]:
-    names = [name for name in TESTS if name in laws.NAMES[statistics.__name__]]
-    values: dict[str, float] = {}
-    if not reason:
-        values = statistics(*arguments)
+    """The statistics of a function of ``laws``, by its name, with p-values by simulation; or why there are none."""
+    names = [name for name in TESTS if name in laws.NAMES[statistics]]
+    values: dict[str, Tensor] = {} if reason else getattr(laws, statistics)(*arguments)
     found = []
     for name in names:
         if name not in values:
             found.append(_row(name, remark=reason))
             continue
         law: NullLaw = null.law(name)
-        pvalue = law.pvalue(torch.tensor(values[name], dtype=torch.float64))
-        used = laws.pair_rows(rows, null.dim) if name in ("energy", "bhep") else rows
-        found.append(_row(name, values[name], float(pvalue), f"{null.replicates} simulations", used))
+        extreme = laws.extremeness(name, values[name], rows, null.rank)
+        pvalue = law.pvalue(extreme)
+        used = _rows_used(name, rows, null)
+        found.append(_row(name, float(values[name]), float(pvalue), f"{null.replicates} simulations", used))
     return found
+
+
+def _rows_used(name: str, rows: int, null: laws.NullLaws) -> int:
+    match name:
+        case "energy" | "bhep":
+            return laws.pair_rows(rows)
+        case "mardia_skewness":
+            return laws.third_moment_rows(rows, null.rank)
+    return rows
 
 
 def _row(
@@ -361,42 +462,54 @@ def _row(
 
 
 def _applies(name: str, dim: int) -> bool:
-    """With one feature there is one slice, and nothing to correlate."""
-    return dim > 1 or name not in ("slice_mean", "feature_anderson_darling", "square_correlation")
+    """With one feature there is one slice, one moment of each order, and nothing to correlate."""
+    several = ("slice_mean", "feature_anderson_darling", "correlation", "square_correlation")
+    return dim > 1 or name not in (*several, "alternative_skewness", "kurtosis_matrix")
 
 
 def _adjusted(rows: list[TestFinding]) -> tuple[TestFinding, ...]:
     """Holm's p-values, in the order of ``TESTS``."""
-    from statsmodels.stats.multitest import multipletests
-
     rows = sorted(rows, key=lambda row: list(TESTS).index(row.name))
-    pvalues = [row.pvalue for row in rows if row.pvalue is not None]
-    adjusted = iter(multipletests(pvalues, method="holm")[1].tolist())
-    return tuple(row if row.pvalue is None else dataclasses.replace(row, adjusted=next(adjusted)) for row in rows)
+    pvalues = [math.nan if row.pvalue is None else row.pvalue for row in rows]
+    adjusted = holm(torch.tensor(pvalues, dtype=torch.float64)).tolist()
+    return tuple(
+        row if row.pvalue is None else dataclasses.replace(row, adjusted=value)
+        for row, value in zip(rows, adjusted, strict=True)
+    )
 
 
-def _whitened(x: Tensor) -> tuple[Tensor | None, str]:
-    """The sample centred and multiplied by S^(-1/2), so that its columns still belong to the features; or why not."""
-    n, dim = x.shape
-    rows = laws.whitened_rows(n, dim)
-    if not rows:
-        if dim > laws.MOST_WHITENED:
-            return None, f"takes up to {laws.MOST_WHITENED} features"
-        return None, f"needs {max(laws.ROWS_PER_FEATURE * dim, LEAST_ROWS):,} rows or more"
-    centred = x[:rows] - x[:rows].mean(0)
-    centred = centred / (float(centred.abs().max()) or 1.0)  # the result is the same, and no square vanishes
-    values, vectors = torch.linalg.eigh(centred.T @ centred / rows)
-    if not float(values[0]) > _NEARLY_SINGULAR * float(values[-1]):
-        return None, "singular covariance"
-    return centred @ (vectors * values.rsqrt()) @ vectors.T, ""
+def _standardised(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Each feature with mean 0 and variance 1 (zeros where it is constant to rounding), and the standard deviations."""
+    centred = x - x.mean(0)
+    largest = centred.abs().amax(0)
+    rounding = 8 * torch.finfo(torch.float64).eps * x.abs().amax(0)
+    varies = (x.amax(0) - x.amin(0)) > rounding
+    unit = centred / torch.where(varies, largest, 1.0)  # so that no square vanishes or overflows
+    spread = unit.std(0)
+    z = torch.where(varies, unit / torch.where(varies, spread, 1.0), 0.0)
+    return z, torch.where(varies, spread * largest, 0.0)
 
 
-def _pairs(y: Tensor | None) -> tuple[tuple[tuple[int, int, float], ...], Tensor | None]:
+def _whitened(x: Tensor, rows: int, rank: int | None = None) -> tuple[Tensor, int]:
+    """The first rows whitened, and the rank of their correlations.
+
+    Of full rank it is Z R^(-1/2), Z the standardised features and R their correlations: columns still belong to
+    features, and units do not count (ZCA-cor; Kessy, Lewin & Strimmer 2018, The American Statistician 72). Else it is
+    the first ``rank`` principal components of Z, each of variance 1. Variances have divisor N.
+    """
+    z, _ = _standardised(x[:rows])
+    left, singular, right = torch.linalg.svd(z, full_matrices=False)
+    found = int((singular.square() > _NEARLY_SINGULAR * singular[0].square()).sum()) if float(singular[0]) else 0
+    rank = found if rank is None else rank
+    y = math.sqrt(len(z)) * left[:, :rank]
+    return (y @ right if rank == x.shape[1] else y), found
+
+
+def _pairs(y: Tensor | None, dim: int) -> tuple[tuple[tuple[int, int, float], ...], Tensor | None]:
     """The pairs of features whose squares correlate most, and the points of the first."""
-    if y is None or y.shape[1] < 2:
+    if y is None or not 1 < y.shape[1] == dim:
         return (), None
     correlations = laws.square_correlations(y)
-    dim = len(correlations)
     upper = torch.triu_indices(dim, dim, 1)
     values = correlations[upper[0], upper[1]]
     top = values.abs().topk(min(3, len(values))).indices

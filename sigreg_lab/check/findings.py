@@ -15,7 +15,8 @@ class TestFinding:
     Attributes:
         name: in registries and JSON.
         label: for readers.
-        null_hypothesis: "N(0, I)" or "any normal law".
+        null_hypothesis: "N(0, I)", also with standardised features; "any normal law", whatever the units and axes;
+            "normal features", one by one and in pairs, whatever their units.
         statistic: None if it was not computed; ``remark`` then says why.
         pvalue: by itself.
         adjusted: Holm's p-value over all tests of the check.
@@ -62,6 +63,52 @@ class DirectionFinding:
 
 
 @dataclass(frozen=True)
+class FeatureFinding:
+    """One feature against a normal law of any mean and variance.
+
+    Attributes:
+        name: of the feature.
+        mean, std, skewness, excess_kurtosis: the last two are None where the std is 0.
+        num_values: how many different values it has.
+        shapiro_wilk, shapiro_wilk_pvalue: W, and its p-value by itself; None for a constant feature and beyond 5,000
+            rows.
+        anderson_darling, anderson_darling_pvalue: the same of A2.
+        adjusted: the smaller of its two p-values by Holm's method over all features and both tests.
+    """
+
+    name: str
+    mean: float
+    std: float
+    skewness: float | None
+    excess_kurtosis: float | None
+    num_values: int
+    shapiro_wilk: float | None
+    anderson_darling: float | None
+    shapiro_wilk_pvalue: float | None
+    anderson_darling_pvalue: float | None
+    adjusted: float | None
+
+
+@dataclass(frozen=True)
+class ClassicalFinding:
+    """A classical test of a normal law by its limit law, as other packages print it.
+
+    Attributes:
+        test: its name.
+        estimate: Mardia's b1 or b2, or HZ.
+        statistic: chi-squared, z or HZ.
+        degrees: of freedom of the chi-squared law; None for the others.
+        pvalue: by the limit law.
+    """
+
+    test: str
+    estimate: float
+    statistic: float
+    degrees: int | None
+    pvalue: float
+
+
+@dataclass(frozen=True)
 class Findings:
     """What ``diagnose`` returns.
 
@@ -73,6 +120,11 @@ class Findings:
         num_views: V, views of one row of each group; 1 if all rows are independent.
         alpha: level of the verdict, over all tests together.
         tests: one each.
+        standardised: whether each feature was brought to mean 0 and variance 1 first; features keep their own units.
+        rank: how many directions vary, judged on the features' correlations, so that units do not count.
+        features: at most 512, those furthest from a normal law first.
+        num_not_normal: how many features are not normal, Holm's p-values below alpha.
+        classical: tests of a normal law by the limit laws that other packages print; of the first view.
         mean_length: Euclidean length of the mean vector.
         detectable_mean: the length of the mean that the mean's test finds in 8 of 10 samples of this size.
         mean_variance: trace of the covariance over K; 1 for N(0, I).
@@ -100,6 +152,11 @@ class Findings:
     num_views: int
     alpha: float
     tests: tuple[TestFinding, ...]
+    standardised: bool
+    rank: int
+    features: tuple[FeatureFinding, ...]
+    num_not_normal: int
+    classical: tuple[ClassicalFinding, ...]
     mean_length: float
     detectable_mean: float
     mean_variance: float

@@ -36,8 +36,6 @@ def read_parquet(request: Request) -> Table:
 
 
 def _table(file: Any, request: Request) -> Table:
-    import pyarrow as pa
-
     schema = file.schema_arrow
     index = [name for name in _index_columns(schema) if name not in request.drop]
     check_names(request, schema.names, index)
@@ -58,9 +56,7 @@ def _table(file: Any, request: Request) -> Table:
     for batch, labels in _batches(file, request, numbers, len(numbers)):
         sampler.add(batch.num_rows, partial(_rows_of_columns, batch, numbers), labels)
     others = [field.name for field in fields if field.name not in numbers]
-    labels_like = (pa.types.is_integer, pa.types.is_boolean)
-    whole = [f.name for f in fields if f.name in numbers and any(test(f.type) for test in labels_like)]
-    notes = column_notes(request, others, index, whole, len(numbers))
+    notes = column_notes(request, others, index)
     return sampler.table(numbers, notes, request.path.name)
 
 

@@ -16,14 +16,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DATA, MODEL, MARK = "#0173b2", "0.35", "#d55e00"
-_ASPECT = 0.4
-_LONGEST_LABEL = 44
+#: Inches of a figure beside text of its own size on a desk, and on a telephone.
+WIDE, NARROW = 8.4, 4.2
+_LONGEST_LABEL = 36
 
 
 @themed()
-def spectrum_figure(f: Findings) -> "Figure":
+def spectrum_figure(f: Findings, width: float = WIDE) -> "Figure":
     """Variances along the principal axes beside those to expect of N(0, I)."""
-    figure = new_figure(8.4, 8.4 * _ASPECT)
+    from matplotlib.ticker import MaxNLocator
+
+    figure = new_figure(width, max(0.4 * width, 2.9))
     axis = figure.subplots()
     seen = min(f.num_rows - 1, f.num_features)
     place = np.arange(1, seen + 1)
@@ -37,15 +40,16 @@ def spectrum_figure(f: Findings) -> "Figure":
         axis.set_yscale("log")
     else:
         axis.set_ylim(0, 1.08 * max(values.max(), expected.max()))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set(xlabel="principal axis", ylabel="variance")
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
 @themed()
-def slices_figure(f: Findings) -> "Figure":
+def slices_figure(f: Findings, width: float = WIDE) -> "Figure":
     """The statistic of each slice, in ascending order, with its two thresholds."""
-    figure = new_figure(8.4, 8.4 * _ASPECT)
+    figure = new_figure(width, max(0.4 * width, 2.9))
     axis = figure.subplots()
     values = np.sort(np.array(f.slice_statistics))
     place = (np.arange(len(values)) + 0.5) / len(values) * 100
@@ -60,28 +64,28 @@ def slices_figure(f: Findings) -> "Figure":
     else:
         axis.set_ylim(0, None)
     axis.set(xlabel="slices, % (ascending)", ylabel="Epps-Pulley")
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(loc="outside lower center", ncols=3 if width > NARROW else 1, frameon=False)
     return figure
 
 
 @themed()
-def projections_figure(f: Findings) -> "Figure":
+def projections_figure(f: Findings, width: float = WIDE) -> "Figure":
     """Histograms of the projections on the worst directions and a typical one, against N(0, 1)."""
     shown = (*f.worst, f.typical)
-    columns = min(3, len(shown))
+    columns = min(3 if width > NARROW else 2, len(shown))
     rows = -(-len(shown) // columns)
-    figure = new_figure(8.4, 2.35 * rows + 0.3)
+    figure = new_figure(width, 2.35 * rows + 0.3)
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat[len(shown) :]:
         axis.set_visible(False)
     for axis, direction in zip(axes.flat, shown, strict=False):
-        _histogram(axis, direction)
+        _histogram(axis, direction, _LONGEST_LABEL if width > NARROW else _LONGEST_LABEL // 2 + 4)
     handles, names = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
-def _histogram(axis: "Axes", direction: DirectionFinding) -> None:
+def _histogram(axis: "Axes", direction: DirectionFinding, longest: int) -> None:
     x = direction.projection.numpy()
     low, high = np.quantile(x, [0.002, 0.998])
     low, high = min(low, -3.6), max(high, 3.6)
@@ -93,7 +97,7 @@ def _histogram(axis: "Axes", direction: DirectionFinding) -> None:
     axis.plot(z, density, color=MODEL, lw=1.4, label="N(0, 1)")
     heights, _ = np.histogram(inside, bins=bins, range=(low, high), density=True)
     axis.set_ylim(0, min(1.1 * max(heights.max(), density.max()), 2.2))  # a spike would hide everything else
-    axis.set_title(_words(direction.label), fontsize=9, parse_math=False)
+    axis.set_title(_words(direction.label, longest), fontsize=9, parse_math=False)
     axis.set_xlabel(f"mean {direction.mean:.2g}, std {direction.std:.2g}", fontsize=8)
     axis.set_yticks([])
     axis.grid(visible=False)
@@ -115,10 +119,10 @@ def pair_figure(f: Findings) -> "Figure":
     return figure
 
 
-def _words(label: str) -> str:
+def _words(label: str, longest: int = _LONGEST_LABEL) -> str:
     """A label with names from a file, as it is but no longer than a picture has room for."""
     label = plain(label)
-    return label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 3]}..."
+    return label if len(label) <= longest else f"{label[: longest - 3]}..."
 
 
 def as_svg(figure: "Figure") -> str:

@@ -114,7 +114,7 @@ def read_sample(
         raise MemoryError(f"{path}: not enough memory to read it; lower --max-rows") from error
     except Exception as error:  # on bytes of any kind the libraries raise errors of any kind
         raise request.refuse(f"cannot be read, it may be damaged ({line(error)})") from error
-    return _sample(table, path, seed)
+    return checked_sample(table, path, seed)
 
 
 def _reader(path: Path) -> Callable[[Request], Table]:
@@ -147,8 +147,12 @@ def _sign(name: str, value: str | None, known: dict[str, str]) -> str | None:
     return known[value]
 
 
-def _sample(table: Table, path: Path, seed: int) -> Sample:
-    """The finite rows of a table, with notes on what was sampled and excluded."""
+def checked_sample(table: Table, path: Path | str, seed: int) -> Sample:
+    """The finite rows of a table, with notes on what was sampled and excluded.
+
+    Raises:
+        ReadError: fewer than 8 rows are left, or values are too large; it names ``path``.
+    """
     rows, groups, notes = table.rows, table.groups, list(table.notes)
     if table.total > len(rows):
         whole = "" if groups is None else ", whole groups"
@@ -175,8 +179,10 @@ def _sample(table: Table, path: Path, seed: int) -> Sample:
         )
     distinct = len({row.tobytes() for row in rows})
     if 1 < distinct < len(rows):
+        again = len(rows) - distinct
         notes.append(
-            f"{len(rows) - distinct:,} rows repeat an earlier one exactly; the p-values suppose independent rows"
+            f"{again:,} {'row repeats' if again == 1 else 'rows repeat'} an earlier one exactly; the p-values suppose "
+            "independent rows"
         )
     x = torch.from_numpy(np.ascontiguousarray(rows))
     codes = None if groups is None else torch.from_numpy(groups)

@@ -161,8 +161,8 @@ def check_names(request: Request, names: Sequence[str], index: Sequence[str]) ->
         )
 
 
-def column_notes(request: Request, others: list[str], index: list[str], whole: list[str], kept: int) -> list[str]:
-    """What was done with columns that are no features, or may be none."""
+def column_notes(request: Request, others: list[str], index: list[str]) -> list[str]:
+    """What was done with columns that are no features."""
     notes = []
     if index:
         named = f": {some(index)}" if any(index) else ""
@@ -171,8 +171,6 @@ def column_notes(request: Request, others: list[str], index: list[str], whole: l
         notes.append(f"excluded {len(others)} column(s) that are not numbers: {some(others)}")
     if request.drop:
         notes.append(f"dropped {len(request.drop)} column(s) as asked: {some(request.drop)}")
-    if 0 < len(whole) < kept:
-        notes.append(f"column(s) of whole numbers taken as features: {some(whole)} (--drop NAME for labels or ids)")
     return notes
 
 

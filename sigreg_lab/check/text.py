@@ -1,29 +1,98 @@
 """Findings on the terminal."""
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sigreg_lab.check.findings import DirectionFinding, Findings
+from sigreg_lab.check.findings import DirectionFinding, FeatureFinding, Findings, TestFinding
 from sigreg_lab.check.plain import plain
+from sigreg_lab.check.verdict import null_law
+
+#: What each group of tests asks, by the null hypothesis.
+QUESTIONS = {
+    "N(0, I)": "Is it N(0, I)? Mean, scale, correlation and shape all count.",
+    "N(0, I), each feature standardised": "Is it N(0, I), once each feature is standardised? Correlation and shape "
+    "count.",
+    "any normal law": "Is its shape normal, of any mean and covariance? Units and axes do not count.",
+    "normal features, whatever their units": "Are single features normal, and pairs of them independent but for their "
+    "correlation? Units do not count.",
+}
+SHOWN_FEATURES = 10
 
 
 def show(findings: Findings, console: Console) -> None:
-    """Print verdict, tests, mean and covariance, and directions."""
+    """Print verdict, tests, features, mean and covariance, and directions."""
     f = findings
     console.print(_text(f.verdict, "bold"))
     console.print()
-    console.print(_text(f"Checked: {f.source}, {size(f)}, against N(0, I)."))
+    console.print(_text(f"Checked: {f.source}, {size(f)}, against {null_law(f)}."))
     for note in f.notes:
         console.print(_text(f"Note: {note}"))
     for line in f.explanation:
         console.print(_text(line))
+    for question, tests in groups(f):
+        console.print()
+        console.print(_text(question, "bold"))
+        console.print(_tests(f, tests))
+    if f.classical:
+        console.print()
+        console.print(_text("The classical tests of shape by their limit laws, as R's MVN prints them:", "bold"))
+        console.print(_pairs(classical(f)))
+    if f.features:
+        console.print()
+        console.print(_text(features_title(f), "bold"))
+        console.print(_features(f))
+        console.print(_text(f"  {FEATURES_REMARK}", "dim"))
     console.print()
-    console.print(_tests(f))
+    console.print(_text("Mean and covariance", "bold"))
+    console.print(_pairs(summary(f)))
     console.print()
-    console.print(Group(*(_text(f"{name:22} {value}") for name, value in summary(f))))
-    console.print()
+    console.print(_text("Directions, the furthest from N(0, 1) first", "bold"))
     console.print(_directions(f))
+
+
+def groups(f: Findings) -> list[tuple[str, list[TestFinding]]]:
+    """The tests by what they ask."""
+    found: dict[str, list[TestFinding]] = {}
+    for test in f.tests:
+        found.setdefault(QUESTIONS[test.null_hypothesis], []).append(test)
+    return list(found.items())
+
+
+def classical(f: Findings) -> list[tuple[str, str]]:
+    """The classical tests in lines of (name, value)."""
+    lines = []
+    for test in f.classical:
+        if test.degrees is not None:
+            value = f"chi-squared({test.degrees:,}) = {test.statistic:.4g}"
+        elif test.estimate != test.statistic:
+            value = f"z = {test.statistic:.4g}"
+        else:
+            value = f"HZ = {test.statistic:.4g}"
+        shown = pvalue(test.pvalue)
+        lines.append((test.test, f"{value}, p {shown if shown.startswith('<') else f'= {shown}'}"))
+    return lines
+
+
+def features_title(f: Findings) -> str:
+    """What the table of features holds."""
+    if f.num_features == 1:
+        return "The feature against a normal law of any mean and variance"
+    shown = min(SHOWN_FEATURES, len(f.features))
+    which = "all" if shown == f.num_features else f"the {shown} of {f.num_features:,} furthest from one"
+    return f"Each feature against a normal law of any mean and variance: {f.num_not_normal} not normal ({which} shown)"
+
+
+def feature_row(d: FeatureFinding) -> tuple[str, ...]:
+    """A feature's name and numbers."""
+    shape = ("-" if v is None else f"{v:.2g}" for v in (d.skewness, d.excess_kurtosis))
+    statistics = ("-" if v is None else f"{v:.3f}" for v in (d.shapiro_wilk, d.anderson_darling))
+    values = f"{d.num_values:,}"
+    return (d.name, f"{d.mean:.3g}", f"{d.std:.3g}", *shape, values, *statistics, pvalue(d.adjusted))
+
+
+FEATURES_REMARK = "W: Shapiro-Wilk. A²: Anderson-Darling. p: the smaller of both, by Holm over all features."
+FEATURE_COLUMNS = ("feature", "mean", "std", "skewness", "excess kurtosis", "values", "W", "A²", "p, Holm")
 
 
 def size(f: Findings) -> str:
@@ -36,13 +105,16 @@ def summary(f: Findings) -> list[tuple[str, str]]:
     """Mean and covariance in a few lines of (name, value)."""
     seen = min(f.num_rows - 1, f.num_features)
     condition = f"{f.condition_number:.3g}" if f.condition_number < float("inf") else "infinite or undefined"
-    lines = [
-        ("mean", f"length {f.mean_length:.3g}; 0 asked"),
-        ("variance per feature", f"{f.mean_variance:.3g} on average; 1 asked"),
-    ]
+    lines = []
+    if not f.standardised:
+        lines += [
+            ("mean", f"length {f.mean_length:.3g}; 0 under N(0, I)"),
+            ("variance per feature", f"{f.mean_variance:.3g} on average; 1 under N(0, I)"),
+        ]
     if f.num_features > 1:
         lines += [
-            ("effective rank", f"{f.effective_rank:.1f} of {seen}"),
+            ("rank", f"{f.rank} of {seen}, by the correlations"),
+            ("effective rank", f"{f.effective_rank:.1f} of {seen}, 1 if all variance lies along one"),
             (
                 "principal variances",
                 f"{f.spectrum[0]:.3g} down to {f.spectrum[seen - 1]:.3g}; for N(0, I) at this size "
@@ -51,7 +123,8 @@ def summary(f: Findings) -> list[tuple[str, str]]:
             ("condition number", condition),
         ]
     shown = "; ".join(f"{name}: {mean:.3g}, {std:.3g}" for name, mean, std in f.extreme_features[:3])
-    lines.append(("furthest features", f"{shown} (mean, std)"))
+    if not f.standardised:
+        lines.append(("furthest features", f"{shown} (mean, std)"))
     return lines
 
 
@@ -74,36 +147,59 @@ def loadings(direction: DirectionFinding, most: int = 5) -> str:
 
 def _text(words: str, style: str = "") -> Text:
     """Words as they are: neither markup of rich nor escape sequences of a terminal act."""
-    return Text(plain(words), style=style, overflow="fold")
+    return Text(plain(words), style=style)
 
 
-def _tests(f: Findings) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("test", no_wrap=True)
+def _tests(f: Findings, tests: list[TestFinding]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("  test", no_wrap=True, min_width=max(len(test.label) for test in f.tests) + 2)
     for name in ("value", "p", "p, Holm"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=True, min_width=8)
     table.add_column("sensitive to")
-    null = ""
-    for test in f.tests:
-        if test.null_hypothesis != null:
-            null = test.null_hypothesis
-            table.add_row(f"against {null}", style="dim")
-        rejected = test.adjusted is not None and test.adjusted < f.alpha
+    for test in tests:
+        found = test.adjusted is not None and test.adjusted < f.alpha
         told = _text(test.sensitive_to if test.statistic is not None else f"not computed: {test.remark}")
         cells = (f"  {test.label}", number(test.statistic), pvalue(test.pvalue), pvalue(test.adjusted))
-        table.add_row(*cells, told, style="bold red" if rejected else None)
+        table.add_row(*cells, told, style="bold red" if found else None)
+    return table
+
+
+def _pairs(lines: list[tuple[str, str]]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for name, value in lines:
+        table.add_row(_text(f"  {name}"), _text(value))
+    return table
+
+
+def _features(f: Findings) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("  feature", no_wrap=True)
+    for name in FEATURE_COLUMNS[1:]:
+        table.add_column(name.replace("skewness", "skew").replace("excess ", ""), justify="right", no_wrap=True)
+    for d in f.features[:SHOWN_FEATURES]:
+        name, *numbers = feature_row(d)
+        found = d.adjusted is not None and d.adjusted < f.alpha
+        table.add_row(_text(f"  {_short(name, 20)}"), *numbers, style="bold red" if found else None)
     return table
 
 
 def _directions(f: Findings) -> Table:
-    table = Table("direction", box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("  direction", no_wrap=True)
     for name in ("Epps-Pulley", "mean", "std"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("features that load on it")
     for direction in (*f.worst, f.typical):
+        load = ", ".join(f"{_short(name, 16)} ({weight:+.2f})" for name, weight in direction.loadings[:2])
         std = f"{direction.std:.3g}"
-        if direction.expected_std != 1:
-            std += f" ({direction.expected_std:.2g} expected)"
-        label, load = _text(direction.label), _text(loadings(direction, 3))
-        table.add_row(label, number(direction.statistic), f"{direction.mean:.2g}", std, load)
+        label = _text(f"  {_short(direction.label, 24)}")
+        table.add_row(label, number(direction.statistic), f"{direction.mean:.2g}", std, _text(load))
     return table
+
+
+def _short(name: str, most: int) -> str:
+    """A name no longer than its place in a table; the page has it whole."""
+    name = plain(name)
+    return name if len(name) <= most else f"{name[: most - 1]}…"

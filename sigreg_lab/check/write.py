@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 
-def check_place(place: Path, option: str, source: Path) -> None:
+def check_place(place: Path, option: str, source: Path | None) -> None:
     """Raise ``ValueError`` where a file cannot be written, as far as can be known before, or is ``source`` itself."""
     try:
         there = place.exists()
-        same = there and place.samefile(source)
+        same = there and source is not None and place.samefile(source)
         reason = ""
         if place.is_dir():
             reason = "is a directory"

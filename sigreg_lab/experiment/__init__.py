@@ -1,8 +1,8 @@
 """The engine of the studies: it runs what a study declares and knows no statistic."""
 
-from sigreg_lab.experiment.claims import Claim, Decision, Verdict, every, some
+from sigreg_lab.experiment.claims import Claim, Decision, Verdict, claim, every, some
 from sigreg_lab.experiment.intervals import mean_interval, rate_interval
-from sigreg_lab.experiment.study import Picture, Study, StudyError
+from sigreg_lab.experiment.study import Picture, Study, StudyError, presets
 
 __all__ = [
     "Claim",
@@ -11,8 +11,10 @@ __all__ = [
     "Study",
     "StudyError",
     "Verdict",
+    "claim",
     "every",
     "mean_interval",
+    "presets",
     "rate_interval",
     "some",
 ]

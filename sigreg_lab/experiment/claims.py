@@ -87,6 +87,19 @@ class Claim:
             return Decision(Verdict.NOT_RUN, {"missing": str(missing)})
 
 
+def claim(
+    statement: str, *, source: str = "", detail: bool = False, **verdicts: str
+) -> Callable[[Callable[[Estimates], Decision]], Claim]:
+    """Make a claim of the function that decides it, which gives it its name.
+
+    Args:
+        statement: as of ``Claim``; so are ``source`` and ``detail``.
+        verdicts: what the ledger calls ``holds``, ``fails`` or ``unclear``.
+    """
+    called = {Verdict[name.upper()]: text for name, text in verdicts.items()}
+    return lambda decide: Claim(decide.__name__, statement, decide, source, called, detail)
+
+
 Numbers = Estimate | Iterable[Estimate]
 
 

@@ -15,7 +15,7 @@ A row of the table is one number: its place on the study's axes, and
 
 import functools
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,6 +70,20 @@ def interval(quantity: str, value: float, low: float, high: float, replicates: i
     """A number whose interval comes from elsewhere: a bootstrap, a joint interval."""
     error = (high - low) / (2 * _quantile(LEVEL, replicates))
     return axes | _row(quantity, value, low, high, error, replicates, math.nan)
+
+
+def mapped(row: Row, quantity: str, function: Callable[[float], float], **axes: Any) -> Row:
+    """An increasing function of an estimate, such as the root of a mean square: of the number, of both ends of its
+    interval and of its exact value."""
+    value, low, high = (function(float(row[end])) for end in ("estimate", "low", "high"))
+    error = (high - low) / (2 * _quantile(LEVEL, row["replicates"]))
+    exact = function(row["exact"]) if math.isfinite(row["exact"]) else math.nan
+    return row | axes | _row(quantity, value, low, high, error, row["replicates"], exact)
+
+
+def root(number: float) -> float:
+    """Of a mean square; of one that noise makes negative 0."""
+    return math.sqrt(max(number, 0.0))
 
 
 def _row(

@@ -1,10 +1,14 @@
 """Power laws y = c x^p: straight lines through logarithms, by least squares."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from sigreg_lab.experiment.cells import Row
+from sigreg_lab.experiment.estimates import Estimates, about
 
 Z95 = 1.959964
 #: A number, and the ends of its 95% interval.
@@ -66,3 +70,22 @@ def power_law(x: ArrayLike, y: ArrayLike, relative_error: ArrayLike) -> PowerLaw
     freedom = len(log_x) - 2
     stretch = np.sqrt(((target - design @ [level, slope]) ** 2).sum() / freedom) if freedom else 1.0
     return PowerLaw(float(level), float(slope), covariance, max(1.0, float(stretch)))
+
+
+def exponents(found: Estimates, x: str, by: Sequence[str]) -> list[Row]:
+    """The exponent of an axis in each quantity, with its exact value where those of all points are known.
+
+    Args:
+        found: positive estimates; points that noise hides, whose interval reaches 0, are left out.
+        x: the axis.
+        by: axes of which each combination of values has an exponent of its own.
+    """
+    rows = []
+    for (quantity, *key), cells in found.table.groupby(["quantity", *by], sort=False):
+        cells = cells[cells["low"] > 0]
+        if len(cells) > 1:
+            slope, error = exponent(cells[x], cells["estimate"], cells["standard_error"] / cells["estimate"])
+            known = exponent(cells[x], cells["exact"])[0] if (cells["exact"] > 0).all() else math.nan
+            count = int(cells["replicates"].min())
+            rows.append(about(f"exponent, {quantity}", slope, error, count, known, **dict(zip(by, key, strict=True))))
+    return rows

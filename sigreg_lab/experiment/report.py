@@ -5,6 +5,7 @@ hand: between
 
     <!-- claims -->  ...  <!-- end -->            one row for each claim that has a source
     <!-- findings: study.claim, ... -->  ... <!-- end -->    one line for each claim named
+    <!-- table: study -->  ... <!-- end -->       the first table of its findings
 
 comes what the results say; the rest of the page stays.
 """
@@ -12,6 +13,7 @@ comes what the results say; the rest of the page stays.
 import base64
 import dataclasses
 import json
+import os
 import re
 import tempfile
 import warnings
@@ -76,7 +78,16 @@ class Section:
 
 
 def write_report(results: Path, expected: Sequence[str] = (), own: Sequence[Study] = ()) -> Path:
-    """Write ``REPORT.md`` and ``report.html`` of a folder that holds one folder per study, from their findings alone.
+    """Write ``REPORT.md`` and ``report.html`` beside the results; arguments and warnings as of ``read_sections``."""
+    sections = read_sections(results, expected, own)
+    report = results / "REPORT.md"
+    _write(report, _markdown(sections))
+    _write(results / PAGE, render(sections))
+    return report
+
+
+def read_sections(results: Path, expected: Sequence[str] = (), own: Sequence[Study] = ()) -> list[Section]:
+    """What a folder of one folder per study says, from their findings alone.
 
     Results that cannot be read, or of a study that is not there, are named in a warning and passed over.
 
@@ -84,9 +95,6 @@ def write_report(results: Path, expected: Sequence[str] = (), own: Sequence[Stud
         results: the folder.
         expected: studies that should be there; the report says of each that is not that it was not run.
         own: studies that lie elsewhere than the others.
-
-    Returns:
-        ``REPORT.md``.
     """
     elsewhere = {study.name: study for study in own}
     sections: list[Section] = []
@@ -104,17 +112,14 @@ def write_report(results: Path, expected: Sequence[str] = (), own: Sequence[Stud
             continue
         findings = (folder / FINDINGS).read_text(encoding="utf-8").strip()
         sections.append(Section(study, folder, manifest, findings, read_claims(folder)))
-    sections += [Section(load_study(name)) for name in expected if not (results / name / MANIFEST).is_file()]
-    report = results / "REPORT.md"
-    _write(report, _markdown(sections))
-    _write(results / PAGE, render(sections))
-    return report
+    return sections + [Section(load_study(name)) for name in expected if not (results / name / MANIFEST).is_file()]
 
 
 def _markdown(sections: Sequence[Section]) -> str:
     lines = [
-        f"- [{one.study.title}](#{_anchor(one.study.title)}): {one.claims[0]['words'] if one.claims else 'not run.'}"
+        f"- [{title}](#{heading_anchor(title)}): {one.claims[0]['words'] if one.claims else 'not run.'}"
         for one in sections
+        for title in [one.study.title]
     ]
     head = "# What the studies found\n\nWritten by `sigreg-lab study` from the rows beside it. In a line each:\n"
     return "\n".join([head, "\n".join(lines) + "\n", *map(_section, sections)])
@@ -186,15 +191,17 @@ def renew(page: Path, results: Path) -> None:
     """Write what the results say into the marked places of a page.
 
     Raises:
-        StudyError: a claim that the page names is not in the results.
+        StudyError: a claim or a study that the page names is not in the results.
     """
-    text = renewed(page.read_text(encoding="utf-8"), results)
+    text = renewed(page, results)
     if text != page.read_text(encoding="utf-8"):
         _write(page, text)
 
 
-def renewed(text: str, results: Path) -> str:
+def renewed(page: Path, results: Path) -> str:
     """A page's text with what the results say in its marked places; errors as of ``renew``."""
+    text = page.read_text(encoding="utf-8")
+    report = Path(os.path.relpath(results / "REPORT.md", page.parent)).as_posix()
     records = [record for file in sorted(results.glob(f"*/{CLAIMS}")) for record in read_claims(file.parent)]
 
     def claims(match: re.Match[str]) -> str:
@@ -206,8 +213,16 @@ def renewed(text: str, results: Path) -> str:
         missing = [name for name in names if name not in known]
         if missing:
             raise StudyError(f"no claim {missing[0]!r} in {results}; known: {', '.join(known)}")
-        return f"{match[1]}\n{chr(10).join(_line(known[name]) for name in names)}\n{match[3]}"
+        return f"{match[1]}\n{chr(10).join(_line(known[name], report) for name in names)}\n{match[3]}"
 
+    def table(match: re.Match[str]) -> str:
+        file = results / match[2] / FINDINGS
+        found = re.search(r"(^\|.*\n?)+", file.read_text(encoding="utf-8") if file.is_file() else "", re.M)
+        if found is None:
+            raise StudyError(f"no table of study {match[2]!r} in {results}")
+        return f"{match[1]}\n{found[0].strip()}\n{match[3]}"
+
+    text = re.sub(r"(<!-- table: (\w+) -->).*?(<!-- end -->)", table, text, flags=re.S)
     text = re.sub(r"(<!-- claims -->)(.*?)(<!-- end -->)", claims, text, flags=re.S)
     return re.sub(r"(<!-- findings: ([^>]*?) -->).*?(<!-- end -->)", findings, text, flags=re.S)
 
@@ -226,8 +241,9 @@ def _natural(text: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
-def _line(record: Record) -> str:
-    return f"- {record['words']} ([{record['study']}](results/REPORT.md#{_anchor(load_study(record['study']).title)}))"
+def _line(record: Record, report: str) -> str:
+    place = heading_anchor(load_study(record["study"]).title)
+    return f"- {record['words']} ([{record['study']}]({report}#{place}))"
 
 
 def _section(one: Section) -> str:
@@ -247,7 +263,7 @@ def _section(one: Section) -> str:
     return f"{heading}\n\n{one.findings}\n\n{figures}\n\n{source}\n"
 
 
-def _anchor(title: str) -> str:
+def heading_anchor(title: str) -> str:
     """The link that Markdown viewers make of a heading."""
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 

@@ -1,7 +1,7 @@
 """Rank correlations and regrets of weighted runs, and their intervals: jackknife and bootstrap over units.
 
-A statistic takes weights: how often each run counts. Runs that would not be drawn anew one by one belong to one unit,
-which is left out, or drawn, whole.
+A statistic takes weights: how often each run counts. What would be drawn anew together belongs to one unit, which is
+left out, or drawn, whole. What would not be drawn anew is a stratum: of each there are as many units every time.
 """
 
 from collections.abc import Callable
@@ -47,13 +47,12 @@ def rank_correlation(x: Real, y: Real, weights: Real) -> Real:
     return found
 
 
-def agreement(scores: Real, accuracy: Real, strata: Labels) -> Statistic:
-    """C of scores (A, seeds, n) with accuracies (seeds, n), mean over seeds and strata."""
-    groups = [strata == stratum for stratum in np.unique(strata)]
-    pairs = [(own, scores[:, seed, own], accuracy[seed, own]) for own in groups for seed in range(len(accuracy))]
+def agreement(scores: Real, accuracy: Real) -> Statistic:
+    """C of scores (A, seeds, n) with accuracies (seeds, n), mean over seeds: positive where less goes with more."""
 
     def statistic(weights: Real) -> Real:
-        return -np.mean([rank_correlation(x, y, weights[:, own]) for own, x, y in pairs], axis=0)
+        seeds = range(len(accuracy))
+        return -np.mean([rank_correlation(scores[:, k], accuracy[k], weights) for k in seeds], axis=0)
 
     return statistic
 
@@ -76,11 +75,14 @@ def regret(scores: Real, accuracy: Real) -> Statistic:
 def jackknife(statistic: Statistic, strata: Labels, units: Labels, bound: float) -> list[Span]:
     """Estimates with 95% intervals from leaving out one unit at a time, with Student's factor, cut at +-``bound``.
 
-    The variance is sum_s (m_s - 1)/m_s sum_u (T_-u - mean_s T_-u)^2 over strata s of m_s units u.
+    The variance is sum_s (m_s - 1)/m_s sum_u (T_-u - mean_s T_-u)^2 over strata s of m_s units u; in T_-u the others of
+    a stratum count m_s/(m_s - 1) times, so that it keeps its weight.
     """
     names, first = np.unique(units, return_index=True)
-    left_out = statistic((units != names[:, None]).astype(float))
     stratum = strata[first]
+    size = np.array([(stratum == own).sum() for own in stratum])[:, None]
+    beside = (strata == stratum[:, None]) & (size > 1)
+    left_out = statistic((units != names[:, None]) * np.where(beside, size / np.maximum(size - 1, 1), 1.0))
     variance = np.zeros(left_out.shape[1])
     for own in (left_out[stratum == s] for s in np.unique(stratum)):
         variance += (len(own) - 1) / len(own) * ((own - own.mean(0)) ** 2).sum(0)
@@ -91,10 +93,21 @@ def jackknife(statistic: Statistic, strata: Labels, units: Labels, bound: float)
     ]
 
 
-def bootstrap(statistic: Statistic, units: Labels, replicates: int, rng: np.random.Generator) -> list[Span]:
-    """Estimates with 95% percentile intervals over units drawn with replacement."""
-    names, unit = np.unique(units, return_inverse=True)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=replicates)[:, unit]
-    low, high = np.quantile(statistic(drawn.astype(float)), [0.025, 0.975], axis=0)
+def bootstrap(
+    statistic: Statistic, strata: Labels, units: Labels, replicates: int, rng: np.random.Generator
+) -> list[Span]:
+    """Estimates with 95% percentile intervals over units drawn with replacement within their strata.
+
+    Of m units m - 1 are drawn, each with weight m/(m - 1): so that a mean has the variance of the sample, unbiased.
+    [Rao & Wu (1988), JASA 83, 231-241]
+    """
+    drawn = np.empty((replicates, len(units)))
+    for stratum in np.unique(strata):
+        own = strata == stratum
+        names, unit = np.unique(units[own], return_inverse=True)
+        size, count = len(names), max(len(names) - 1, 1)
+        drawn[:, own] = rng.multinomial(count, np.full(size, 1 / size), size=replicates)[:, unit] * (size / count)
+    low, high = np.quantile(statistic(drawn), [0.025, 0.975], axis=0)
     estimates = statistic(np.ones((1, len(units))))[0]
-    return [(float(t), float(a), float(b)) for t, a, b in zip(estimates, low, high, strict=True)]
+    spans = zip(estimates, low, high, strict=True)
+    return [(float(t), float(min(a, t)), float(max(b, t))) for t, a, b in spans]  # of an extreme t lies at an end

@@ -45,6 +45,19 @@ class Picture(NamedTuple):
     draw: "Callable[[Estimates], Figure]"
 
 
+def presets(
+    names: str, *, smoke: tuple[Any, ...], quick: tuple[Any, ...], standard: tuple[Any, ...], paper: tuple[Any, ...],
+    **shared: Any,
+) -> dict[str, Config]:  # fmt: skip
+    """Settings by preset: those of ``names``, a value each, and those that all presets share.
+
+    Raises:
+        ValueError: more or fewer values than names.
+    """
+    rows = zip(PRESETS, (smoke, quick, standard, paper), strict=True)
+    return {preset: dict(zip(names.split(), values, strict=True)) | shared for preset, values in rows}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Study:
     """A study: declared in ``studies/<name>/study.py`` as the module's ``STUDY``.
@@ -75,6 +88,8 @@ class Study:
             numbers.
         partial: whether results may be told of the cells that there are, where others are not measured yet; for grids
             that take days. The report says how many are missing.
+        packages: distributions that it measures beside the library's own; a cell is stale where one has another
+            version, or is there where it was not.
         needs: what preset ``standard`` needs beyond two cores, a noun phrase for the report; empty: nothing.
         folder: where it lies; set by ``load_study``.
     """
@@ -94,6 +109,7 @@ class Study:
     paired: tuple[str, ...] = ()
     choices: Mapping[str, Collection[str] | Callable[[str], str] | None] = dataclasses.field(default_factory=dict)
     partial: bool = False
+    packages: tuple[str, ...] = ()
     needs: str = ""
     folder: Path = Path()
 

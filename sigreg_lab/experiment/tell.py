@@ -33,7 +33,7 @@ from sigreg_lab.experiment.cells import Config
 from sigreg_lab.experiment.claims import Claim, Decision, Verdict
 from sigreg_lab.experiment.estimates import Estimate, Estimates
 from sigreg_lab.experiment.tables import markdown_table
-from sigreg_lab.names import label
+from sigreg_lab.names import AXES, axis_symbol, label
 
 if TYPE_CHECKING:
     import jinja2
@@ -187,7 +187,7 @@ def pivot(
     *,
     rows: str | Sequence[str],
     columns: str,
-    heads: Mapping[Any, str] | str = "{}",
+    heads: Mapping[Any, str] | str = "",
     digits: int | None = None,
     percent: bool = False,
     names: Mapping[str, str] | None = None,
@@ -200,10 +200,10 @@ def pivot(
         quantity: which, or several.
         rows: the axis, or axes, whose values are the rows.
         columns: the axis whose values are the columns; "quantity" for several quantities side by side.
-        heads: a column's heading: by its value, or a text with {} for it.
+        heads: a column's heading: by its value, or a text with {} for it; N = {} and the like if not given.
         digits: decimals; those that are known if not given.
         percent: whether to write percentages.
-        names: headings of the row axes.
+        names: headings of the row axes; N, K and M where not given.
         where: the place, as ``Estimates.of`` takes it.
     """
     chosen = estimates.of(quantity, **where)
@@ -211,7 +211,8 @@ def pivot(
     across = [*quantity] if columns == "quantity" and not isinstance(quantity, str) else chosen.axis(columns)
     cells = {(*(getattr(e, axis) for axis in axes), getattr(e, columns)): e for e in chosen}
     places = list(dict.fromkeys(key[:-1] for key in cells))
-    titles = [(names or {}).get(axis, axis) for axis in axes]
+    titles = [(names or {}).get(axis, axis_symbol(axis)) for axis in axes]
+    heads = heads or (f"{axis_symbol(columns)} = {{}}" if columns in AXES else "{}")
     titles += [heads.format(_text(c)) if isinstance(heads, str) else heads.get(c, _text(c)) for c in across]
     lines = [
         [*map(_text, place), *(cells[*place, c].span(digits, percent) if (*place, c) in cells else "-" for c in across)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sigreg_lab.figures.theme import log_ticks, new_figure, palette, themed
-from sigreg_lab.names import label
+from sigreg_lab.names import axis_symbol, axis_words, label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +75,7 @@ class Panels:
         if callable(given):
             return given(key)
         plain = label(key) if isinstance(key, str) else f"{key:g}"
-        return given.format(plain) if given else plain if isinstance(key, str) else f"{name} = {plain}"
+        return given.format(plain) if given else plain if isinstance(key, str) else f"{axis_symbol(name)} = {plain}"
 
     def outer_labels(self, x: str, y: str) -> None:
         """Labels of the axes, along the left and the lower edge alone; the rows of panels are named to the left."""
@@ -118,10 +118,10 @@ def curves(
     estimates: "Estimates",
     *,
     x: str,
-    x_label: str,
     y_label: str,
+    x_label: str = "",
     hue: str | None = None,
-    hue_name: str = "{}",
+    hue_name: str = "",
     row: str | None = None,
     column: str | None = None,
     titles: Mapping[str, Title] | None = None,
@@ -143,10 +143,10 @@ def curves(
     Args:
         estimates: what to draw.
         x: the axis along which the curves run.
-        x_label: what it is, with its unit.
         y_label: what the numbers are.
+        x_label: what the axis is, with its unit; that of ``sigreg_lab.names`` if not given.
         hue: the axis of the colours.
-        hue_name: a legend entry of a number, with {} for it.
+        hue_name: a legend entry of a number, with {} for it; N = {} and the like if not given.
         row: the axis of the rows of panels.
         column: the axis of the columns of panels.
         titles: by axis, a panel's title: a text with {} for the value, or a function of it.
@@ -172,7 +172,7 @@ def curves(
             line = (part if hue is None else part[part[hue] == key]).sort_values(x)
             if line.empty:
                 continue
-            text = "_" if key is None else _name(key, names, hue_name)
+            text = "_" if key is None else _name(key, names, hue_name or f"{axis_symbol(hue or '')} = {{}}")
             whiskers(axis, line[x], line, band, marker=marker, ms=4, lw=1.2, color=colours[str(key)], label=text)
             if exact and line["exact"].notna().any():
                 axis.plot(line[x], line["exact"], lw=0.9, ls=":", color="0.25", zorder=5, label=exact)
@@ -186,7 +186,7 @@ def curves(
             plain_log(axis.yaxis)
         if limits:
             axis.set_ylim(*limits)
-    panels.outer_labels(x_label, y_label)
+    panels.outer_labels(x_label or axis_words(x), y_label)
     panels.legend(legend_columns)
     return panels.figure
 
@@ -198,7 +198,7 @@ def forest(
     y: str,
     x_label: str,
     hue: str | None = None,
-    hue_name: str = "{}",
+    hue_name: str = "",
     column: str | None = None,
     titles: Mapping[str, Title] | None = None,
     names: Mapping[Any, str] | None = None,
@@ -216,7 +216,7 @@ def forest(
         y: the axis of the lines.
         x_label: what the numbers are.
         hue: the axis of the colours; that of the lines for one colour a line and no legend.
-        hue_name: a legend entry of a number, with {} for it.
+        hue_name: a legend entry of a number, with {} for it; N = {} and the like if not given.
         column: the axis of the panels, side by side.
         titles: by axis, a panel's title: a text with {} for the value, or a function of it.
         names: lines and legend entries by value.
@@ -256,7 +256,7 @@ def forest(
                 rows["estimate"],
                 places,
                 xerr=errors,
-                label="_" if key is None or own else _name(key, names, hue_name),
+                label="_" if key is None or own else _name(key, names, hue_name or f"{axis_symbol(hue or '')} = {{}}"),
                 **style,
             )
         for text, level in (references or {}).items():
@@ -380,6 +380,7 @@ def scatter(
     log_y: bool = False,
     share: bool | str = True,
     size: tuple[float, float] = (2.8, 2.5),
+    area: float = 14,
     legend_columns: int = 4,
 ) -> "Figure":
     """Pairs of numbers as points.
@@ -401,6 +402,7 @@ def scatter(
         log_y: logarithmic.
         share: whether panels have the same axes.
         size: of a panel, inches.
+        area: of a marker, square points.
         legend_columns: of the legend.
     """
     panels = Panels(table, row, column, size=size, titles=titles, sharex=share, sharey=share)
@@ -412,8 +414,10 @@ def scatter(
             for kind, symbol in zip(kinds, _cycle(len(kinds)), strict=True):
                 rows = part if hue is None else part[part[hue] == key]
                 rows = rows if marker is None else rows[rows[marker] == kind]
+                if rows.empty:
+                    continue
                 text = ", ".join(_name(k, names, hue_name if k == key else "{}") for k in (key, kind) if k is not None)
-                style = {"s": 14, "alpha": 0.7, "linewidths": 0}
+                style = {"s": area, "alpha": 0.7, "linewidths": 0}
                 axis.scatter(rows[x], rows[y], marker=symbol, color=colours[str(key)], label=text or None, **style)
         if log_x:
             plain_log(axis.xaxis)

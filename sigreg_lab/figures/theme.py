@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,24 +19,42 @@ _DARK = {
 }
 
 
+#: What a printed page has other settings for: letters as type, not as curves.
+_PRINT = {"axes.linewidth": 0.6, "grid.linewidth": 0.5, "pdf.fonttype": 42, "axes.titlesize": 7.2, "axes.labelpad": 2.0}
+_CHOSEN: ContextVar[bool] = ContextVar("_CHOSEN", default=False)
+
+
 @contextmanager
-def themed(dark: bool = False) -> Iterator[None]:
-    """Draw inside this block, or in a function that it decorates, in the house's look; ``dark``: for a dark page."""
+def themed(dark: bool = False, paper: bool = False) -> Iterator[None]:
+    """Draw inside this block, or in a function that it decorates, in the house's look; the outermost block decides.
+
+    Args:
+        dark: for a dark page.
+        paper: for a column or the width of a printed page, letters of 7 points.
+    """
     import matplotlib
     import seaborn as sns
 
+    if _CHOSEN.get():
+        yield
+        return
     style = {
         **sns.axes_style("whitegrid"),
-        **sns.plotting_context("notebook", font_scale=0.85),
+        **(sns.plotting_context("paper", font_scale=0.75) if paper else sns.plotting_context("notebook", 0.85)),
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.titlelocation": "left",
         "grid.color": "0.92",
         "font.family": "DejaVu Sans",
         **(_DARK | {"axes.facecolor": "none", "figure.facecolor": "none"} if dark else {}),
+        **(_PRINT if paper else {}),
     }
-    with matplotlib.rc_context(style):
-        yield
+    token = _CHOSEN.set(True)
+    try:
+        with matplotlib.rc_context(style):
+            yield
+    finally:
+        _CHOSEN.reset(token)
 
 
 def new_figure(width: float, height: float) -> "Figure":

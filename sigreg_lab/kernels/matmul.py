@@ -1,7 +1,7 @@
 """Products in float32 by the library that is fastest at float32 accuracy.
 
 On x86 processors torch multiplies float32 matrices by MKL. On AMD processors with AVX-512, which MKL does not use
-there, it runs at half the speed of oneDNN; on one without AVX-512 it was a little faster (``docs/kernels.md``).
+there, it runs at half the speed of oneDNN; on one without AVX-512 it was a little faster (``docs/kernel-design.md``).
 So oneDNN has the processors with AVX-512, by the operation that ``torch.compile`` itself emits; where that is missing,
 and for other processors, dtypes and devices, the product is torch's. The choice is by rule, not by a trial: a trial's
 outcome may change from one process to the next, and the last digits of results with it.

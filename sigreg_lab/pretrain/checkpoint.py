@@ -139,6 +139,20 @@ def _verify(path: Path) -> None:
         )
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether it is a run's folder, or a file that ``save_checkpoint`` wrote; by its end alone, nothing is verified."""
+    try:
+        if path.is_dir():
+            return (path / "checkpoint.pt").is_file()
+        if not path.is_file() or path.stat().st_size <= _COMMENT:
+            return False
+        with path.open("rb") as file:
+            file.seek(-_COMMENT, os.SEEK_END)
+            return file.read(len(_MARK)) == _MARK
+    except (OSError, ValueError):
+        return False
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """The state, its tensors on the CPU; ``weights_only``, so that a file cannot run code.
 

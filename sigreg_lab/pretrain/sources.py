@@ -171,7 +171,10 @@ def _folder(path: Path) -> Source:
             raise ValueError(f"class folder {where} holds no images ({', '.join(IMAGE_SUFFIXES)}); remove it")
         files += own
         labels += [label] * len(own)
+    return _of_files(files, np.asarray(labels), path.parent, [printable(name) for name in classes])
 
+
+def _of_files(files: Sequence[Path], labels: np.ndarray, root: Path, classes: list[str]) -> Source:
     def open_file(row: int) -> Any:
         from PIL import Image
 
@@ -179,12 +182,23 @@ def _folder(path: Path) -> Source:
             raise NotDecoded("no regular file")
         return Image.open(files[row])
 
-    return Source(
-        open_file,
-        np.asarray(labels),
-        lambda row: printable(str(files[row].relative_to(path.parent))),
-        [printable(name) for name in classes],
-    )
+    return Source(open_file, labels, lambda row: printable(str(files[row].relative_to(root))), classes)
+
+
+def unlabelled_images(folder: Path) -> Source:
+    """All images of a folder, whatever its subfolders, as one class: for uses that need no labels.
+
+    Raises:
+        ValueError: it holds none, or cannot be read.
+    """
+    try:
+        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.is_dir())
+    except OSError as error:
+        raise ValueError(f"{printable(folder.name)[:80]} cannot be read: {error.strerror or error}") from error
+    files = [p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
+    if not files:
+        raise ValueError(f"{printable(folder.name)} holds no images ({', '.join(IMAGE_SUFFIXES)})")
+    return _of_files(files, np.zeros(len(files), dtype=np.int64), folder, ["all"])
 
 
 def _refuse_loose(path: Path, where: str) -> None:

@@ -1,6 +1,7 @@
 """Regularisers of embeddings, one contract: (V, N, K) -> scalar."""
 
 from sigreg_lab.regularizers.base import Regularizer
+from sigreg_lab.regularizers.control_variates import ControlledSIGReg
 from sigreg_lab.regularizers.covariance import VICReg, WeakSIGReg
 from sigreg_lab.regularizers.joint import WMSE, BarlowTwins
 from sigreg_lab.regularizers.lejepa import LeJEPALoss, LeJEPATerms, convert_lambda, prediction_loss
@@ -19,6 +20,7 @@ __all__ = [
     "WMSE",
     "BarlowTwins",
     "CentredResiduals",
+    "ControlledSIGReg",
     "KoLeo",
     "LeJEPALoss",
     "LeJEPATerms",

@@ -9,6 +9,7 @@ import torch
 
 from sigreg_lab.multivariate import BHEP, KSD, InfiniteSliceEppsPulley, InfiniteSliceKSD
 from sigreg_lab.regularizers.base import Regularizer
+from sigreg_lab.regularizers.control_variates import ControlledSIGReg
 from sigreg_lab.regularizers.covariance import VICReg, WeakSIGReg
 from sigreg_lab.regularizers.joint import WMSE, BarlowTwins
 from sigreg_lab.regularizers.multivariate import MultivariateRegularizer
@@ -117,6 +118,7 @@ REGISTRY: dict[str, Entry] = {
     # (integration="exact"): the weight ends at exp(-32), and the grid's period is 50.
     "sigreg-ep-full-line": StatisticEntry(EppsPulley, t_max=8.0, n_points=65),
     "sigreg-ep-unbiased": StatisticEntry(EppsPulley, estimator="u"),
+    "sigreg-ep-cv": StatisticEntry(EppsPulley, ControlledSIGReg),
     "sigreg-ep-infinite": StatisticEntry(_infinite_slices, MultivariateRegularizer),
     "sigreg-ep-queue": WrapperEntry(QueuedRegularizer, StatisticEntry(EppsPulley)),
     "tc-sigreg": WrapperEntry(CentredResiduals, StatisticEntry(EppsPulley)),

@@ -1,4 +1,4 @@
-"""Samples close to collapse: how fast gradients vanish or blow up, rates of growth, times of escape.
+"""Samples close to collapse: how fast gradients vanish or blow up, rates of growth.
 
 Near the origin the gradient of Epps-Pulley, T = N int |phi_hat - phi_0|^2 w dt, is linear, and its flow is
 
@@ -15,7 +15,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special
 
 Array = NDArray[np.float64]
 
@@ -52,39 +51,6 @@ def growth_rate(t: Array, target: Array, weight: Array) -> float:
     return 2 * (within - across)
 
 
-def escape_time(statistic: str, start: Array) -> float:
-    """Time of the gradient flow of the statistic that carries N from ``start`` until the standard deviation is 1/2.
-
-    With q = sum x_i^2/(N - 1) and s the standard deviation at the start:
-
-        VCReg, extended Jarque-Bera   log((1 - q)/(3 q))/4     (their mean dies out at once, in a time of order eps^2)
-        mean^2 + (std - 1)^2          (N - 1)/(2 N) log(2 (1 - s))
-        Wasserstein                   -log(u)/2, u the root of sd(u x + (1 - u) quantiles) = 1/2
-
-    NaN for other statistics. Epps-Pulley takes log(1/eps)/rate + constant + O(eps).
-    """
-    n = len(start)
-    if statistic in ("vcreg", "extended_jarque_bera"):
-        q = (start**2).sum() / (n - 1)
-        return float(np.log((1 - q) / (3 * q)) / 4)
-    if statistic == "mean_std":
-        return float((n - 1) / (2 * n) * np.log(2 * (1 - start.std(ddof=1))))
-    if statistic == "wasserstein":
-        s, quantiles = np.sort(start), special.ndtri((np.arange(n) + 0.5) / n)
-        root = optimize.brentq(lambda u: np.std(u * s + (1 - u) * quantiles, ddof=1) - SPREAD, 0, 1)
-        return float(-np.log(root) / 2)
-    return math.nan
-
-
 def period(t: Array) -> float:
     """Distance at which a grid of nodes k h takes two points for one: 2 pi/h."""
     return float(2 * math.pi / t[0])
-
-
-def moved_mean(null_mean: float, move: float, share: float, n: int) -> float:
-    """E T on the full line, w = exp(-t^2/2), with a share of n samples of N(0, 1) moved by ``move``.
-
-    N share^2 int |exp(i move t) - 1|^2 phi_0^2 w dt, beside the mean under the null.
-    """
-    distance = 2 * math.sqrt(2 * math.pi / 3) * (1 - math.exp(-(move**2) / 6))
-    return null_mean + n * share**2 * distance

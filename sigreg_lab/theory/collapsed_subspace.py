@@ -15,7 +15,7 @@ because a smaller variance makes a smaller bias. Below a break-even N the second
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import integrate, special, stats
+from scipy import special
 
 Array = NDArray[np.float64]
 
@@ -40,12 +40,3 @@ def break_even(t: Array, target: Array, weight: Array, dim: int, defect: int) ->
     """The N at which a defect leaves the expectation as it is under N(0, I); about 4 (K + 2)/(k + 2)."""
     distance, bias = expected_loss(t, target, weight, 1, dim, defect)
     return (expected_loss(t, target, weight, 1, dim, 0)[1] - bias) / distance
-
-
-def largest_loss(num_slices: int, dim: int, defect: int) -> float:
-    """Expected largest share of variance lost among independent slices: the best that a maximum can look at.
-
-    E max B = int P(max B > b) db = int 1 - F(b)^M db.
-    """
-    law = stats.beta(defect / 2, (dim - defect) / 2)
-    return float(integrate.quad(lambda b: -np.expm1(num_slices * law.logcdf(b)), 0, 1, limit=200)[0])

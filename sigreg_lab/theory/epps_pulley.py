@@ -13,9 +13,7 @@ of the V-statistic; the U-statistic and sample splitting have N L.
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy import special, stats
 
 from sigreg_lab.alternatives import UnivariateAlternative
 
@@ -52,21 +50,3 @@ def expected_slope(law: UnivariateAlternative, n: int, t: Array, weight: Array) 
     step = 1e-4
     ends = (expected_value(law, n, t, weight, 1 + side * step) for side in (1, -1))
     return (next(ends) - next(ends)) / (2 * step)
-
-
-def rounded_mean(dtype: torch.dtype, sd: float, n: int, grid: Grid) -> tuple[float, float]:
-    """Mean of T and of its gradient, that of a dtype of 16 bits for sd z, z standard normal, passed on to z.
-
-    With v the numbers of the dtype and p_v, m_v the probability and the mean part of z that round to v,
-        phi = sum_v p_v cos(t v),   a = sum_v m_v sin(t v),
-        E T = sum_k w (N (phi - tau)^2 + 1 - phi^2),   E T' = 2 N sum_k w t (tau - (1 - 1/N) phi) a.
-    """
-    numbers = torch.arange(-(2**15), 2**15).to(torch.int16).view(dtype).double().numpy()
-    numbers = np.unique(numbers[np.isfinite(numbers)])
-    edges = np.concatenate([[-np.inf], (numbers[1:] + numbers[:-1]) / 2, [np.inf]]) / sd
-    t, target, weight = grid
-    angles = np.outer(t, numbers)
-    phi = np.cos(angles) @ np.diff(special.ndtr(edges))
-    mean_part = np.sin(angles) @ -np.diff(stats.norm.pdf(edges))
-    value = (weight * (n * (phi - target) ** 2 + 1 - phi**2)).sum()
-    return float(value), float(2 * n * (weight * t * (target - (1 - 1 / n) * phi) * mean_part).sum())

@@ -23,8 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from sigreg_lab.theory.null_means import log_c4
-
 Array = NDArray[np.float64]
 Term = Callable[[Array], Array]
 
@@ -59,12 +57,6 @@ SCALE = {
     # nan: while r is below N, a pair closer than 1/r or a sample nearer to 0 is left
     **dict.fromkeys(["epps_pulley_full_line", "epps_pulley_full_line_sigma_1", "cramer_von_mises", "watson"], math.nan),
 }
-
-
-def curvature_exponent(exponents: dict[str, float], statistic: str) -> float:
-    """Of the curvature, by that of the gradient: one less, but 0 where the gradient is linear or does not change."""
-    exponent = exponents.get(statistic, math.nan)
-    return 0.0 if exponent in (0.0, 1.0) else exponent - 1
 
 
 def full_line_terms(sigma: float) -> tuple[Term, Term]:
@@ -122,64 +114,3 @@ def printed_bounds(sigma: float) -> tuple[float, float]:
 
 
 CONSTANT = 2 + 4 * math.exp(-1.5)
-
-
-def epps_pulley_mean_slope(t: Array, target: Array, weight: Array) -> float:
-    """E sum_i x_i dT/dx_i under N(0, 1): the slope of the bias int (1 - phi_sd^2) w dt at sd = 1."""
-    return float((2 * weight * (t * target) ** 2).sum())
-
-
-def full_line_mean_slope(sigma: float) -> float:
-    """The same on the full line."""
-    return math.sqrt(math.pi) * (1 / sigma**2 + 1) ** -1.5
-
-
-def mean_slope(statistic: str, n: int) -> float:
-    """E sum_i x_i dT/dx_i under N(0, 1), which is dE T(sd x)/dsd at sd = 1; NaN where not known here.
-
-    0 where scale leaves the statistic unchanged, for every sample; 2 (n - 1) Var s^2 for VCReg; 1 for the likelihood,
-    since E -x d log f/dx = 1 for every density f; for Watson that of Cramer-von Mises less 2 Cov(Phi(x), x phi(x)),
-    which are equal; for these d/dsd int F_sd (1 - F_sd) weight dPhi.
-    """
-    known = dict.fromkeys([*SCALE_FREE, "watson"], 0.0) | {"vcreg": 4.0, "extended_jarque_bera": 4.0, "nll": 1.0}
-    if statistic in known:
-        return known[statistic]
-    if statistic == "mean_std":
-        return float(2 / n + 2 - 2 * math.exp(log_c4(n)))
-    x = np.linspace(-12, 12, 24_001)
-    density: Array = stats.norm.pdf(x)
-    if statistic in ("cramer_von_mises", "anderson_darling"):
-        lower, upper = special.ndtr(x), special.ndtr(-x)
-        integrand: Array = x * density * (lower - upper) * density
-        return float(np.trapezoid(integrand / (lower * upper) if statistic == "anderson_darling" else integrand, x))
-    if statistic == "wasserstein":
-        rank = np.arange(1, n + 1)[:, None]
-        log_density = -special.betaln(rank, n - rank + 1) + (rank - 1) * special.log_ndtr(x)
-        order = np.exp(log_density + (n - rank) * special.log_ndtr(-x)) * density
-        expected = np.trapezoid(order * x, x, axis=1)
-        return float(2 - 2 * (special.ndtri((np.arange(n) + 0.5) / n) * expected).mean())
-    return math.nan
-
-
-def outlier_gradient(statistic: str, x: Array) -> Array | None:
-    """dT/dx_0 of each column of ``x`` in closed form; None for a statistic without one here."""
-    n, first = len(x), x[0]
-    mean, variance = x.mean(0), x.var(0, ddof=1)
-    if statistic == "mean_std":
-        return 2 * mean / n + 2 * (1 - variance**-0.5) * (first - mean) / (n - 1)
-    if statistic == "vcreg":
-        slope = 2 * (variance - 1) - 2 * n * mean**2 / ((n - 1) * variance**2)
-        return 2 * mean / variance + slope * (first - mean)
-    if statistic == "moments":
-        targets = {1: (1.0, 0.0), 2: (math.exp(-2), 1.0), 3: (math.exp(-3), 0.0), 4: (math.exp(-4), 3.0)}
-        return sum(c * np.sign((x**j).mean(0) - m) * j * first ** (j - 1) / n for j, (c, m) in targets.items())
-    if statistic == "wasserstein":
-        rank = (x < first).sum(0)
-        return 2 / n * (first - special.ndtri((rank + 0.5) / n))
-    return None
-
-
-def epps_pulley_gradient(terms: tuple[Term, Term], x: Array) -> Array:
-    """dT/dx_0 of each column of ``x``."""
-    pair, target = terms
-    return 2 * (pair(x - x[0]).mean(0) + target(x[0]))

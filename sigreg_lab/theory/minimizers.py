@@ -100,6 +100,18 @@ def bhep(n: int, beta: float, dim: int) -> Mean:
     return mean
 
 
+def stein(n: int, bandwidth: float) -> Mean:
+    """E KSD = (n - 1) E k0(x, x') + E k0(x, x), with a Gaussian kernel: pairs give k0 the mean
+    (1 + 2 sd^2/h^2)^(-1/2) (1 - sd^2)^2/(h^2 + 2 sd^2), which is 0 at 1 alone; the diagonal gives sd^2 + 1/h^2.
+    """
+
+    def mean(sd: float) -> float:
+        square = bandwidth**2 + 2 * sd**2
+        return float((n - 1) * bandwidth * (1 - sd**2) ** 2 / square**1.5 + sd**2)
+
+    return mean
+
+
 def vicreg(n: int, dim: int, *, gamma: float, eps: float, variance: float, covariance: float) -> Mean:
     """The hinge on sqrt(s^2 + eps), s^2 = sd^2 chi-squared(n-1)/(n-1), and the covariances' mean square sd^4/(n-1)."""
 

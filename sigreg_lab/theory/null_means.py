@@ -8,13 +8,23 @@ from scipy import special
 
 Array = NDArray[np.float64]
 
-#: Of Epps-Pulley on the full line with w = exp(-t^2/2): int (1 - exp(-t^2)) w dt.
-FULL_LINE = math.sqrt(2 * math.pi) - math.sqrt(2 * math.pi / 3)
-
 
 def epps_pulley(target: Array, weight: Array) -> float:
     """Of the V-statistic on a grid: the bias sum w (1 - phi_0^2), all of it."""
     return float((weight * (1 - target**2)).sum())
+
+
+def energy_of_plane() -> float:
+    """Of the energy statistic n (2 E|x - z| - E|x - x'| - E|z - z'|), a V-statistic of x in the plane and z normal.
+
+    All that is left is the diagonal of E|x - x'|, which is 0: E |z - z'| = sqrt(2) E |z| = sqrt(pi).
+    """
+    return math.sqrt(math.pi)
+
+
+def covariance_distance(dim: int, n: int) -> float:
+    """E |S - I|^2 of x'x/n: (K^2 + K)/n, each variance with 2/n and each covariance, twice, with 1/n."""
+    return dim * (dim + 1) / n
 
 
 def log_c4(n: int) -> float:

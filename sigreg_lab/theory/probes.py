@@ -13,8 +13,7 @@ geometric spectrum of condition number c, and laws of covariance I that are not 
              With h^2 = r^2/(K + 2) that of k-NN in a radius r has the same leading terms,
                  h^4 (J(p)/l^2 + K (K + 2)/(4 l^4)) + o(h^4)
              of which Theorem 1 writes the first, tau_g^2 = 1/l^2, and leaves the other in O(r^4).
-    Fisher   J(p) = E |grad log p|^2; its least value over all densities of variance 1 is the ground state of an
-             oscillator: J = 4 int |psi'|^2, p = psi^2.
+    Fisher   J(p) = E |grad log p|^2; of a Gaussian it is tr Sigma^-1
     slices   mean^2 + (std - 1)^2 over all directions (B.14): |m|^2/K + tr C/K + 1 - 2 E sqrt(a'C a)
 """
 
@@ -140,12 +139,6 @@ def ridge_biases(eigenvalues: Array, ridge: float) -> dict[str, Array]:
     return {"weights": shrink, "predictions": eigenvalues * shrink}
 
 
-def plane_share(eigenvalues: Array, value: Array, isotropic: float) -> float:
-    """Share of the directions in the plane whose quadratic form with ``value`` is above ``isotropic``."""
-    small, large = np.sort(value)
-    return float(2 / math.pi * math.asin(math.sqrt(np.clip((large - isotropic) / (large - small), 0, 1))))
-
-
 def kernel_terms(eigenvalues: Array, width: float) -> tuple[Array, Array]:
     """s_j and s_j + c_j^2 l_j: variance around the query that the probe sees, and that plus the shift's."""
     seen = width**2 * eigenvalues / (width**2 + eigenvalues)
@@ -159,33 +152,12 @@ def kernel_bias(eigenvalues: Array, width: float, length: float, *, data: bool =
     return float(2 * -np.expm1(-ends[1]) + np.expm1(-ends[0]))
 
 
-def kernel_task_bias(eigenvalues: Array, width: float, w: Array) -> Array:
-    """The same for the tasks of frequencies ``w``, shape (..., K), mean over their phase."""
-    first, second = kernel_terms(eigenvalues, width)
-    return -2 * np.expm1(-(w**2 @ second) / 2) + np.expm1(-(w**2 @ first))
+def kernel_bound(dim: int, length: float) -> float:
+    """Theorem 1's bound (mu_2/2)^2 (2 B^2 + 8 L^2 J(p)) for the isotropic Gaussian, in units of h^4, mean over tasks.
 
-
-def crossover(dim: int, condition: float, length: float) -> float:
-    """The bandwidth above which the anisotropic Gaussian has the smaller bias; NaN if there is none below 100."""
-
-    def difference(log_width: float) -> float:
-        width = math.exp(log_width)
-        return math.log(kernel_bias(spectrum(dim, condition), width, length) / kernel_bias(np.ones(dim), width, length))
-
-    low, high = math.log(0.05), math.log(100.0)
-    found = math.exp(optimize.brentq(difference, low, high)) if difference(low) * difference(high) < 0 else math.nan
-    return float(found)
-
-
-def least_fisher(points: int = 400, reach: float = 7.0) -> float:
-    """min J over all densities of variance 1: max over mu of the lowest eigenvalue of -4 d2/dx2 + mu x^2, less mu."""
-    x, step = np.linspace(-reach, reach, points, retstep=True)
-
-    def loss(mu: float) -> float:
-        matrix = np.diag(8 / step**2 + mu * x**2) - 4 / step**2 * (np.eye(points, k=1) + np.eye(points, k=-1))
-        return mu - float(np.linalg.eigvalsh(matrix)[0])
-
-    return -float(optimize.minimize_scalar(loss, bounds=(0.2, 3.0), method="bounded").fun)
+    Of the task sqrt 2 cos(w'x + b): B = sqrt 2 |w|^2, L = sqrt 2 |w|; E |w|^2 = K/l^2, E |w|^4 = K (K + 2)/l^4, J = K.
+    """
+    return dim * (dim + 2) / length**4 + 4 * dim**2 / length**2
 
 
 def least_trace(dim: int, constraint: str, rng: np.random.Generator) -> float:
@@ -201,6 +173,13 @@ def least_trace(dim: int, constraint: str, rng: np.random.Generator) -> float:
     if constraint == "spectral":
         return float(optimize.minimize(plain, -abs(start), bounds=[(None, 0.0)] * dim).fun)
     return float(optimize.minimize(scaled, start, method="BFGS").fun)
+
+
+def correlated(dim: int, correlation: float) -> Array:
+    """A covariance with variances 1 and one correlation."""
+    covariance = np.eye(dim)
+    covariance[0, 1] = covariance[1, 0] = correlation
+    return covariance
 
 
 def limit_of_slices(mean: Array, covariance: Array) -> float:

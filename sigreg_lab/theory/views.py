@@ -57,8 +57,8 @@ def mean_gradient(scales: Array, n: int, grid: Grid) -> Array:
     return diagonal
 
 
-def embedding_square(sd: float, n: int, dim: int, num_slices: int, grid: Grid) -> float:
-    """E |dR/dz|^2 for one of N embeddings under N(0, sd^2 I), R the mean over independent slices.
+def embedding_square(sd: float, n: int, dim: int, num_slices: float, grid: Grid) -> float:
+    """E |dR/dz|^2 for one of N embeddings under N(0, sd^2 I), R the mean over independent slices, ``math.inf`` of all.
 
     dT/dp_i = 2 sum_k w_k t_k D_k(p_i),   D_k(p_i) = 1/N sum_j sin(t_k (p_j - p_i)) + tau_k sin(t_k p_i), so that the
     mean product of two slices at the angle arccos(c) needs E sin sin of normal variables with correlation c alone.

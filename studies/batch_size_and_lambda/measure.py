@@ -9,12 +9,10 @@ scale_<sd>, defect_<sd>   A = sd I, or I with its last entry replaced (a weak ra
 rho_<rho>   each view's N embeddings (per view) against all V N at once (flattened), in one dimension, sd = 1.
 global_<V_g>   eq. 5 (pairwise) against eq. 6 (centroid), the first V_g of V views global, and the mean squared lengths
     and the inner product of their gradients for the embeddings.
-conversion   ``convert_lambda`` between all ways to write the loss: gradients equal up to a positive factor.
 
 Exact values are in ``theory.views``.
 """
 
-import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -22,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from sigreg_lab.experiment.cells import Cell, Config, Row
-from sigreg_lab.regularizers import LeJEPALoss, Regularizer, SIGReg, convert_lambda, prediction_loss
+from sigreg_lab.regularizers import SIGReg, prediction_loss
 from sigreg_lab.slicing import iid_directions, seeded_generator
 from sigreg_lab.theory.views import embedding_square, flattened_mean, mean_gradient, prediction_gradients
 from sigreg_lab.univariate import EppsPulley
@@ -95,8 +93,8 @@ def _gradients(kind: str, number: float, n: int, replicates: int, seed: np.rando
 def _exact_views(kind: str, rho: float, n: int) -> dict[str, float]:
     exact: dict[str, float] = {}
     for name, views in (("per view", 1), ("flattened", NUM_VIEWS)):
-        value, in_sd, in_rho = flattened_mean(1.0, rho, n, views, GRID)
-        exact |= {f"{name}, value": value, f"{name}, slope in sd": in_sd, f"{name}, slope in rho": in_rho}
+        value, _, in_rho = flattened_mean(1.0, rho, n, views, GRID)
+        exact |= {f"{name}, value": value, f"{name}, slope in rho": in_rho}
     return exact | {"prediction, slope in rho": -(1 - 1 / NUM_VIEWS)}
 
 
@@ -105,16 +103,15 @@ def _correlated_views(kind: str, rho: float, n: int, replicates: int, seed: np.r
     rng = np.random.default_rng(seed)
     shared = torch.from_numpy(rng.standard_normal((n, replicates)))
     own = torch.from_numpy(rng.standard_normal((NUM_VIEWS, n, replicates)))
-    sd, correlation = (torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (1.0, rho))
-    z = sd * (correlation.sqrt() * shared + (1 - correlation).sqrt() * own)
+    correlation = torch.tensor(rho, dtype=torch.float64, requires_grad=True)
+    z = correlation.sqrt() * shared + (1 - correlation).sqrt() * own
     directions = torch.eye(replicates, dtype=torch.float64)
     found: dict[str, float] = {}
     for name, per_view in (("per view", True), ("flattened", False)):
         regularizer = SIGReg(EppsPulley(), replicates, per_view=per_view)
         value = regularizer(z, torch.Generator(), directions=directions)
-        in_sd, in_rho = torch.autograd.grad(value, [sd, correlation], retain_graph=True)
-        found |= {f"{name}, value": float(value.detach()), f"{name}, slope in sd": float(in_sd)}
-        found[f"{name}, slope in rho"] = float(in_rho)
+        (in_rho,) = torch.autograd.grad(value, correlation, retain_graph=True)
+        found |= {f"{name}, value": float(value.detach()), f"{name}, slope in rho": float(in_rho)}
     (in_rho,) = torch.autograd.grad(prediction_loss(z, dimensions="mean"), correlation)
     found["prediction, slope in rho"] = float(in_rho)
     # The square root of rho has no slope at 0.
@@ -137,51 +134,11 @@ def _equations(kind: str, number: float, n: int, replicates: int, seed: np.rando
         values[name] = float(value.detach())
     squares = {name: float(g.square().sum()) for name, g in gradients.items()}
     product = float((gradients["eq. 5"] * gradients["eq. 6"]).sum())
-    first = z.detach()[: int(number)]
-    scatter = float((first - first.mean(0)).square().sum(-1).mean())
     found = {name: value / unit for name, value in values.items()}
     found |= {f"{name}, gradient": square * count / unit for name, square in squares.items()}
     found["product of gradients"] = product * count / unit
     found["cosine"] = product / np.sqrt(squares["eq. 5"] * squares["eq. 6"])
-    found["rounding: eq. 5 less eq. 6 and scatter"] = abs(values["eq. 5"] - values["eq. 6"] - scatter) / values["eq. 5"]
-    if int(number) == MANY_VIEWS:
-        found["rounding: eq. 5 less twice eq. 6"] = abs(values["eq. 5"] - 2 * values["eq. 6"]) / values["eq. 5"]
-        difference = gradients["eq. 5"] - 2 * gradients["eq. 6"]
-        found["rounding: gradients of the same"] = float(difference.norm() / gradients["eq. 5"].norm())
     return found
-
-
-class WithoutFactor(Regularizer):
-    """A regulariser that carries the factor N, without it."""
-
-    def __init__(self, regularizer: Regularizer) -> None:
-        super().__init__()
-        self.regularizer = regularizer
-
-    def _value(self, z: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        value: torch.Tensor = self.regularizer(z, generator) / z.shape[-2]
-        return value
-
-
-def _conversion(kind: str, number: float, n: int, replicates: int, seed: np.random.SeedSequence) -> dict[str, float]:
-    """The largest distance of two gradients of unit length, over all pairs of ways to write the loss."""
-    z = 1.3 * _views(np.random.default_rng(seed), (n, DIM), RHO, NUM_VIEWS) + 0.2
-    z.requires_grad_()
-    sigreg = SIGReg(EppsPulley(), NUM_SLICES)
-
-    def gradient(form: str, dimensions: str, factor: int, lam: float) -> torch.Tensor:
-        regularizer = sigreg if factor == n else WithoutFactor(sigreg)
-        loss = LeJEPALoss(regularizer, lam, form=form, dimensions=dimensions)  # type: ignore[arg-type]
-        (found,) = torch.autograd.grad(loss(z, seeded_generator(0)).total, z)
-        return found / found.norm()
-
-    worst = 0.0
-    ways = list(itertools.product(("convex", "additive"), ("sum", "mean"), (1, n)))
-    for first, second, lam in itertools.product(ways, ways, (0.02, 0.5)):
-        form, dimensions, factors = zip(first, second, strict=True)
-        other = convert_lambda(lam, form=form, dimensions=dimensions, dim=DIM, num_samples=factors)  # type: ignore[arg-type]
-        worst = max(worst, float((gradient(*first, lam) - gradient(*second, other)).norm()))
-    return {"rounding: gradients after conversion": worst}
 
 
 Block = Callable[[str, float, int, int, np.random.SeedSequence], dict[str, float]]
@@ -191,30 +148,25 @@ KINDS: dict[str, tuple[Block, Exact]] = {
     "defect": (_gradients, _exact_gradients),
     "rho": (_correlated_views, _exact_views),
     "global": (_equations, _exact_equations),
-    "conversion": (_conversion, lambda kind, number, n: {}),
 }
 
 
 def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[Row]:
     kind, _, number = str(cell["setting"]).partition("_")
     block, exactly = KINDS[kind]
-    arguments = (kind, float(number or 0), int(cell["n"]))
+    arguments = (kind, float(number), int(cell["n"]))
     samples = settings["samples" if kind in ("scale", "defect") else "samples_elsewhere"]
     replicates = max(settings["least_replicates"], samples // int(cell["n"]))
-    blocks = [block(*arguments, replicates, child) for child in seed.spawn(1 if number == "" else settings["blocks"])]
+    blocks = [block(*arguments, replicates, child) for child in seed.spawn(settings["blocks"])]
     exact = exactly(*arguments)
-    rows = []
-    for quantity in blocks[0]:
-        values = np.array([found[quantity] for found in blocks])
-        # What is equal but for rounding is not averaged: the worst case counts.
-        rounding = quantity.startswith("rounding")
-        rows.append(
-            {
-                "quantity": quantity,
-                "blocks": len(values),
-                "mean": values.max() if rounding else values.mean(),
-                "standard_error": 0.0 if rounding else values.std(ddof=1) / np.sqrt(len(values)),
-                "exact": 0.0 if rounding else exact[quantity],
-            }
-        )
-    return rows
+    values = {quantity: np.array([found[quantity] for found in blocks]) for quantity in blocks[0]}
+    return [
+        {
+            "quantity": quantity,
+            "blocks": len(drawn),
+            "mean": drawn.mean(),
+            "standard_error": drawn.std(ddof=1) / np.sqrt(len(drawn)),
+            "exact": exact[quantity],
+        }
+        for quantity, drawn in values.items()
+    ]

@@ -6,11 +6,10 @@ Part "pull". A sample of N points in R^K, seen through M slices, is eps away fro
     rank      half the coordinates N(0, 1), the others eps z; the gradient in the others
     ties      N/2 points and their twins, eps z away; the difference of the twins' gradients
 Part "escape". In R^1, N points eps z move down the gradient of the statistic that carries N (those that do not are
-multiplied by it), until their standard deviation is 1/2: by gradient flow (an ODE), by gradient steps, by Adam.
-
-Part "period". On nodes k h, x and x + P, P = 2 pi/h, are the same: a share of the points of N(0, 1) is moved by P. On
-the grid E T stays int (1 - exp(-t^2)) w dt; on the full line N share^2 int |exp(i P t) - 1|^2 phi_0^2 w dt comes to it.
-Part "basin". Adam from N(0, sd^2), far spread: how many points end nearer to another period, or are left behind.
+multiplied by it), until their standard deviation is 1/2: by gradient steps, by Adam.
+Part "basin". On nodes k h, x and x + P, P = 2 pi/h, are the same. Adam from N(0, sd^2), far spread: what is left of the
+loss on the grid, and on the full line.
+Part "null". The loss under N(0, I), whose mean is known.
 """
 
 import math
@@ -19,7 +18,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import integrate
 from torch import Tensor
 
 from sigreg_lab import univariate
@@ -27,89 +25,43 @@ from sigreg_lab.experiment.cells import Cell, Config, Row
 from sigreg_lab.slicing import make_directions, seeded_generator, sliced_statistic
 from sigreg_lab.slicing.infinite import infinite_slice_epps_pulley
 from sigreg_lab.theory import null_means
-from sigreg_lab.theory.collapse import (
-    BY_RANK,
-    SHAPES,
-    SPREAD,
-    escape_time,
-    gradient_exponent,
-    growth_rate,
-    linear_terms,
-    moved_mean,
-    period,
-)
+from sigreg_lab.theory.collapse import BY_RANK, SHAPES, SPREAD, gradient_exponent, growth_rate
 from sigreg_lab.univariate import EppsPulley, UnivariateTest
 
 Array = NDArray[np.float64]
 
-GRIDS: dict[str, Callable[[], EppsPulley]] = {
+ALL_SLICES, FULL_LINE = "infinite_slice_epps_pulley", "epps_pulley_full_line"
+WITHOUT_N = ("mean_std", "wasserstein")
+MOMENTS = ("vcreg", "extended_jarque_bera")
+STATISTICS: dict[str, Callable[[], UnivariateTest]] = {
     "epps_pulley": EppsPulley,
     "epps_pulley_paper_grid": lambda: EppsPulley(5.0, 9),
-}
-FULL_LINE = "epps_pulley_full_line"
-STATISTICS: dict[str, Callable[[], UnivariateTest]] = {
-    **GRIDS,
     FULL_LINE: lambda: EppsPulley(integration="exact"),
-    **{
-        name: univariate.REGISTRY[name]
-        for name in (
-            "anderson_darling",
-            "cramer_von_mises",
-            "watson",
-            "extended_jarque_bera",
-            "vcreg",
-            "mean_std",
-            "wasserstein",
-        )
-    },
+    **{name: univariate.REGISTRY[name] for name in (*BY_RANK, *MOMENTS, "mean_std")},
 }
-ALL_SLICES = "infinite_slice_epps_pulley"
-WITHOUT_N = ("mean_std", "wasserstein")
 PULLED = ["epps_pulley", ALL_SLICES, *BY_RANK, "extended_jarque_bera", "vcreg", "mean_std"]
 ESCAPING = [name for name in PULLED if name != ALL_SLICES]
 EPSILONS = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]
 FITTED = slice(1, 5)  # 1e-5 .. 1e-2: above the floor that holds variances at 1e-12
 STEP = 0.01  # of gradient descent and of Adam
-FAR = {"epps_pulley": 16.8, "epps_pulley_paper_grid": 5.03, FULL_LINE: 5.03}  # half a period, but for the full line
+SPREAD_OUT = ["epps_pulley", "epps_pulley_paper_grid", FULL_LINE]
 WIDEST = 1e6  # where a run that blows up is stopped
 
 
-def null_mean(statistic: str, n: int) -> float:
-    """E T under N(0, 1), the same for every slice."""
-    if statistic == FULL_LINE:
-        return null_means.FULL_LINE
-    if statistic in GRIDS or statistic == ALL_SLICES:
-        _, target, weight = GRIDS.get(statistic, EppsPulley)().nodes()
-        return null_means.epps_pulley(target, weight)
-    return null_means.null_mean(statistic, n)
-
-
 def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[Row]:
-    part, name, dim = str(cell["part"]), str(cell["statistic"]), int(cell["dim"])
-    rng = np.random.default_rng(seed)
-    measured: dict[str, Callable[[], list[Row]]] = {
-        "pull": lambda: _pull(name, dim, settings, rng),
-        "null": lambda: _null(name, dim, settings, rng),
-        "escape": lambda: _escape(name, settings, rng),
-        "period": lambda: _period(name, dim, settings, rng),
-        "basin": lambda: _basin(name, settings, rng),
-    }
-    return measured[part]()
+    name, dim, rng = str(cell["statistic"]), int(cell["dim"]), np.random.default_rng(seed)
+    if cell["part"] in ("pull", "null"):
+        return (_pull if cell["part"] == "pull" else _null)(name, dim, settings, rng)
+    return (_escape if cell["part"] == "escape" else _basin)(name, settings, rng)
 
 
 def _row(case: str, quantity: str, values: Array | float, at: float = math.nan, exact: float = math.nan) -> Row:
     """Mean and standard error of independent ``values``; one that is deterministic comes alone."""
     values = np.atleast_1d(values)
     error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
-    return {
-        "case": case,
-        "quantity": quantity,
-        "at": at,
-        "estimate": float(f"{values.mean():.9g}"),
-        "standard_error": float(f"{error:.5g}"),
-        "count": len(values),
-        "exact": exact,
-    }
+    estimate, error = float(f"{values.mean():.9g}"), float(f"{error:.5g}")
+    row = {"case": case, "quantity": quantity, "at": at, "estimate": estimate, "standard_error": error}
+    return row | {"count": len(values), "exact": exact}
 
 
 def _loss(name: str, x: Tensor, directions: Tensor) -> Tensor:
@@ -117,11 +69,6 @@ def _loss(name: str, x: Tensor, directions: Tensor) -> Tensor:
     if name == ALL_SLICES:
         return infinite_slice_epps_pulley(x)
     return sliced_statistic(x, STATISTICS[name](), directions)
-
-
-def _gradient(name: str, x: Array, directions: Tensor) -> Array:
-    point = torch.from_numpy(x).requires_grad_()
-    return torch.autograd.grad(_loss(name, point, directions), point)[0].numpy()
 
 
 def _directions(dim: int, settings: Config, rng: np.random.Generator) -> Tensor:
@@ -152,40 +99,27 @@ def _size(shape: str, gradient: Array) -> float:
 
 def _pull(name: str, dim: int, settings: Config, rng: np.random.Generator) -> list[Row]:
     n, draws = settings["num_samples"], settings["draws"]
-    sizes = {shape: np.zeros((len(EPSILONS) + 1, draws)) for shape in SHAPES}
-    growth, remainder = np.zeros(draws), np.zeros(draws)
+    sizes = {shape: np.zeros((len(EPSILONS), draws)) for shape in SHAPES}
+    growth = np.zeros(draws)
     for draw in range(draws):
         z, directions = rng.standard_normal((n, dim)), _directions(dim, settings, rng)
         for shape in SHAPES:
-            for i, eps in enumerate([0.0, *EPSILONS]):
-                x = near_collapse(shape, z, eps)
-                gradient = _gradient(name, x, directions)
+            for i, eps in enumerate(EPSILONS):
+                x = torch.from_numpy(near_collapse(shape, z, eps)).requires_grad_()
+                gradient = torch.autograd.grad(_loss(name, x, directions), x)[0].numpy()
                 sizes[shape][i, draw] = _size(shape, gradient)
-                if shape == "point" and i == 1 and name in GRIDS:
-                    linear = _linear_gradient(x, directions, GRIDS[name]())
-                    remainder[draw] = np.abs(gradient - linear).max() / np.abs(linear).max()
-                if shape == "point" and i == 1:
-                    spread = x - x.mean(0)
+                if shape == "point" and i == 0:
+                    spread = eps * (z - z.mean(0))
                     growth[draw] = -(spread * gradient).sum() / (spread**2).sum()
     rows = []
     for shape, values in sizes.items():
-        still = 0.0 if gradient_exponent(name, shape) == 1 else math.nan
-        rows.append(_row(shape, "gradient at eps = 0", values[0], at=0.0, exact=still))
-        logs = np.log10(np.maximum(values[1:], 1e-30))
+        logs = np.log10(np.maximum(values, 1e-30))
         rows += [_row(shape, "gradient", line, at=eps) for eps, line in zip(EPSILONS, logs, strict=True)]
         slopes = np.polyfit(np.log10(EPSILONS[FITTED]), logs[FITTED], 1)[0]
         rows.append(_row(shape, "exponent", slopes, exact=gradient_exponent(name, shape)))
-    if name in (*GRIDS, ALL_SLICES):
+    if name in ("epps_pulley", ALL_SLICES):
         rows.append(_row("point", "growth rate", growth, exact=growth_rate(*EppsPulley().nodes()) / dim))
-    if name in GRIDS:
-        rows.append(_row("point", "distance to the linear gradient", remainder.max(), exact=0.0))
     return rows
-
-
-def _linear_gradient(x: Array, directions: Tensor, test: EppsPulley) -> Array:
-    within, across = linear_terms(*test.nodes())
-    a = directions.numpy()
-    return 2 * (within * (x.mean(0) - x) + across * x) @ (a @ a.T) / a.shape[1]
 
 
 def _null(name: str, dim: int, settings: Config, rng: np.random.Generator) -> list[Row]:
@@ -194,7 +128,11 @@ def _null(name: str, dim: int, settings: Config, rng: np.random.Generator) -> li
     for draw in range(draws):
         x = torch.from_numpy(rng.standard_normal((n, dim)))
         values[draw] = float(_loss(name, x, _directions(dim, settings, rng)))
-    return [_row("null", "value", values, exact=null_mean(name, n))]
+    grid = EppsPulley().nodes()[1:]
+    known = name in ("epps_pulley", ALL_SLICES)
+    return [
+        _row("null", "value", values, exact=null_means.epps_pulley(*grid) if known else null_means.null_mean(name, n))
+    ]
 
 
 def _slope(name: str, x: Tensor) -> Tensor:
@@ -205,54 +143,17 @@ def _slope(name: str, x: Tensor) -> Tensor:
     return gradient
 
 
-def flow_time(name: str, start: Array) -> float:
-    """Time of the gradient flow from ``start``, shape (N,), until the standard deviation is 1/2."""
-
-    def velocity(_: float, x: Array) -> Array:  # shape (N,), or (N, columns) for the Jacobian
-        columns = torch.from_numpy(np.ascontiguousarray(x)).view(len(x), -1)
-        return -_slope(name, columns).numpy().reshape(x.shape)
-
-    def spread(_: float, x: Array) -> float:
-        return float(x.std(ddof=1)) - SPREAD
-
-    spread.terminal = True  # type: ignore[attr-defined]
-    # Implicit: the shape terms of extended Jarque-Bera relax in a time of order eps^2.
-    found = integrate.solve_ivp(  # type: ignore[call-overload]
-        velocity,
-        (0.0, 100.0),
-        start,
-        method="BDF",
-        vectorized=True,
-        events=spread,
-        rtol=1e-6,
-        atol=1e-6 * float(start.std()),
-    )
-    assert found.t_events is not None
-    return float(found.t_events[0][0])
-
-
 def _escape(name: str, settings: Config, rng: np.random.Generator) -> list[Row]:
     n, draws = settings["num_samples"], settings["escape_draws"]
     z = rng.standard_normal((n, draws))
     epsilons = np.array(EPSILONS[1:-1])  # 1e-6 lies at the floor under variances, where a flow has a kink
-    times = np.array([[flow_time(name, eps * z[:, draw]) for draw in range(draws)] for eps in epsilons])
-    exact = np.array([[escape_time(name, eps * z[:, draw]) for draw in range(draws)] for eps in epsilons])
-    rows = [_row("flow", "time", line, at=eps) for eps, line in zip(epsilons, times, strict=True)]
-    slopes = -np.polyfit(np.log(epsilons[:3]), times[:3], 1)[0]
-    rate = {"epps_pulley": growth_rate(*EppsPulley().nodes()), "vcreg": 2.0, "extended_jarque_bera": 2.0}.get(
-        name, math.inf
-    )
-    rows.append(_row("flow", "time per e-fold", slopes, exact=1 / rate))
-    if not math.isnan(exact[0, 0]):
-        distance = np.abs(times / exact - 1)[:4].max()
-        rows.append(_row("flow", "distance to the exact time", distance, exact=0.0))
+    rows = []
     for method in ("gradient", "adam"):
         steps, widest = _descend(name, (epsilons[:, None] * z[:, None, :]).reshape(n, -1), method, settings["steps"])
         for i, eps in enumerate(epsilons):
             chosen = slice(i * draws, (i + 1) * draws)
             escaped = np.isfinite(steps[chosen]) & (widest[chosen] < 10)
             rows.append(_row(method, "escaped", escaped.mean(), at=eps) | {"count": draws})
-            rows.append(_row(method, "widest", np.log10(widest[chosen]), at=eps))
             if escaped.all():
                 rows.append(_row(method, "steps", steps[chosen], at=eps))
     return rows
@@ -276,65 +177,17 @@ def _descend(name: str, start: Array, method: str, most: int) -> tuple[Array, Ar
     return steps, widest
 
 
-def _period(name: str, dim: int, settings: Config, rng: np.random.Generator) -> list[Row]:
-    n, draws = settings["num_samples"], settings["null_draws" if dim == 1 else "draws"]
-    grid, line = GRIDS[name](), STATISTICS[FULL_LINE]()
-    assert isinstance(line, EppsPulley)
-    rows = []
-    z = torch.from_numpy(rng.standard_normal((draws, n, dim)))
-    for share in settings["shares"]:
-        moved = z.clone()
-        moved[:, : round(share * n), 0] += period(grid.nodes()[0])
-        rows += [
-            _row("grid", "value", _values(grid, moved), at=share, exact=null_mean(name, n) if dim == 1 else math.nan),
-            _row("full line", "value", _values(line, moved), at=share, exact=_moved_mean(grid, share, n, dim)),
-        ]
-        if dim == 1:
-            here, there = (_column_gradients(grid, x[..., 0].T) for x in (z, moved))
-            rows.append(_row("grid", "change of gradient", np.abs(here - there).max(), at=share, exact=0.0))
-            far = _column_gradients(line, moved[..., 0].T) - _column_gradients(line, z[..., 0].T)
-            rows.append(_row("full line", "change of gradient", np.abs(far).max(0), at=share))
-    return rows
-
-
-def _values(test: EppsPulley, x: Tensor) -> Array:
-    """T of each sample, shape (draws, N, K); over all directions for K > 1."""
-    if x.shape[-1] == 1:
-        return test.unchecked(x[..., 0].T.contiguous()).numpy()
-    return np.array([float(infinite_slice_epps_pulley(sample, test)) for sample in x])
-
-
-def _column_gradients(test: UnivariateTest, x: Tensor) -> Array:
-    point = x.contiguous().requires_grad_()
-    (gradient,) = torch.autograd.grad(test.unchecked(point).sum(), point)
-    return gradient.numpy()
-
-
-def _moved_mean(grid: EppsPulley, share: float, n: int, dim: int) -> float:
-    """E T on the full line with round(share n) of n samples moved by the grid's period along the first axis."""
-    part = round(share * n) / n
-    if dim > 1 and part > 0:
-        return math.nan
-    return moved_mean(null_means.FULL_LINE, period(grid.nodes()[0]), part, n)
-
-
 def _basin(name: str, settings: Config, rng: np.random.Generator) -> list[Row]:
     n, draws = settings["num_samples"], settings["escape_draws"]
     rows = []
     for spread in settings["spreads"]:
         x = torch.from_numpy(spread * rng.standard_normal((n, draws)))
-        before = int((x.abs() > FAR[name]).sum())
         optimizer = torch.optim.Adam([x], lr=0.05)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings["steps"])
         for _ in range(settings["steps"]):
             x.grad = _slope(name, x)
             optimizer.step()
             schedule.step()
-        after = int((x.abs() > FAR[name]).sum())
-        rows += [
-            _row("start", "far", before / x.numel(), at=spread) | {"count": x.numel()},
-            _row("end", "far", after / x.numel(), at=spread) | {"count": x.numel()},
-            _row("end", "value", STATISTICS[name]().unchecked(x).numpy(), at=spread),
-            _row("end", "value on the full line", STATISTICS[FULL_LINE]().unchecked(x).numpy(), at=spread),
-        ]
+        for quantity, test in {"value": name, "value on the full line": FULL_LINE}.items():
+            rows.append(_row("end", quantity, STATISTICS[test]().unchecked(x).numpy(), at=spread))
     return rows

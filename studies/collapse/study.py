@@ -1,50 +1,38 @@
-"""Near collapse: pulls, times of escape, and what a grid lets through."""
+"""Near collapse: pulls, steps of escape, and what a grid lets through."""
 
 from typing import Any
 
 import pandas as pd
 
-from sigreg_lab.experiment import Claim, Decision, Picture, Study, Verdict, every
+from sigreg_lab.experiment import Decision, Picture, Study, claim, every, presets
 from sigreg_lab.experiment.cells import Cell, Config, Row
-from sigreg_lab.experiment.estimates import Estimates, about, exactly, interval, rate
+from sigreg_lab.experiment.estimates import Estimates, about, mapped, rate
 from sigreg_lab.figures.kinds import curves
 from sigreg_lab.theory.collapse import BY_RANK
 
-from .measure import ALL_SLICES, ESCAPING, FAR, FULL_LINE, GRIDS, PULLED, SPREAD, measure
+from .measure import ALL_SLICES, ESCAPING, FULL_LINE, MOMENTS, PULLED, SPREAD, SPREAD_OUT, measure
 
 SHAPES = {"point": "a point", "offset": "a point off the origin", "rank": "half the coordinates", "ties": "pairs"}
-METHODS = {"flow": "gradient flow: time", "gradient": "gradient descent: steps", "adam": "Adam: steps"}
-MOMENTS, NEAR = ["vcreg", "extended_jarque_bera"], 1e-2
-#: Beyond chance, absolute: from the next order in eps, the tolerance of the solver, rounding.
-TOLERANCES = {
-    "gradient at eps = 0": 1e-9,
-    "exponent": 0.03,
-    "growth rate": 1e-6,
-    "distance to the linear gradient": 1e-7,
-    "time per e-fold": 2e-3,
-    "distance to the exact time": 2e-3,
-    "value": 1e-9,
-    "change of gradient": 1e-9,
-}
+METHODS = {"gradient": "gradient descent", "adam": "Adam"}
+NEAR = 1e-2
+#: Told, each with what may separate it from its exact value beside chance: the next order in eps, or rounding.
+QUANTITIES = {"gradient": 0.0, "exponent": 0.03, "growth rate": 1e-6, "value": 1e-9, "value on the full line": 0.0}
+QUANTITIES |= dict.fromkeys(["escaped", "steps"], 0.0)
 
 
 def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
-    """Means with Student's intervals, shares with Wilson's; sizes and the widest spread are geometric means."""
+    """Means with Student's intervals, shares with Wilson's; sizes are geometric means."""
     found = []
-    for row in rows.to_dict("records"):
+    for row in rows[rows["quantity"].isin([*QUANTITIES]) & (rows["part"] != "period")].to_dict("records"):
         place = {axis: row[axis] for axis in ("part", "statistic", "dim", "case", "at")}
         name, value, error, count = row["quantity"], row["estimate"], row["standard_error"], int(row["count"])
-        if name in ("far", "escaped"):
+        if name == "escaped":
             found.append(rate(name, round(value * count), count, **place))
-        elif name in ("gradient", "widest"):
-            log = about(name, value, error, count)
-            value, low, high = (10.0 ** log[end] for end in ("estimate", "low", "high"))
-            found.append(interval(name, value, low, high, count, **place))
-        elif error > 0:
-            found.append(about(name, value, error, count, row["exact"], **place))
+        elif name == "gradient":
+            found.append(mapped(about("log", value, error, count, **place), name, lambda log: 10.0**log))
         else:
-            found.append(exactly(name, value, row["exact"], **place))
-        found[-1]["tolerance"] = TOLERANCES.get(name, 0.0)
+            found.append(about(name, value, error, count, row["exact"], **place))
+        found[-1]["tolerance"] = QUANTITIES[name]
     return found
 
 
@@ -54,80 +42,51 @@ def pull(e: Estimates, quantity: str, **where: Any) -> Estimates:
     return e.of(quantity, part="pull", dim=dims[len(dims) // 2], **where)
 
 
+@claim("moments do not come out of collapse by Adam, while Epps-Pulley does")
 def moments_stay(e: Estimates) -> Decision:
-    """From the nearest start Adam brings most samples of Epps-Pulley out, and few of moments."""
     runs = e.of("escaped", part="escape", case="adam")
     near = runs.first("at")
     caught, free = runs.of(statistic=MOMENTS, at=near), runs.at("escaped", statistic="epps_pulley", at=near)
     return (every(caught, below=0.5) & every(free, above=0.5)).also(near=near, free=free)
 
 
+@claim("the gradient of moments grows without bound at collapse")
 def moments_grow(e: Estimates) -> Decision:
     return every(pull(e, "exponent", statistic=MOMENTS, case="point"), below=-0.9)
 
 
+@claim(
+    "SIGReg's gradient vanishes linearly at collapse, at a constant rate of growth, so that Adam needs as many "
+    "steps from any distance",
+    source="VISReg (arXiv 2606.02572)",
+    holds="holds with a correction",
+)
 def vanishes(e: Estimates) -> Decision:
-    """Epps-Pulley's gradient falls linearly at the origin, yet Adam needs as many steps from 1e-5 as from 0.01."""
     linear = every(pull(e, "exponent", statistic="epps_pulley", case="point"), above=0.9, below=1.1)
+    growth = pull(e, "growth rate", statistic="epps_pulley").least()
     steps = e.of("steps", part="escape", statistic="epps_pulley", case="adam")
     near, far = (steps.at("steps", at=eps) for eps in (steps.first("at"), NEAR))
-    fold = e.at("time per e-fold", statistic="epps_pulley", case="flow")
     alike = every([near, far], above=0.7 * near.value, below=1.3 * near.value)
-    return (linear & alike).also(near=near, far=far, fold=fold, step=0.01)
+    return (linear & alike).also(near=near, far=far, growth=growth)
 
 
+@claim("Epps-Pulley's gradient does not vanish at collapse off the origin")
 def off_origin(e: Estimates) -> Decision:
     return every(pull(e, "exponent", statistic="epps_pulley", case="offset"), above=-0.1, below=0.1)
 
 
+@claim("Epps-Pulley never parts equal points, while rank-based statistics do")
 def twins_stay(e: Estimates) -> Decision:
-    """Epps-Pulley and moments do not part twins; rank-based statistics do."""
     smooth = every(pull(e, "exponent", statistic=["epps_pulley", *MOMENTS], case="ties"), above=0.9)
     return smooth & every(pull(e, "exponent", statistic=list(BY_RANK), case="ties"), below=0.1)
 
 
+@claim("the paper's grid calls samples perfect that the full line rejects")
 def periods_hide(e: Estimates) -> Decision:
-    """On the paper's grid Adam calls widely spread samples perfect that the full line rejects."""
     at = {"part": "basin", "statistic": "epps_pulley_paper_grid", "case": "end"}
     widest = e.of("value", **at).last("at")
     grid, line = (e.at(name, at=widest, **at) for name in ("value", "value on the full line"))
-    far = e.at("far", at=widest, **at)
-    return (every(grid, below=0.5) & every(line, above=3.0)).also(grid=grid, line=line, far=far, spread=widest)
-
-
-def _pulls(e: Estimates) -> Any:
-    return curves(
-        pull(e, "gradient", statistic=PULLED),
-        x="at",
-        hue="statistic",
-        column="case",
-        titles={"case": SHAPES.__getitem__},
-        x_label="distance eps to collapse",
-        y_label="gradient per sample",
-        plain_x=True,
-        log_y=True,
-        limits=(1e-8, 1e10),
-        size=(2.6, 2.9),
-        legend_columns=5,
-    )
-
-
-def _times(e: Estimates) -> Any:
-    found = e.of(["time", "steps"], part="escape", statistic=ESCAPING)
-    return curves(
-        found,
-        x="at",
-        hue="statistic",
-        column="case",
-        titles={"case": METHODS.__getitem__},
-        x_label="distance eps to collapse",
-        y_label=f"until the standard deviation is {SPREAD:g}",
-        plain_x=True,
-        log_y=True,
-        share_y=False,
-        size=(3.0, 2.9),
-        legend_columns=5,
-    )
+    return (every(grid, below=0.5) & every(line, above=3.0)).also(grid=grid, line=line, spread=widest)
 
 
 def keep(cell: Cell, settings: Config) -> bool:
@@ -136,59 +95,69 @@ def keep(cell: Cell, settings: Config) -> bool:
         return dim != 1 and name in PULLED
     if cell["part"] == "escape":
         return dim == 1 and name in ESCAPING
-    if cell["part"] == "period":
-        return name in GRIDS
-    return dim == 1 and name in FAR
+    return dim == 1 and name in SPREAD_OUT
 
 
-def _preset(statistic: list[str], dim: list[int], draws: int, null_draws: int, escape_draws: int, steps: int) -> Config:
-    config: Config = {"part": ["pull", "null", "escape", "period", "basin"], "statistic": statistic, "dim": [1, *dim]}
-    config |= {"num_samples": 64, "num_slices": 128, "draws": draws, "null_draws": null_draws}
-    config |= {"escape_draws": escape_draws, "steps": steps}
-    return config | {"shares": [0.0, 0.125, 0.5, 1.0], "spreads": [1.0, 2.0, 4.0, 8.0]}
-
-
-EVERY, FEW = list(dict.fromkeys([*PULLED, *FAR])), ["epps_pulley", ALL_SLICES, "anderson_darling", "vcreg", FULL_LINE]
+EVERY = [*PULLED, *SPREAD_OUT[1:]]
+SPREADS = [1.0, 2.0, 4.0, 8.0]
+FEW = ["epps_pulley", ALL_SLICES, "anderson_darling", "vcreg", FULL_LINE]
 
 STUDY = Study(
     name="collapse",
     title="Near collapse, and what a grid lets through",
     question="Does the gradient vanish at collapse, how long does a collapsed sample take to spread, and what can hide "
     "in the period of a grid?",
-    expectation="Epps-Pulley's gradient vanishes linearly at a point, at a constant rate of growth, so that it escapes "
-    "in a time of log(1/eps)/rate; rank-based statistics escape in a time that does not depend on eps; moments as "
-    "Epps-Pulley. Adam does not care. Points moved by whole periods of the grid are not seen, at K = 1.",
+    expectation="Epps-Pulley's gradient vanishes linearly at a point, at a constant rate of growth; rank-based "
+    "statistics escape in a time that does not depend on eps; moments as Epps-Pulley. Adam does not care.",
     seed=20251118,
     axes=("part", "statistic", "dim"),
     keep=keep,
     paired=("statistic",),
-    presets={
-        "smoke": _preset(FEW, [4], 2, 50, 2, 100) | {"num_samples": 24, "shares": [0.0, 0.5], "spreads": [8.0]},
-        "quick": _preset(EVERY, [4, 16], 4, 100, 2, 1000),
-        "standard": _preset(EVERY, [2, 16, 64], 8, 400, 8, 1500),
-        "paper": _preset(EVERY, [2, 4, 16, 64, 256], 64, 10_000, 64, 5000),
-    },
+    presets=presets(
+        "statistic dim draws null_draws escape_draws steps num_samples spreads",
+        smoke=(FEW, [1, 4], 2, 50, 2, 100, 24, [8.0]),
+        quick=(EVERY, [1, 4, 16], 4, 100, 2, 1000, 64, SPREADS),
+        standard=(EVERY, [1, 2, 16, 64], 8, 400, 8, 1500, 64, SPREADS),
+        paper=(EVERY, [1, 2, 4, 16, 64, 256], 64, 10_000, 64, 5000, 64, SPREADS),
+        part=["pull", "null", "escape", "basin"],
+        num_slices=128,
+    ),
     measure=measure,
     estimate=estimate,
-    claims=(
-        Claim("moments_stay", "moments do not come out of collapse by Adam, while Epps-Pulley does", moments_stay),
-        Claim(
-            "vanishes",
-            "SIGReg's gradient vanishes linearly at collapse, at a constant rate of growth, so that Adam needs as many "
-            "steps from any distance",
-            vanishes,
-            source="VISReg (arXiv 2606.02572)",
-            verdicts={Verdict.HOLDS: "holds with a correction"},
-        ),
-        Claim("periods_hide", "the paper's grid calls samples perfect that the full line rejects", periods_hide),
-        Claim("moments_grow", "the gradient of moments grows without bound at collapse", moments_grow),
-        Claim("off_origin", "Epps-Pulley's gradient does not vanish at collapse off the origin", off_origin),
-        Claim("twins_stay", "Epps-Pulley never parts equal points, while rank-based statistics do", twins_stay),
-    ),
+    claims=(moments_stay, vanishes, periods_hide, moments_grow, off_origin, twins_stay),
     pictures={
-        "collapse_pull": Picture("Gradient per sample near each kind of collapse, geometric means.", _pulls),
+        "collapse_pull": Picture(
+            "Gradient per sample near each kind of collapse, geometric means.",
+            lambda e: curves(
+                pull(e, "gradient", statistic=PULLED),
+                x="at",
+                hue="statistic",
+                column="case",
+                titles={"case": SHAPES.__getitem__},
+                x_label="distance eps to collapse",
+                y_label="gradient per sample",
+                plain_x=True,
+                log_y=True,
+                limits=(1e-8, 1e10),
+                size=(2.6, 2.9),
+                legend_columns=5,
+            ),
+        ),
         "collapse_escape": Picture(
-            "Time or steps until a collapsed sample has spread; unfinished runs left out.", _times
+            "Steps of size 0.01 until a collapsed sample has spread; unfinished runs left out.",
+            lambda e: curves(
+                e.of("steps", part="escape", statistic=ESCAPING),
+                x="at",
+                hue="statistic",
+                column="case",
+                titles={"case": METHODS.__getitem__},
+                x_label="distance eps to collapse",
+                y_label=f"steps until the standard deviation is {SPREAD:g}",
+                plain_x=True,
+                log_y=True,
+                size=(3.0, 2.9),
+                legend_columns=5,
+            ),
         ),
     },
 )

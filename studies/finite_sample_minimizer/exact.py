@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 
 from sigreg_lab import univariate
-from sigreg_lab.multivariate import BHEP, InfiniteSliceEppsPulley
+from sigreg_lab.multivariate import BHEP, KSD, InfiniteSliceEppsPulley
 from sigreg_lab.regularizers import (
     MultivariateRegularizer,
     Regularizer,
@@ -19,10 +19,14 @@ from sigreg_lab.univariate import UnivariateTest
 
 DIM = 8
 NUM_SLICES = 8
+SEEING_SCALE = (
+    *("anderson_darling", "cramer_von_mises", "watson", "extended_jarque_bera", "vcreg", "mean_std", "moments"),
+    *("nll", "wasserstein"),
+)
 STATISTICS: dict[str, Callable[[], UnivariateTest]] = {
     "epps_pulley": univariate.EppsPulley,
     "epps_pulley_u": lambda: univariate.EppsPulley(estimator="u"),
-    **{n: cls for n, cls in univariate.REGISTRY.items() if cls.suitable_as_loss and n != "epps_pulley"},
+    **{name: univariate.REGISTRY[name] for name in SEEING_SCALE},
 }
 
 
@@ -58,6 +62,12 @@ def exact_minimizer(loss: torch.nn.Module, n: int) -> float:
         unit = torch.eye(n, dtype=torch.float64)
         values = loss.unchecked(unit, presorted=True) - loss.unchecked(torch.zeros_like(unit))
         return minimizers.wasserstein(((1 - n * values) / 2).numpy())
+    if (
+        isinstance(loss, MultivariateRegularizer)
+        and isinstance(loss.statistic, KSD)
+        and loss.statistic.estimator == "u"
+    ):
+        return 1.0  # its mean is the squared discrepancy, 0 at the target alone
     mean = mean_loss(loss, n)
     return math.nan if mean is None else minimizers.least(mean)
 
@@ -70,6 +80,8 @@ def mean_loss(loss: torch.nn.Module, n: int) -> minimizers.Mean | None:
     match loss:
         case univariate.EppsPulley():
             return minimizers.epps_pulley(*loss.nodes(), n, biased=loss.estimator == "v")
+        case univariate.KSD():
+            return minimizers.stein(n, loss.bandwidth)
         case univariate.AndersonDarling():
             return minimizers.distribution_function(n, tails=True)
         case univariate.CramerVonMises() | univariate.Watson():

@@ -1,20 +1,18 @@
 """Bias of the loss and of its gradient: estimates, claims and pictures."""
 
-import math
 from typing import Any
 
 import pandas as pd
 
-from sigreg_lab.experiment import Claim, Decision, Picture, Study, Verdict, every
+from sigreg_lab.experiment import Decision, Picture, Study, claim, every, presets
 from sigreg_lab.experiment.cells import Cell, Config, Row
-from sigreg_lab.experiment.estimates import Estimates, about, exactly, tabulate
-from sigreg_lab.experiment.power_laws import exponent
+from sigreg_lab.experiment.estimates import Estimates, about, tabulate
+from sigreg_lab.experiment.power_laws import exponents
 from sigreg_lab.figures.kinds import curves
 
-from .measure import LESS_ROUNDED_GRADIENT, VARIANTS, measure
+from .measure import OVER_V, OVER_WHOLE, VARIANTS, measure, shards_of
 
-ROUNDING = 1e-11
-NAMES = {"v": "V-statistic (as implemented)", "u": "U-statistic", "split": "sample splitting"}
+NAMES = {"v": "V-statistic (as implemented)", "u": "U-statistic"}
 BIAS = {"loss": "bias of the loss", "gradient": "bias of the gradient"}
 NOT_FAR = 0.8  # a standard deviation near the target, at which a gradient is left
 
@@ -22,101 +20,51 @@ NOT_FAR = 0.8  # a standard deviation near the target, at which a gradient is le
 def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
     """Biases against their exact values; ratios of squared errors; exponents of N in the bias."""
     found: list[Row] = []
-    whole = rows[(rows["variant"] == "whole") & (rows["estimator"] == "v")].set_index(["quantity", "sd", "n"])
     for row in rows.to_dict("records"):
         place = {axis: row[axis] for axis in ("variant", "sd", "n", "estimator")}
         name, value, error = row["quantity"], row["mean"] - row["population"], row["standard_error"]
-        if name.startswith("rounding"):
-            found.append(exactly(name, value, 0.0, ROUNDING, **place))
-            continue
-        found.append(about(BIAS.get(name, name), value, error, exact=row["exact_bias"], **place))
+        if name in BIAS:
+            found.append(about(BIAS[name], value, error, exact=row["exact_bias"], **place))
         aim = abs(row["population"])
         if name == "gradient" and aim > 1e-9:
             known = row["exact_bias"] / aim
             found.append(about("bias, share of the gradient", value / aim, error / aim, exact=known, **place))
-        if name.startswith("squared error less"):
-            base = whole.loc[("squared error", row["sd"], row["n"])]
-            noise = math.hypot(error, value * base["standard_error"] / base["mean"]) / base["mean"]
-            against = "V" if "of v" in name else "the whole"
-            found.append(about(f"squared error over that of {against}", 1 + value / base["mean"], noise, **place))
-        if name == LESS_ROUNDED_GRADIENT:
-            spread = whole["standard_deviation"][("gradient", row["sd"], row["n"])]
-            found.append(about("change of the gradient, in its noise", value / spread, error / spread, **place))
-    return found + list(_exponents(Estimates(tabulate(found))))
-
-
-def _exponents(e: Estimates) -> Any:
-    """Slope of log bias of the V-statistic in log N, each N alike: exactly 0 for T, -1 for T/N."""
-    for (sd, name), cells in e.of([*BIAS.values()], variant="whole", estimator="v").table.groupby(["sd", "quantity"]):
-        cells = cells[cells["low"] > 0]
-        if len(cells) > 1:
-            slope, error = exponent(cells["n"], cells["estimate"], cells["standard_error"] / cells["estimate"])
-            yield about(f"exponent, {name}, T", slope, error, exact=0.0, sd=sd)
-            yield about(f"exponent, {name}, T/N", slope - 1, error, exact=-1.0, sd=sd)
+        if name in (OVER_V, OVER_WHOLE):
+            found.append(about(name, value, error, **place))
+    biases = Estimates(tabulate(found)).of([*BIAS.values()], variant="whole", estimator="v")
+    return found + exponents(biases, "n", ["sd"])
 
 
 def nearest(e: Estimates, sd: float) -> float:
     return float(min(e.axis("sd"), key=lambda one: abs(one - sd)))
 
 
+@claim(
+    "loss and gradient of a minibatch are biased by O(1/N): that is T/N's bias; T, which carries the factor N, "
+    "has the same bias in every batch",
+    source="Theorem 6",
+    holds="holds for T/N",
+)
 def does_not_vanish(e: Estimates) -> Decision:
-    """At the target the bias of the gradient of T is the same in every batch."""
     bias = e.of(BIAS["gradient"], variant="whole", estimator="v", sd=nearest(e, 1.0))
     first, last = (bias.at(BIAS["gradient"], n=n) for n in (bias.first("n"), bias.last("n")))
-    power = e.at(f"exponent, {BIAS['gradient']}, T", sd=nearest(e, 1.0))
+    power = e.at(f"exponent, {BIAS['gradient']}", sd=nearest(e, 1.0))
     return every(power, above=-0.1, below=0.1).also(first=first, last=last, power=power)
 
 
-def most_local(e: Estimates) -> str:
-    return max((v for v in e.axis("variant") if v.startswith("local")), key=lambda v: int(v[6:]), default="")
-
-
+@claim("averaging the gradients of local batches errs more than the gradient of the whole batch")
 def local_is_worse(e: Estimates) -> Decision:
-    """Gradients averaged over local batches err more than that of the whole batch."""
-    variant = most_local(e)
-    errors = e.of("squared error over that of the whole", variant=variant, estimator="v", sd=nearest(e, NOT_FAR))
-    n = errors.first("n")
-    return every(errors.of(n=n), above=1.0).also(shards=variant[6:], n=n)
+    shards = max(shards_of(variant) for variant in e.axis("variant"))
+    errors = e.of(OVER_WHOLE, variant=f"local_{shards}", estimator="v")
+    errors = errors.of(sd=nearest(e, NOT_FAR), n=errors.first("n"))
+    return every(errors, above=1.0).also(shards=shards)
 
 
+@claim("the gradient of the U-statistic has the smaller squared error, unless the sample is near collapse")
 def unbiased_is_better(e: Estimates) -> Decision:
-    """The U-statistic's gradient has the smaller squared error, but for samples near collapse."""
-    ratios = e.of("squared error over that of V", estimator="u")
+    ratios = e.of(OVER_V, estimator="u")
     far = every(ratios.of(sd=lambda sd: sd >= 0.5), below=1.0)
     return far.also(worst=ratios.largest(), best=ratios.least())
-
-
-def digits_do_not_matter(e: Estimates) -> Decision:
-    changes = e.of("change of the gradient, in its noise")
-    most = max(changes, key=lambda change: abs(change.value), default=None)
-    return every(changes, above=-0.01, below=0.01).also(most=most)
-
-
-def _biases(e: Estimates) -> Any:
-    return curves(
-        e.of(BIAS["gradient"], variant="whole"),
-        x="n",
-        hue="estimator",
-        names=NAMES,
-        column="sd",
-        titles={"sd": "standard deviation {}"},
-        x_label="batch size N",
-        y_label="bias of dT/dsd (95% interval)",
-        exact="exact",
-    )
-
-
-def _errors(e: Estimates) -> Any:
-    return curves(
-        e.of("squared error over that of V", estimator="u"),
-        x="n",
-        hue="sd",
-        hue_name="standard deviation {}",
-        x_label="batch size N",
-        y_label="squared error, U over V",
-        references={"equal": 1.0},
-        size=(4.2, 2.9),
-    )
 
 
 def _local(e: Estimates) -> Any:
@@ -126,7 +74,6 @@ def _local(e: Estimates) -> Any:
         x="n",
         hue="variant",
         names=names,
-        x_label="batch size N",
         y_label="bias, share of the gradient",
         exact="exact",
         log_y=True,
@@ -136,13 +83,8 @@ def _local(e: Estimates) -> Any:
 
 def keep(cell: Cell, settings: Config) -> bool:
     """Local batches of 8 samples or more."""
-    shards = int(str(cell["variant"]).partition("_")[2] or 1)
+    shards = shards_of(str(cell["variant"]))
     return shards == 1 or int(cell["n"]) >= 8 * shards
-
-
-def _preset(variant: list[str], sd: list[float], n: list[int], replicates: int, paired_replicates: int) -> Config:
-    config = {"variant": variant, "sd": sd, "n": n}
-    return config | {"replicates": replicates, "paired_replicates": paired_replicates}
 
 
 ALL, SIZES = list(VARIANTS), [8, 16, 32, 64, 128, 256, 512, 1024, 4096]
@@ -152,46 +94,36 @@ STUDY = Study(
     title="Bias of the loss and of its gradient",
     question="Is the minibatch gradient of Epps-Pulley biased, by how much, and does the bias vanish with N?",
     expectation="Theorem 6 holds for T/N; the implemented T carries the factor N, so its bias is constant in N. Local "
-    "batches have W times the relative bias of the whole; rounded embeddings add none that matters; the V-statistic, "
-    "biased, has the smaller mean squared error on small batches.",
+    "batches have W times the relative bias of the whole; the V-statistic, biased, has the smaller mean squared error "
+    "on small batches.",
     seed=20251114,
     axes=("variant", "sd", "n"),
     paired=("variant",),
     keep=keep,
-    presets={
-        "smoke": _preset(["whole", "bfloat16", "local_2"], [0.8, 1.0], [16, 64], 2_000, 1_000),
-        "quick": _preset(ALL, [0.5, 1.0], [16, 64, 256], 20_000, 4_000),
-        "standard": _preset(ALL, [0.25, 0.5, 0.8, 1.0, 1.25], [16, 64, 256, 1024], 200_000, 40_000),
-        "paper": _preset(ALL, [0.1, 0.25, 0.5, 0.8, 1.0, 1.25, 2.0], SIZES, 1_000_000, 200_000),
-    },
+    presets=presets(
+        "variant sd n replicates paired_replicates",
+        smoke=(["whole", "local_2"], [0.8, 1.0], [16, 64], 2_000, 1_000),
+        quick=(ALL, [0.5, 1.0], [16, 64, 256], 20_000, 4_000),
+        standard=(ALL, [0.25, 0.5, 0.8, 1.0, 1.25], [16, 64, 256, 1024], 200_000, 40_000),
+        paper=(ALL, [0.1, 0.25, 0.5, 0.8, 1.0, 1.25, 2.0], SIZES, 1_000_000, 200_000),
+    ),
     measure=measure,
     estimate=estimate,
-    claims=(
-        Claim(
-            "local_is_worse",
-            "averaging the gradients of local batches errs more than the gradient of the whole batch",
-            local_is_worse,
-        ),
-        Claim(
-            "does_not_vanish",
-            "loss and gradient of a minibatch are biased by O(1/N): that is T/N's bias; T, which carries the factor N, "
-            "has the same bias in every batch",
-            does_not_vanish,
-            source="Theorem 6",
-            verdicts={Verdict.HOLDS: "holds for T/N"},
-        ),
-        Claim(
-            "unbiased_is_better",
-            "the gradient of the U-statistic has the smaller squared error, unless the sample is near collapse",
-            unbiased_is_better,
-        ),
-        Claim(
-            "digits_do_not_matter", "rounding adds no bias that matters beside a batch's noise", digits_do_not_matter
-        ),
-    ),
+    claims=(local_is_worse, does_not_vanish, unbiased_is_better),
     pictures={
-        "gradient_bias": Picture("Bias of the gradient in the standard deviation, by estimator.", _biases),
-        "bias_and_noise": Picture("Squared error of the unbiased gradient over that of the implemented one.", _errors),
+        "gradient_bias": Picture(
+            "Bias of the gradient in the standard deviation, by estimator.",
+            lambda e: curves(
+                e.of(BIAS["gradient"], variant="whole"),
+                x="n",
+                hue="estimator",
+                names=NAMES,
+                column="sd",
+                titles={"sd": "standard deviation {}"},
+                y_label="bias of dT/dsd (95% interval)",
+                exact="exact",
+            ),
+        ),
         "local_batches": Picture("Bias of the gradient averaged over local batches, near the target.", _local),
     },
 )

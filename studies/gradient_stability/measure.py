@@ -1,8 +1,8 @@
 """Theorem 4 of the LeJEPA paper: how large the gradient and the curvature of each statistic in one sample can get.
 
-Measured: the size of both as one sample moves out to |x| (part "outlier"), of the gradient as all samples are scaled up
-(part "scale"), exponents of |x| fitted to either, the largest value an optimiser finds (part "worst"), and the mean of
-sum x_i dT/dx_i under N(0, 1) (part "null"). Exact values are in ``theory.gradients``.
+Measured: the size of the gradient as one sample moves out to |x| (part "outlier") or as all samples are scaled up from
+N(0, 1) (part "scale"), exponents of |x| fitted to either, and the largest values of both that an optimiser finds (part
+"worst"). Exact values are in ``theory.gradients``.
 """
 
 import math
@@ -11,7 +11,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sigreg_lab import univariate
 from sigreg_lab.experiment.cells import Cell, Config, Row
@@ -27,13 +26,13 @@ EPPS_PULLEY: dict[str, Callable[[], EppsPulley]] = {
     "epps_pulley_full_line": lambda: EppsPulley(integration="exact"),
     "epps_pulley_full_line_sigma_1": lambda: EppsPulley(integration="exact", sigma=1.0),
 }
+OTHERS = (
+    *("anderson_darling", "cramer_von_mises", "watson", "shapiro_wilk", "shapiro_francia", "jarque_bera"),
+    *("extended_jarque_bera", "dagostino_k2", "vcreg", "mean_std", "moments", "entropy", "nll", "wasserstein"),
+)
 STATISTICS: dict[str, Callable[[], UnivariateTest]] = {
     **EPPS_PULLEY,
-    **{
-        name: cls
-        for name, cls in univariate.REGISTRY.items()
-        if cls.suitable_as_loss and name not in EPPS_PULLEY  # leaves out Kolmogorov-Smirnov
-    },
+    **{name: univariate.REGISTRY[name] for name in OTHERS},
 }
 FITTED = 4  # octaves, the last ones, to which an exponent is fitted
 OCTAVES = 12  # |x| from 1 to 4096; further out torch's second derivative of log Phi has no digits left
@@ -58,49 +57,14 @@ def largest(statistic: str, n: int) -> tuple[float, float]:
     return gradients.sharp_bounds(pair_terms(test), n, *(() if line else (period(test.nodes()[0]),)))
 
 
-def mean_slope(statistic: str, n: int) -> float:
-    """E sum_i x_i dT/dx_i under N(0, 1)."""
-    if statistic not in EPPS_PULLEY:
-        return gradients.mean_slope(statistic, n)
-    test = EPPS_PULLEY[statistic]()
-    if test.integration == "exact":
-        return gradients.full_line_mean_slope(test.sigma)
-    return gradients.epps_pulley_mean_slope(*test.nodes())
-
-
-def outlier_gradient(statistic: str, x: Array) -> Array | None:
-    """dT/dx_0 of each column of ``x`` in closed form, for the statistics that have one."""
-    if statistic in EPPS_PULLEY:
-        return gradients.epps_pulley_gradient(pair_terms(EPPS_PULLEY[statistic]()), x)
-    return gradients.outlier_gradient(statistic, x)
-
-
-def derivatives(test: UnivariateTest, x: Array, second: bool) -> tuple[Array, Array]:
-    """Gradient, of the shape of ``x``, and curvature in the first sample of each column."""
-    n, columns = x.shape
-    exact = isinstance(test, EppsPulley) and test.integration == "exact"
-    size = max(1, (1 << 18) // n**2) if exact and second else columns  # as many as it takes by plain operations
-    gradients, curvatures = [], []
-    for start in range(0, columns, size):
-        part = torch.from_numpy(np.ascontiguousarray(x[:, start : start + size])).requires_grad_()
-        gradient, curvature = _derivatives(test, part, second)
-        gradients.append(gradient.detach().numpy())
-        curvatures.append(curvature.detach().numpy())
-    return np.concatenate(gradients, axis=1), np.concatenate(curvatures)
-
-
-def _derivatives(test: UnivariateTest, x: Tensor, second: bool, graph: bool = False) -> tuple[Tensor, Tensor]:
-    (gradient,) = torch.autograd.grad(test.unchecked(x).sum(), x, create_graph=second or graph)
-    if not second:
-        return gradient, gradient[0]
-    (curvature,) = torch.autograd.grad(gradient[0].sum(), x, create_graph=graph)
-    return gradient, curvature[0]
+def gradient_of(test: UnivariateTest, x: Array) -> Array:
+    """Of each column by itself, of the shape of ``x``."""
+    point = torch.from_numpy(np.ascontiguousarray(x)).requires_grad_()
+    return torch.autograd.grad(test.unchecked(point).sum(), point)[0].numpy()
 
 
 def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[Row]:
     name, n, rng = str(cell["statistic"]), int(cell["n"]), np.random.default_rng(seed)
-    if cell["part"] == "null":
-        return _null(name, n, settings["null_values"] // n, rng)
     if cell["part"] == "worst":
         return _worst(name, n, settings, rng)
     return _moving(name, n, settings, rng, outlier=cell["part"] == "outlier")
@@ -109,28 +73,12 @@ def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[
 def _row(
     quantity: str, estimate: float, error: float, count: int, at: float = math.nan, exact: float = math.nan
 ) -> Row:
-    return {
-        "quantity": quantity,
-        "at": at,
-        "estimate": float(f"{estimate:.9g}"),
-        "standard_error": float(f"{error:.5g}"),
-        "count": count,
-        "exact": exact,
-    }
-
-
-def _null(name: str, n: int, replicates: int, rng: np.random.Generator) -> list[Row]:
-    x = rng.standard_normal((n, replicates))
-    gradient, _ = derivatives(STATISTICS[name](), x, second=False)
-    sums = {"slope": ((gradient * x).sum(0), mean_slope(name, n)), "shift": (gradient.sum(0), 0.0)}
-    return [
-        _row(quantity, v.mean(), v.std(ddof=1) / math.sqrt(replicates), replicates, exact=exact)
-        for quantity, (v, exact) in sums.items()
-    ]
+    row = {"quantity": quantity, "at": at, "estimate": float(f"{estimate:.9g}")}
+    return row | {"standard_error": float(f"{error:.5g}"), "count": count, "exact": exact}
 
 
 def _moving(name: str, n: int, settings: Config, rng: np.random.Generator, *, outlier: bool) -> list[Row]:
-    """Root mean square over |x| in [2^k, 2^(k+1)), of the outlier's derivatives or of the largest gradient."""
+    """Root mean square over |x| in [2^k, 2^(k+1)), of the outlier's gradient or of the largest."""
     points, replicates = settings["points"], settings["replicates"]
     shape = (OCTAVES, points, replicates)
     place = (np.arange(points)[:, None] + rng.random((points, replicates))) / points  # the same in every octave
@@ -139,27 +87,17 @@ def _moving(name: str, n: int, settings: Config, rng: np.random.Generator, *, ou
     x = np.broadcast_to(z[:, None, None, :], (n, *shape))
     x = np.concatenate([size[None], x[1:]]) if outlier else x * size
     x = x.reshape(n, -1)
-    gradient, curvature = derivatives(STATISTICS[name](), x, second=outlier)
-    tracked = {"gradient": np.abs(gradient[0] if outlier else gradient).reshape(-1, *shape).max(0)}
-    if outlier:
-        tracked["curvature"] = np.abs(curvature).reshape(shape)
-    rows = []
-    for quantity, values in tracked.items():
-        logs = np.log2(np.maximum(np.sqrt((values**2).mean(1)), 1e-30))  # (octaves, replicates)
-        error = logs.std(1, ddof=1) / math.sqrt(replicates)
-        if quantity == "gradient":
-            rows += [_row("gradient", logs[k].mean(), error[k], replicates, at=2.0**k) for k in range(OCTAVES)]
-        slopes = np.polyfit(np.arange(FITTED), logs[-FITTED:], 1)[0]
-        exponent, spread = slopes.mean(), slopes.std(ddof=1) / math.sqrt(replicates)
-        if logs[-1].mean() < math.log2(VANISHED):
-            exponent, spread = -math.inf, 0.0
-        known = gradients.OUTLIER if outlier else gradients.SCALE
-        slope = gradients.curvature_exponent(known, name) if quantity == "curvature" else known.get(name, math.nan)
-        rows.append(_row(f"{quantity} exponent", exponent, spread, replicates, exact=slope))
-    closed = outlier_gradient(name, x) if outlier else None
-    if closed is not None:
-        error = np.abs(gradient[0] - closed).max() / np.abs(closed).max()
-        rows.append(_row("distance to the closed form", error, 0.0, x.shape[1], exact=0.0))
+    gradient = gradient_of(STATISTICS[name](), x)
+    values = np.abs(gradient[0] if outlier else gradient).reshape(-1, *shape).max(0)
+    logs = np.log2(np.maximum(np.sqrt((values**2).mean(1)), 1e-30))  # (octaves, replicates)
+    error = logs.std(1, ddof=1) / math.sqrt(replicates)
+    rows = [_row("gradient", logs[k].mean(), error[k], replicates, at=2.0**k) for k in range(OCTAVES)]
+    slopes = np.polyfit(np.arange(FITTED), logs[-FITTED:], 1)[0]
+    exponent, spread = slopes.mean(), slopes.std(ddof=1) / math.sqrt(replicates)
+    if logs[-1].mean() < math.log2(VANISHED):
+        exponent, spread = -math.inf, 0.0
+    known = (gradients.OUTLIER if outlier else gradients.SCALE).get(name, math.nan)
+    rows.append(_row("gradient exponent", exponent, spread, replicates, exact=known))
     return rows
 
 
@@ -172,7 +110,7 @@ def _worst(name: str, n: int, settings: Config, rng: np.random.Generator) -> lis
     start[0] = first
     test = STATISTICS[name]()
     rows = []
-    for order, (quantity, exact) in enumerate(zip(("gradient", "curvature"), largest(name, n), strict=True)):
+    for quantity, exact in zip(("gradient", "curvature"), largest(name, n), strict=True):
         if math.isnan(exact):
             continue
         x = torch.from_numpy(start.copy()).requires_grad_()
@@ -180,8 +118,10 @@ def _worst(name: str, n: int, settings: Config, rng: np.random.Generator) -> lis
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         best = torch.zeros(restarts, dtype=torch.float64)
         for _ in range(steps):
-            gradient, curvature = _derivatives(test, x, second=order == 1, graph=True)
-            reached = (curvature if order == 1 else gradient[0]).abs()
+            reached = torch.autograd.grad(test.unchecked(x).sum(), x, create_graph=True)[0][0]
+            if quantity == "curvature":
+                reached = torch.autograd.grad(reached.sum(), x, create_graph=True)[0][0]
+            reached = reached.abs()
             best = torch.maximum(best, reached.detach())
             (x.grad,) = torch.autograd.grad(-reached.sum(), x)
             optimizer.step()

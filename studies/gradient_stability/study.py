@@ -5,24 +5,18 @@ from typing import Any
 
 import pandas as pd
 
-from sigreg_lab.experiment import Claim, Decision, Picture, Study, Verdict, every
+from sigreg_lab.experiment import Decision, Picture, Study, claim, every, presets
 from sigreg_lab.experiment.cells import Cell, Config, Row
-from sigreg_lab.experiment.estimates import Estimates, about, exactly, interval
+from sigreg_lab.experiment.estimates import Estimates, about, exactly, mapped
 from sigreg_lab.figures.kinds import curves
 from sigreg_lab.theory.gradients import CONSTANT, printed_bounds
 
 from .measure import EPPS_PULLEY, OCTAVES, STATISTICS, measure
 
+QUANTITIES = ["gradient", "gradient exponent", "largest gradient", "largest curvature"]
 EXPLODING = ["vcreg", "extended_jarque_bera", "moments"]
-DRAWN = [
-    *list(EPPS_PULLEY)[:3],
-    "cramer_von_mises",
-    "jarque_bera",
-    "shapiro_wilk",
-    "anderson_darling",
-    "mean_std",
-    "vcreg",
-]
+COMPARED = ["cramer_von_mises", "jarque_bera", "shapiro_wilk", "anderson_darling", "mean_std", "vcreg"]
+DRAWN = [*list(EPPS_PULLEY)[:3], *COMPARED]
 REMAINDER = 0.02  # of an exponent fitted at finite |x|, and beside it 2 N/|x|: the next term is of relative size N/|x|
 SEARCH = 0.01  # relative: how far below a bound the largest value found may lie
 
@@ -30,26 +24,21 @@ SEARCH = 0.01  # relative: how far below a bound the largest value found may lie
 def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
     """Means and exponents with Student's intervals; sizes are geometric means; largest values and bounds are exact."""
     found = []
-    for row in rows.to_dict("records"):
+    for row in rows[rows["quantity"].isin(QUANTITIES)].to_dict("records"):
         place = {axis: row[axis] for axis in ("part", "statistic", "n", "at")}
         name, value, error, count = row["quantity"], row["estimate"], row["standard_error"], int(row["count"])
         if name == "gradient":
-            log = about(name, value, error, count)
-            value, low, high = (2.0 ** log[end] for end in ("estimate", "low", "high"))
-            found.append(interval(name, value, low, high, count, **place))
+            found.append(mapped(about("log", value, error, count, **place), name, lambda log: 2.0**log))
         elif name.startswith("largest"):
             found.append(exactly(name, value, row["exact"], SEARCH * row["exact"], **place))
             found.append(exactly(f"{name}, above its bound", max(0.0, value / row["exact"] - 1), 0.0, 1e-6, **place))
             if row["statistic"] in EPPS_PULLEY:
                 printed = printed_bounds(EPPS_PULLEY[row["statistic"]]().sigma)[name == "largest curvature"]
                 found.append(exactly(f"{name}, bound over the printed", row["exact"] / printed, **place))
-        elif name.endswith("exponent"):
-            exponent = about(name, value, error, count, row["exact"], **place)
-            if math.isinf(value):
-                exponent = exactly(name, value, row["exact"], **place)
-            found.append(exponent | {"tolerance": REMAINDER + 2 * row["n"] / 2**OCTAVES})
         else:
-            found.append(about(name, value, error, count, row["exact"], **place) | {"tolerance": 1e-9})
+            count = 0 if math.isinf(value) else count
+            exponent = about(name, value, error, count, row["exact"], **place)
+            found.append(exponent | {"tolerance": REMAINDER + 2 * row["n"] / 2**OCTAVES})
     return found
 
 
@@ -58,63 +47,50 @@ def largest_n(e: Estimates, quantity: str, **where: Any) -> Estimates:
     return found.of(n=found.last("n"))
 
 
+@claim(
+    "gradient and curvature in one sample are bounded, as printed for T/N: T, which carries N, has a bound without 1/N",
+    source="Theorem 4",
+    holds="holds with a correction",
+)
 def bounded(e: Estimates) -> Decision:
-    """Epps-Pulley's largest gradient is below the theorem's bound without its 1/N, and above the printed one."""
     ratio = largest_n(e, "largest gradient, bound over the printed", statistic="epps_pulley")
     found = largest_n(e, "largest gradient", statistic="epps_pulley")
     n = found.least().n
     return every(ratio, above=1 / n, below=1.0).also(bound=found.least().exact, n=n)
 
 
+@claim("the constant C = 2 + 4 exp(-3/2) serves for the curvature, whatever the width", source="Theorem 4, constant")
 def constant_serves(e: Estimates) -> Decision:
     ratios = e.of("largest curvature, bound over the printed")
     return every(ratios, below=CONSTANT).also(constant=CONSTANT)
 
 
+@claim(
+    "moment statistics have unbounded gradients: those of VCReg and raw moments grow as the third power of an outlier",
+    source="Theorem 4, moments",
+    holds="holds for these; not for Jarque-Bera in the tails",
+)
 def moments_explode(e: Estimates) -> Decision:
     return every(largest_n(e, "gradient exponent", part="outlier", statistic=EXPLODING), above=2.9)
 
 
+@claim("Jarque-Bera's gradient falls again far out")
 def jarque_bera_falls(e: Estimates) -> Decision:
     falls = largest_n(e, "gradient exponent", part="outlier", statistic="jarque_bera")
     peak = largest_n(e, "gradient", part="outlier", statistic="jarque_bera").largest()
     return every(falls, below=-2.0).also(peak=peak)
 
 
+@claim("Epps-Pulley's gradient in an outlier all but vanishes")
 def far_out_nothing(e: Estimates) -> Decision:
-    """At 8 to 16 from the others Epps-Pulley's gradient is less than a tenth of that at 1 to 2."""
     sizes = largest_n(e, "gradient", part="outlier", statistic="epps_pulley")
     near, far, back = (sizes.at("gradient", at=at) for at in (1.0, 8.0, 32.0))
     return every(far, below=0.1 * near.low).also(near=near, far=far, back=back)
 
 
-def _sizes(e: Estimates) -> Any:
-    return curves(
-        largest_n(e, "gradient", statistic=DRAWN),
-        x="at",
-        hue="statistic",
-        column="part",
-        titles={"part": {"outlier": "one outlier", "scale": "all samples scaled up"}.__getitem__},
-        x_label="place |x|, or standard deviation",
-        y_label="|dT/dx|, as implemented",
-        plain_x=True,
-        log_y=True,
-        limits=(1e-9, 1e11),
-        size=(3.6, 3.4),
-    )
-
-
 def keep(cell: Cell, settings: Config) -> bool:
     searched = [*EPPS_PULLEY, "cramer_von_mises"]
     return cell["part"] != "worst" or (cell["statistic"] in searched and int(cell["n"]) <= settings["largest_worst_n"])
-
-
-def _preset(
-    statistic: list[str], n: list[int], replicates: int, points: int, null_values: int, restarts: int, steps: int
-) -> Config:
-    config = {"part": ["null", "outlier", "scale", "worst"], "statistic": statistic, "n": n, "replicates": replicates}
-    config |= {"points": points, "null_values": null_values, "largest_worst_n": 64}
-    return config | {"restarts": restarts, "steps": steps}
 
 
 ALL, SMOKE = list(STATISTICS), ["epps_pulley", "epps_pulley_full_line", "jarque_bera", "mean_std", "vcreg"]
@@ -129,39 +105,34 @@ STUDY = Study(
     axes=("part", "statistic", "n"),
     paired=("statistic",),
     keep=keep,
-    presets={
-        "smoke": _preset(SMOKE, [16], 4, 4, 20_000, 16, 200),
-        "quick": _preset(ALL, [16, 64], 8, 4, 100_000, 32, 300),
-        "standard": _preset(ALL, [16, 64, 256], 16, 8, 400_000, 48, 400),
-        "paper": _preset(ALL, [8, 16, 64, 256, 512], 64, 12, 10_000_000, 128, 1000),
-    },
+    presets=presets(
+        "statistic n replicates points restarts steps",
+        smoke=(SMOKE, [16], 4, 4, 16, 200),
+        quick=(ALL, [16, 64], 8, 4, 32, 300),
+        standard=(ALL, [16, 64, 256], 16, 8, 48, 400),
+        paper=(ALL, [8, 16, 64, 256, 512], 64, 12, 128, 1000),
+        part=["outlier", "scale", "worst"],
+        largest_worst_n=64,
+    ),
     measure=measure,
     estimate=estimate,
-    claims=(
-        Claim("far_out_nothing", "Epps-Pulley's gradient in an outlier all but vanishes", far_out_nothing),
-        Claim(
-            "bounded",
-            "gradient and curvature in one sample are bounded, as printed for T/N: T, which carries N, has a bound "
-            "without 1/N",
-            bounded,
-            source="Theorem 4",
-            verdicts={Verdict.HOLDS: "holds with a correction"},
-        ),
-        Claim(
-            "moments_explode",
-            "moment statistics have unbounded gradients: those of VCReg and raw moments grow as the third power of an "
-            "outlier",
-            moments_explode,
-            source="Theorem 4, moments",
-            verdicts={Verdict.HOLDS: "holds for these; not for Jarque-Bera in the tails"},
-        ),
-        Claim("jarque_bera_falls", "Jarque-Bera's gradient falls again far out", jarque_bera_falls),
-        Claim(
-            "constant_serves",
-            "the constant C = 2 + 4 exp(-3/2) serves for the curvature, whatever the width",
-            constant_serves,
-            source="Theorem 4, constant",
-        ),
-    ),
-    pictures={"gradient_stability": Picture("Gradient in one outlier, and in samples that are scaled up.", _sizes)},
+    claims=(far_out_nothing, bounded, moments_explode, jarque_bera_falls, constant_serves),
+    pictures={
+        "gradient_stability": Picture(
+            "Gradient in one outlier, and in samples that are scaled up.",
+            lambda e: curves(
+                largest_n(e, "gradient", statistic=DRAWN),
+                x="at",
+                hue="statistic",
+                column="part",
+                titles={"part": {"outlier": "one outlier", "scale": "all samples scaled up"}.__getitem__},
+                x_label="place |x|, or standard deviation",
+                y_label="|dT/dx|, as implemented",
+                plain_x=True,
+                log_y=True,
+                limits=(1e-9, 1e11),
+                size=(3.6, 3.4),
+            ),
+        )
+    },
 )

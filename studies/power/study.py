@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from sigreg_lab import alternatives, univariate
-from sigreg_lab.experiment import Claim, Decision, Picture, Study, Verdict, every, some
+from sigreg_lab.experiment import Decision, Picture, Study, claim, every, presets, some
 from sigreg_lab.experiment.cells import Config, Row
 from sigreg_lab.experiment.estimates import Estimates, about, exactly, interval, ranks, rate, tabulate
 from sigreg_lab.experiment.reference import exceedances, power_interval
@@ -121,61 +121,67 @@ def _ranks(powers: Estimates) -> Any:
         yield exactly("tests that share the best mean rank", sum(low <= first for low, _ in means.values()))
 
 
-def others(e: Estimates, **where: Any) -> Estimates:
-    return e.of("power", alternative=lambda law: law != "null", **where)
-
-
 def below(e: Estimates, **where: Any) -> Decision:
     """Somewhere a test rejects less often than under the null."""
     level = e.of("power", alternative="null").least().exact
-    return some(others(e, **where), below=level).also(level=level)
+    return some(e.of("power", alternative=lambda law: law != "null", **where), below=level).also(level=level)
 
 
-def matched(e: Estimates) -> Decision:
-    """A law of ten atoms with the moments of N(0, 1) is unseen by moment tests and Epps-Pulley, seen by ranks."""
-    n = e.last("n")
-    at = {"alternative": "gauss_hermite_10", "n": n}
+@claim("some test rejects some law less often than the null")
+def below_level(e: Estimates) -> Decision:
+    return below(e)
+
+
+@claim("Watson nowhere rejects less often than the null")
+def watson_never_below(e: Estimates) -> Decision:
+    return ~below(e, statistic="watson")
+
+
+@claim("one test has the best mean rank over all alternatives and sizes")
+def one_test_is_best(e: Estimates) -> Decision:
+    return every(e.of("tests that share the best mean rank"), below=1.5)
+
+
+@claim("Anderson-Darling needs fewer samples than Epps-Pulley in the median over alternatives")
+def anderson_darling_saves(e: Estimates) -> Decision:
+    return every(e.of("median efficiency", statistic="anderson_darling"), above=1.0)
+
+
+@claim(
+    "matching moments does not identify the Gaussian: a law of ten atoms with nineteen moments right is unseen by "
+    "moment tests and by Epps-Pulley at usable sizes, and seen by rank-based tests",
+    source="Theorem 3",
+    holds="holds, for Epps-Pulley too at usable n",
+)
+def matched_moments(e: Estimates) -> Decision:
+    at = {"alternative": "gauss_hermite_10", "n": e.last("n")}
     unseen = every(e.of("power", statistic=[BASE, *MOMENTS], **at), below=0.1)
-    epps_pulley = e.at("power", statistic=BASE, **at)
     seen = every(e.of("power", statistic=RANKED, **at), above=0.9)
-    return (unseen & seen).also(n=n, epps_pulley=epps_pulley, seen=seen.evidence["least"])
+    epps_pulley = e.at("power", statistic=BASE, **at)
+    return (unseen & seen).also(n=e.last("n"), epps_pulley=epps_pulley, seen=seen.evidence["least"])
 
 
+@claim("the best test here has nine tenths of the highest power against N(0, 0.8²), at 32 samples")
 def near_the_highest(e: Estimates) -> Decision:
-    """Against a narrower normal law the best test here comes near to the most powerful one, at 32 samples."""
     shares = e.of("share of the highest power", alternative="scale_0.8", n=32)
     return some(shares, above=0.9).also(best=shares.largest())
 
 
 def _powers(e: Estimates) -> Any:
     return curves(
-        e.of(["power", "most powerful"], statistic=[*SHOWN, "most powerful test"]),
-        x="n",
-        hue="statistic",
-        column="alternative",
-        x_label="samples n",
-        y_label="rejection rate",
-        references={"level": 0.05},
-        limits=(-0.03, 1.03),
-        band=True,
-        wrap=5,
-        size=(2.4, 2.0),
-        legend_columns=5,
-    )
+        e.of(["power", "most powerful"], statistic=[*SHOWN, "most powerful test"]), x="n", hue="statistic",
+        column="alternative", x_label="samples n", y_label="rejection rate", references={"level": 0.05}, band=True,
+        limits=(-0.03, 1.03), wrap=5, size=(2.4, 2.0), legend_columns=5,
+    )  # fmt: skip
 
 
 def _efficiency_map(e: Estimates) -> Any:
     label = "samples of Epps-Pulley over those of the test, for power 1/2"
-    table = e.of("efficiency")
     gap = "both tests reach it at the fewest samples tried, or neither at the most"
     return heat_map(
-        table, x="alternative", y="statistic", value_label=label, log=True, limits=(1 / 8, 8), form="{:.2g}", gap=gap
-    )
-
-
-def _preset(statistics: list[str], laws: list[str], n: list[int], replicates: int, reference: int) -> Config:
-    config = {"n": n, "alternative": laws, "statistics": statistics, "alpha": 0.05}
-    return config | {"replicates": replicates, "reference": reference}
+        e.of("efficiency"), x="alternative", y="statistic", value_label=label, log=True, limits=(1 / 8, 8), gap=gap,
+        form="{:.2g}",
+    )  # fmt: skip
 
 
 FOUR = [BASE, "anderson_darling", "extended_jarque_bera", "vcreg"]
@@ -193,41 +199,19 @@ STUDY = Study(
     seed=20251108,
     axes=("n", "alternative"),
     paired=("alternative",),
-    presets={
-        "smoke": _preset(STATISTICS, FIVE_LAWS, [16, 64], 400, 1_999),
-        "quick": _preset(FOUR, FIVE_LAWS, [50, 128], 20_000, 99_999),
-        "standard": _preset(STATISTICS, ALTERNATIVES, SIZES, 25_000, 99_999),
-        "paper": _preset(STATISTICS, ALTERNATIVES, SIZES, 2_000_000, 9_999_999),
-    },
+    presets=presets(
+        "n alternative statistics replicates reference",
+        smoke=([16, 64], FIVE_LAWS, STATISTICS, 400, 1_999),
+        quick=([50, 128], FIVE_LAWS, FOUR, 20_000, 99_999),
+        standard=(SIZES, ALTERNATIVES, STATISTICS, 25_000, 99_999),
+        paper=(SIZES, ALTERNATIVES, STATISTICS, 2_000_000, 9_999_999),
+        alpha=0.05,
+    ),
     choices={"alternative": list(alternatives.REGISTRY), "statistics": STATISTICS},
     measure=measure,
     estimate=estimate,
     claims=(
-        Claim("below_level", "some test rejects some law less often than the null", below),
-        Claim(
-            "watson_never_below",
-            "Watson nowhere rejects significantly less often than the null",
-            lambda e: ~below(e, statistic="watson"),
-        ),
-        Claim(
-            "one_test_is_best",
-            "one test has the best mean rank over all alternatives and sizes",
-            lambda e: every(e.of("tests that share the best mean rank"), below=1.5),
-        ),
-        Claim(
-            "anderson_darling_saves",
-            "Anderson-Darling needs fewer samples than Epps-Pulley in the median over alternatives",
-            lambda e: every(e.of("median efficiency", statistic="anderson_darling"), above=1.0),
-        ),
-        Claim(
-            "matched_moments",
-            "matching moments does not identify the Gaussian: a law of ten atoms with nineteen moments right is "
-            "unseen by moment tests and by Epps-Pulley at usable sizes, and seen by rank-based tests",
-            matched,
-            source="Theorem 3",
-            verdicts={Verdict.HOLDS: "holds, for Epps-Pulley too at usable n"},
-        ),
-        Claim("near_the_highest", "the best test is near the most powerful one against N(0, 0.8²)", near_the_highest),
+        below_level, watson_never_below, one_test_is_best, anderson_darling_saves, matched_moments, near_the_highest,
     ),
     pictures={
         "power": Picture("Power against the number of samples, by alternative; the null is first.", _powers),
@@ -237,4 +221,4 @@ STUDY = Study(
             _efficiency_map,
         ),
     },
-)
+)  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from sigreg_lab import alternatives
-from sigreg_lab.experiment import Claim, Decision, Picture, Study, Verdict, every, some
+from sigreg_lab.experiment import Decision, Picture, Study, claim, every, presets, some
 from sigreg_lab.experiment.cells import Cell, Config, Row
 from sigreg_lab.experiment.estimates import Estimates, difference, exactly, rate, tabulate
 from sigreg_lab.experiment.reference import exceedances, power_interval
@@ -98,66 +98,64 @@ def high(dim: float) -> bool:
     return dim >= NEARLY_NORMAL
 
 
+@claim("in high dimension the maximum over slices gains less than a tenth of power on the mean, of one lost dimension")
 def maximum_no_better(e: Estimates) -> Decision:
-    """In high dimension the maximum over slices gains less than a tenth of power on the mean."""
     return every(rank_one(e, "gain of the maximum", dim=high), below=0.1).also(n=main_n(e))
 
 
+@claim("in 16 dimensions the maximum over slices detects one lost dimension more often than the mean")
+def maximum_gains_in_few(e: Estimates) -> Decision:
+    return every(rank_one(e, "gain of the maximum", dim=16), above=0.0).also(n=main_n(e))
+
+
+@claim(
+    "the maximum over directions has power towards 1 against every defect, at usable numbers of slices",
+    source="Theorem 2",
+    fails="vacuous in practice: blind in high dimension at usable M",
+)
 def maximum_consistent(e: Estimates) -> Decision:
-    """The maximum rejects most samples with one lost dimension, in every dimension."""
     return every(rank_one(e, "power", reduction="max"), above=0.5).also(n=main_n(e))
 
 
-def hidden(e: Estimates) -> Decision:
-    """No sliced test rejects a law with nearly normal projections in a fifth of samples, in high dimension."""
+@claim("no sliced test rejects laws with nearly normal projections in a quarter of samples, in high dimension")
+def hidden_laws(e: Estimates) -> Decision:
     powers = e.of("power", alternative=HIDDEN, statistic=SLICED, dim=high, n=main_n(e))
     return every(powers, below=0.25).also(n=main_n(e), dims=powers.axis("dim"))
 
 
-def below(e: Estimates) -> Decision:
-    """Somewhere a test rejects less often than under the null."""
+@claim("more slices can cost the maximum its power")
+def more_slices_cost(e: Estimates) -> Decision:
+    return some(e.of("gain of the most slices", n=main_n(e)), below=0.0).also(n=main_n(e))
+
+
+@claim("some test rejects some law less often than the null")
+def below_level(e: Estimates) -> Decision:
     level = next(iter(e.of("power", alternative="null"))).exact
     return some(e.of("power", alternative=lambda law: law != "null"), below=level).also(level=level)
 
 
+@claim("every statistic is a test in every dimension, in float64", detail=True)
 def always_a_test(e: Estimates) -> Decision:
-    """No statistic rounds to one number, or overflows, whatever the sample."""
     constant = e.of("constant in float64", alternative="null")
-    names = {one.test for one in constant if one.value}
-    return every(constant, below=0.5).also(
-        names=sorted(names), least_dim=min((c.dim for c in constant if c.value), default=0)
-    )
+    found = [one for one in constant if one.value]
+    least = min((one.dim for one in found), default=0)
+    return every(constant, below=0.5).also(names=sorted({one.test for one in found}), least_dim=least)
 
 
 def _heat_map(e: Estimates) -> Any:
     return heat_map(
-        e.of("power", n=main_n(e)),
-        x="alternative",
-        y="test",
-        column="dim",
-        titles={"dim": "K = {}"},
+        e.of("power", n=main_n(e)), x="alternative", y="test", column="dim", limits=(0, 1), form="{:.2f}",
         value_label=f"rejection rate at n = {main_n(e)}",
-        limits=(0, 1),
-        form="{:.2f}",
-    )
+    )  # fmt: skip
 
 
 def _slices(e: Estimates) -> Any:
     found = e.of("power", alternative=CURVES, statistic=SLICED, n=main_n(e)).table
     lines = [f"{label(s)}, {r}" for s, r in zip(found["statistic"], found["reduction"], strict=True)]
     return curves(
-        Estimates(found.assign(line=lines)),
-        x="num_slices",
-        hue="line",
-        row="alternative",
-        column="dim",
-        titles={"dim": "K = {}"},
-        x_label="slices M",
-        y_label="power",
-        references={"level": 0.05},
-        limits=(-0.03, 1.03),
-        size=(2.6, 1.8),
-    )
+        Estimates(found.assign(line=lines)), x="num_slices", hue="line", row="alternative", column="dim",
+        y_label="power", references={"level": 0.05}, limits=(-0.03, 1.03), size=(2.6, 1.8),
+    )  # fmt: skip
 
 
 def keep(cell: Cell, settings: Config) -> bool:
@@ -165,13 +163,6 @@ def keep(cell: Cell, settings: Config) -> bool:
     least, most = settings["dims_per_sample"]
     affordable = least * n <= dim <= most * n and n**2 * dim <= settings["most_pair_operations"]
     return affordable and dim >= LEAST_DIM.get(str(cell["alternative"]), 2)
-
-
-def _preset(laws: list[str], n: list[int], dim: list[int], num_slices: list[int], limits: tuple[Any, ...]) -> Config:
-    """``limits``: replicates, operations, most values, most pair operations, dimensions per sample."""
-    names = ("replicates", "operations", "most_values", "most_pair_operations", "dims_per_sample")
-    config = {"n": n, "dim": dim, "alternative": laws, "num_slices": num_slices, "alpha": 0.05}
-    return config | dict(zip(names, limits, strict=True))
 
 
 THREE, FOUR = ["null", "rank_defect_1", "scale_1.1"], ["null", "rank_defect_1", "x", "elliptical_t5"]
@@ -191,51 +182,23 @@ STUDY = Study(
     axes=("n", "dim", "alternative"),
     paired=("alternative",),
     keep=keep,
-    presets={
-        "smoke": _preset(THREE, [32], [2, 16], [1, 16], ([100, 100], 1e9, 2**12, 1e6, [0.0, 8.0])),
-        "quick": _preset(FOUR, [64], [2, 16, 128], [1, 16, 256], ([200, 1000], 1e9, 2**14, 1e7, [0.0, 8.0])),
-        "standard": _preset(
-            MOST, [16, 64, 256, 1024], DIMS, [1, 16, 256, 4096], ([200, 500], 1.4e9, 2**16, 4e7, [1 / 128, 8.0])
-        ),
-        "paper": _preset(
-            LAWS,
-            [8, 16, 32, 64, 128, 256, 512, 1024],
-            DIMS,
-            [1, 4, 16, 64, 256, 1024, 4096],
-            ([2_000, 20_000], 1e12, 2**22, 1e9, [0.0, 64.0]),
-        ),
-    },
+    presets=presets(
+        "alternative n dim num_slices replicates operations most_values most_pair_operations dims_per_sample",
+        smoke=(THREE, [32], [2, 16], [1, 16], [100, 100], 1e9, 2**12, 1e6, [0.0, 8.0]),
+        quick=(FOUR, [64], [2, 16, 128], [1, 16, 256], [200, 1000], 1e9, 2**14, 1e7, [0.0, 8.0]),
+        standard=(MOST, [16, 64, 256, 1024], DIMS, [1, 16, 256, 4096], [200, 500], 1.4e9, 2**16, 4e7, [1 / 128, 8.0]),
+        paper=(LAWS, [8, 16, 32, 64, 128, 256, 512, 1024], DIMS, [1, 4, 16, 64, 256, 1024, 4096], [2_000, 20_000],
+               1e12, 2**22, 1e9, [0.0, 64.0]),
+        alpha=0.05,
+    ),
     measure=measure,
     estimate=estimate,
     claims=(
-        Claim(
-            "maximum_no_better",
-            "in high dimension the maximum over slices is no better than the mean against one lost dimension",
-            maximum_no_better,
-        ),
-        Claim(
-            "maximum_gains_in_few",
-            "in 16 dimensions the maximum over slices detects one lost dimension more often than the mean",
-            lambda e: every(rank_one(e, "gain of the maximum", dim=16), above=0.0).also(n=main_n(e)),
-        ),
-        Claim(
-            "maximum_consistent",
-            "the maximum over directions has power towards 1 against every defect, at usable numbers of slices",
-            maximum_consistent,
-            source="Theorem 2",
-            verdicts={Verdict.FAILS: "vacuous in practice: blind in high dimension at usable M"},
-        ),
-        Claim("hidden_laws", "no sliced test detects laws with nearly normal projections in high dimension", hidden),
-        Claim(
-            "more_slices_cost",
-            "more slices can cost the maximum its power",
-            lambda e: some(e.of("gain of the most slices", n=main_n(e)), below=0.0).also(n=main_n(e)),
-        ),
-        Claim("below_level", "some test rejects some law less often than the null", below),
-        Claim("always_a_test", "every statistic is a test in every dimension, in float64", always_a_test, detail=True),
+        maximum_no_better, maximum_gains_in_few, maximum_consistent, hidden_laws, more_slices_cost, below_level,
+        always_a_test,
     ),
     pictures={
         "power_multivariate": Picture("Power of every test against every law, by dimension.", _heat_map),
         "power_multivariate_slices": Picture("Power of sliced tests against the number of slices.", _slices),
     },
-)
+)  # fmt: skip

@@ -9,7 +9,6 @@ gradient stand those of each way to compute, split in two where the input is rou
 Measured, each relative to the float64 quantity's root mean square:
 
     value, gradient    root mean square of the difference, of the norm of the difference
-    turn               of that difference, the part orthogonal to the gradient: what its cosine sees
     layer              the same error in the gradient of a last layer x = z W + b, which adds up over the batch
     persistent         the norm of the mean over batches of the layer's error, estimated without bias: what no
                        averaging over steps removes, a bias of the direction
@@ -41,11 +40,9 @@ from sigreg_lab.kernels import (
     sliced_epps_pulley,
 )
 from sigreg_lab.slicing import iid_directions
-from sigreg_lab.theory import null_means
-from sigreg_lab.univariate import UnivariateTest
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-QUANTITIES = ("value", "gradient", "turn", "layer")
+QUANTITIES = ("value", "gradient", "layer")
 T_MAX, POINTS = 3.0, 17
 GROUPS = 12
 
@@ -136,12 +133,9 @@ class Errors:
         z = z[fine]
         (value, gradient), (base_value, base_gradient) = ((pair[0][fine], pair[1][fine]) for pair in (found, base))
         difference = gradient - base_gradient
-        flat, base_flat = gradient.flatten(1), base_gradient.flatten(1)
-        along = (flat * base_flat).sum(1, keepdim=True) / (base_flat**2).sum(1, keepdim=True).clamp_min(1e-300)
         layer = _layer(z, difference)
         self.units["value"].append((value - base_value) ** 2)
         self.units["gradient"].append((difference**2).sum((1, 2)))
-        self.units["turn"].append(((flat - along * base_flat) ** 2).sum(1))
         self.units["layer"].append((layer**2).sum(1))
         self.units["value_size"].append(exact[0][fine] ** 2)
         self.units["gradient_size"].append((exact[1][fine] ** 2).sum((1, 2)))
@@ -156,8 +150,7 @@ class Errors:
         row: Row = {"units": len(layers), "broken": self.broken}
         if len(layers) < GROUPS:
             return row
-        gradient_size = units["gradient_size"].mean()
-        sizes = {"value": units["value_size"].mean(), "gradient": gradient_size, "turn": gradient_size}
+        sizes = {name: units[f"{name}_size"].mean() for name in ("value", "gradient")}
         if has_layer:
             sizes["layer"] = layer_size
         for name, size in sizes.items():
@@ -190,7 +183,7 @@ def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[
 
 
 def _short(key: str, value: str | float) -> str | float:
-    digits = 6 if key.startswith("null") else 2 if key.endswith("_se") else 3
+    digits = 2 if key.endswith("_se") else 3
     return float(f"{value:.{digits}g}") if isinstance(value, float) else value
 
 
@@ -274,31 +267,9 @@ def _measure_statistic(name: str, n: int, scale: float, settings: Config, rng: n
         {"method": name, "input": dtype_name, "part": part} | found.row(has_layer=test.null_hypothesis == "simple")
         for (dtype_name, part), found in errors.items()
     ]
-    for row in rows:  # within a few percent of the gradient's error, and the rows are many
-        row.pop("turn", None)
-        row.pop("turn_se", None)
     rows[0]["changed"] = float(changed)
-    if scale == 1 and not math.isnan(null_expectation(name, n)):
-        rows[0] |= _null_mean(test, n, settings["null_values"], rng)
     return rows
 
 
 def _columns(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return pair[0], pair[1].T[:, :, None]
-
-
-def _null_mean(test: UnivariateTest, n: int, values: int, rng: np.random.Generator) -> Row:
-    sample = torch.from_numpy(rng.standard_normal((max(2 * GROUPS, values // n), n))).T
-    found = univariate.evaluate([test], sample)[0]
-    return {
-        "null_samples": len(found),
-        "null_mean": float(found.mean()),
-        "null_mean_se": float(found.std() / math.sqrt(len(found))),
-    }
-
-
-def null_expectation(name: str, n: int) -> float:
-    """Of the statistic of n samples of N(0, 1), NaN where no closed form is at hand."""
-    if name == "epps_pulley":
-        return null_means.epps_pulley(*univariate.EppsPulley().nodes()[1:])
-    return null_means.null_mean(name, n)

@@ -1,24 +1,21 @@
-"""Low precision: errors by way to compute, what persists, exponents of N."""
+"""Low precision: errors by way to compute, and what persists."""
 
 import math
 from typing import Any
 
 import pandas as pd
-from scipy import stats
 
 from sigreg_lab import univariate
-from sigreg_lab.experiment import Claim, Decision, Picture, Study, every, some
+from sigreg_lab.experiment import Decision, Picture, Study, claim, every, some
 from sigreg_lab.experiment.cells import Cell, Config, Row
-from sigreg_lab.experiment.estimates import Estimates, about, exactly, interval, rate, ratio
-from sigreg_lab.experiment.power_laws import power_law
+from sigreg_lab.experiment.estimates import Estimate, Estimates, about, exactly, mapped, rate, ratio, root
 from sigreg_lab.figures.kinds import curves, forest
 
-from .measure import GROUPS, QUANTITIES, measure, null_expectation
+from .measure import GROUPS, QUANTITIES, measure
 
-TOLERANCE = {"value": 1e-6, "gradient": 5e-6}  # documented, docs/kernels.md
+TOLERANCE = {"value": 1e-6, "gradient": 5e-6}  # documented, docs/kernel-design.md
 LARGEST, MOST_SAMPLES = 50.0, 8192  # projection and batch for which they are; beyond, N^0.5 times that
 REFERENCE_TOLERANCE = 1e-12
-Z95 = 1.959964
 AXES = ("num_slices", "n", "scale", "method", "input", "part")
 NAMES = {
     "given, bfloat16": "bf16 input, rounding alone",
@@ -44,7 +41,7 @@ def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
             value = part[check].max() if check in part else math.nan
             if not math.isnan(value):
                 found.append(exactly(check, value, 0.0, bound, **place))
-    return found + list(_exponents(pd.DataFrame(found)))
+    return found
 
 
 def _of_one(row: Row, largest: float) -> list[Row]:
@@ -53,121 +50,87 @@ def _of_one(row: Row, largest: float) -> list[Row]:
     for name in QUANTITIES:
         square = row.get(name, math.nan)
         if square > 0:
-            rms, factor = math.sqrt(square), stats.t.ppf(0.975, row["units"] - 1) * row[f"{name}_se"] / square / 2
-            found.append(
-                interval(name, rms, rms / math.exp(factor), rms * math.exp(factor), int(row["units"]), **place)
-            )
+            log = about("log", math.log(square), row[f"{name}_se"] / square, int(row["units"]), **place)
+            found.append(mapped(log, name, lambda value: math.exp(value / 2)))
             fused = row["method"].startswith("fused") and row["input"] == "float32"
             if fused and name in TOLERANCE and largest <= LARGEST:
                 bound = TOLERANCE[name] * max(1.0, math.sqrt(row["n"] / MOST_SAMPLES))
-                found.append(exactly(f"{name}, against its documented bound", rms, 0.0, bound, **place))
-    square = row.get("persistent", math.nan)
-    if not math.isnan(square):
-        half = stats.t.ppf(0.975, GROUPS - 1) * row["persistent_se"]
-        middle, low, high = (math.sqrt(max(square + shift, 0.0)) for shift in (0.0, -half, half))
-        found.append(interval("persistent", middle, low, high, GROUPS, **place))
+                found.append(exactly(f"{name}, against its documented bound", math.sqrt(square), 0.0, bound, **place))
+    if not math.isnan(row.get("persistent", math.nan)):
+        square = about("square", row["persistent"], row["persistent_se"], GROUPS, **place)
+        found.append(mapped(square, "persistent", root))
     if row["broken"]:
         found.append(rate("broken", int(row["broken"]), int(row["units"] + row["broken"]), **place))
-    mean = row.get("null_mean", math.nan)
-    if not math.isnan(mean):
-        known = null_expectation(row["method"], row["n"])
-        found.append(about("null mean", mean, row["null_mean_se"], int(row["null_samples"]), known, **place))
     return found
 
 
-def _exponents(table: pd.DataFrame) -> Any:
-    """Slopes of log error in log N, weighted; intervals are stretched where points scatter more."""
-    part = table[table["quantity"].isin(["value", "gradient"]) & (table["num_slices"] > 0)]
-    for key, curve in part.groupby(["num_slices", "scale", "way", "part", "quantity"], sort=False):
-        place = dict(zip(("num_slices", "scale", "way", "part"), key, strict=False))
-        if len(curve) >= 3:
-            line = power_law(curve["n"], curve["estimate"], (curve["high"] / curve["low"]).map(math.log) / (2 * Z95))
-            yield about(f"exponent, {key[4]}", line.slope, line.stretch * line.slope_error, **place)
+def sliced(e: Estimates, quantity: str | list[str], **where: Any) -> Estimates:
+    """With the fewest slices, of which there are all N, at the null."""
+    fewest = e.of("gradient", num_slices=lambda m: m > 0).first("num_slices")
+    return e.of(quantity, num_slices=fewest, scale=1.0, **where)
 
 
-def sliced(e: Estimates, quantity: str, **where: Any) -> Estimates:
-    """With the fewest slices, of which there are all N, at the null, in the largest batch if not said otherwise."""
-    fewest = min((m for m in e.axis("num_slices") if m > 0), default=0)
-    found = e.of(quantity, num_slices=fewest, **({"scale": 1.0} | where))
-    return found.of(n=found.last("n")) if "n" not in where else found
+def by(e: Estimates, quantity: str, way: str) -> Estimate:
+    """Of a way to compute from bfloat16 embeddings, in the largest batch."""
+    found = sliced(e, quantity, way=f"{way}, bfloat16")
+    return found.at(quantity, n=found.last("n"))
 
 
-def by(e: Estimates, quantity: str, way: str, **where: Any) -> Estimates:
-    return sliced(e, quantity, way=way, **where)
-
-
+@claim("autocast costs more than the rounding of bfloat16 embeddings, and the fused operation less")
 def autocast_costs(e: Estimates) -> Decision:
-    """Autocast adds more than the rounding of the embeddings; the fused operation adds less."""
-    rounding, autocast, fused = (
-        next(iter(by(e, "gradient", way)), None)
-        for way in ("given, bfloat16", "published_autocast, bfloat16", "fused_cpu, bfloat16")
-    )
-    if not (rounding and autocast and fused):
-        raise LookupError("not all ways were measured")
+    rounding, autocast, fused = (by(e, "gradient", way) for way in ("given", "published_autocast", "fused_cpu"))
     worse, better = ratio(autocast, rounding), ratio(fused, rounding)
     return (every(worse, above=1.0) & every(better, below=1.0)).also(worse=worse, better=better, n=rounding.n)
 
 
+@claim("rounded directions alone make most of autocast's error, and normalised again they do not")
 def norms_cause_it(e: Estimates) -> Decision:
-    """Rounded directions make most of autocast's error, and normalised again they do not."""
-    ways = [by(e, "gradient", way) for way in ("directions, bfloat16", "directions_normalised, bfloat16")]
-    rounded, normalised = (next(iter(way), None) for way in ways)
-    if not (rounded and normalised):
-        raise LookupError("not all ways were measured")
-    return every(ratio(normalised, rounded), below=0.5).also(rounded=rounded, normalised=normalised)
+    ways = ("published_autocast", "directions", "directions_normalised")
+    autocast, rounded, normalised = (by(e, "gradient", way) for way in ways)
+    decision = every(ratio(rounded, autocast), above=0.5) & every(ratio(normalised, rounded), below=0.5)
+    return decision.also(autocast=autocast, rounded=rounded, normalised=normalised)
 
 
+@claim("autocast's error is noise rather than a bias of the gradient: less than a fifth persists")
 def noise_not_bias(e: Estimates) -> Decision:
-    """What persists of autocast's error is less than a fifth of that of one batch, in a layer."""
-    lasting = by(e, "persistent", "published_autocast, bfloat16")
-    one = by(e, "layer", "published_autocast, bfloat16").least()
+    lasting, one = (by(e, quantity, "published_autocast") for quantity in ("persistent", "layer"))
     return every(lasting, below=0.2 * one.low).also(one=one)
 
 
+def _middle(e: Estimates) -> Estimates:
+    """Of the univariate statistics at the null, in batches of about 4096."""
+    found = e.of(["value", "gradient"], num_slices=0, scale=1.0)
+    return found.of(n=min(found.axis("n"), key=lambda n: abs(math.log(n / 4096)), default=0))
+
+
+@claim("bfloat16 input destroys the gradient of some statistics of ranks: it moves by more than half")
 def ranks_see_ties(e: Estimates) -> Decision:
-    """Rank statistics lose their gradient to bfloat16 input: entropy and Kolmogorov-Smirnov by more than half."""
-    moved = e.of("gradient", num_slices=0, scale=1.0, input="bfloat16", part="input")
-    moved = moved.of(n=min(moved.axis("n"), key=lambda n: abs(math.log(n / 4096)), default=0))
+    moved = _middle(e).of("gradient", input="bfloat16", part="input")
     lost = every(moved.of(method=["entropy", "kolmogorov_smirnov"]), above=0.5)
     kept = every(moved.of(method="epps_pulley"), below=0.01)
     return (lost & kept).also(lost=moved.of(method="entropy").least(), kept=moved.of(method="epps_pulley").least())
 
 
+@claim("some statistic overflows in float16", detail=True)
 def half_overflows(e: Estimates) -> Decision:
     return some(e.of("broken", input="float16"), above=0.5)
 
 
 def _ways(e: Estimates) -> Any:
-    parts = [sliced(e, name, n=lambda n: n > 0, way=[*NAMES]).table for name in ("value", "gradient", "layer")]
-    found = Estimates(pd.concat(parts))
     return curves(
-        found,
-        x="n",
-        hue="way",
-        names=NAMES,
-        column="quantity",
+        sliced(e, ["value", "gradient", "layer"], way=[*NAMES]), x="n", hue="way", names=NAMES, column="quantity",
         titles={"quantity": {"value": "value", "gradient": "gradient", "layer": "gradient of a layer"}.__getitem__},
-        x_label="batch size N",
-        y_label="relative error (95% interval)",
-        log_y=True,
-        size=(3.2, 3.2),
-        legend_columns=4,
-    )
+        y_label="relative error (95% interval)", log_y=True, size=(3.2, 3.2), legend_columns=4,
+    )  # fmt: skip
 
 
 def _statistics(e: Estimates) -> Any:
-    part = e.of(["value", "gradient"], num_slices=0, scale=1.0)
-    part = part.of(n=min(part.axis("n"), key=lambda n: abs(math.log(n / 4096)), default=0))
-    lines = [f"{i}, {p}" for i, p in zip(part.table["input"], part.table["part"], strict=True)]
+    table = _middle(e).table
+    lines = [f"{i}, {p}" for i, p in zip(table["input"], table["part"], strict=True)]
     return forest(
-        Estimates(part.table.assign(line=lines)).of(line=["float32, arithmetic", "float16, input", "bfloat16, input"]),
-        y="method",
-        hue="line",
-        column="quantity",
-        x_label="relative error (95% interval)",
-        log_x=True,
-        width=4.0,
-    )
+        Estimates(table.assign(line=lines)).of(line=["float32, arithmetic", "float16, input", "bfloat16, input"]),
+        y="method", hue="line", column="quantity", x_label="relative error (95% interval)", log_x=True, width=4.0,
+    )  # fmt: skip
 
 
 def keep(cell: Cell, settings: Config) -> bool:
@@ -178,16 +141,11 @@ STATISTICS, THREE = list(univariate.REGISTRY), ["epps_pulley", "anderson_darling
 
 
 def _preset(
-    num_slices: list[int],
-    n: list[int],
-    scale: list[float],
-    values: int,
-    null_values: int,
-    statistics: list[str] = STATISTICS,
+    num_slices: list[int], n: list[int], scale: list[float], values: int, statistics: list[str] = STATISTICS
 ) -> Config:
     """``values``: projections in a cell, or eight times the samples of a statistic."""
     config = {"num_slices": num_slices, "n": n, "scale": scale, "statistics": statistics, "dim": 64, "values": values}
-    return config | {"most_units": 48, "largest_batch": min(values // 2, 1 << 23), "null_values": null_values}
+    return config | {"most_units": 48, "largest_batch": min(values // 2, 1 << 23)}
 
 
 SIZES = [64, 256, 1024, 4096, 16384, 65536]
@@ -203,21 +161,15 @@ STUDY = Study(
     axes=("num_slices", "n", "scale"),
     keep=keep,
     presets={
-        "smoke": _preset([0, 16], [64, 256], [1.0], 1 << 15, 1 << 18, THREE),
-        "quick": _preset([0, 16], [64, 512, 4096], [0.1, 1.0, 10.0], 1 << 18, 1 << 20),
-        "standard": _preset([0, 16, 128], [64, 512, 4096, 16384], [0.1, 1.0, 10.0, 50.0], 1 << 20, 1 << 22),
-        "paper": _preset([0, 16, 128, 1024], SIZES, [0.1, 0.5, 1.0, 2.0, 10.0, 50.0], 1 << 26, 1 << 26),
+        "smoke": _preset([0, 16], [64, 256], [1.0], 1 << 15, THREE),
+        "quick": _preset([0, 16], [64, 512, 4096], [0.1, 1.0, 10.0], 1 << 18),
+        "standard": _preset([0, 16, 128], [64, 512, 4096, 16384], [0.1, 1.0, 10.0, 50.0], 1 << 20),
+        "paper": _preset([0, 16, 128, 1024], SIZES, [0.1, 0.5, 1.0, 2.0, 10.0, 50.0], 1 << 26),
     },
     choices={"statistics": STATISTICS},
     measure=measure,
     estimate=estimate,
-    claims=(
-        Claim("autocast_costs", "autocast costs more than the rounding of bfloat16 embeddings", autocast_costs),
-        Claim("norms_cause_it", "rounded norms of the directions cause most of autocast's error", norms_cause_it),
-        Claim("noise_not_bias", "autocast's error is noise rather than a bias of the gradient", noise_not_bias),
-        Claim("ranks_see_ties", "bfloat16 input destroys the gradient of some statistics of ranks", ranks_see_ties),
-        Claim("half_overflows", "some statistic overflows in float16", half_overflows, detail=True),
-    ),
+    claims=(autocast_costs, norms_cause_it, noise_not_bias, ranks_see_ties, half_overflows),
     pictures={
         "precision_ways": Picture("Relative error by way to compute, against the batch size, at the null.", _ways),
         "precision_statistics": Picture("Relative error of each statistic, by dtype and cause.", _statistics),

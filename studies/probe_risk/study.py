@@ -1,187 +1,206 @@
 """Is an isotropic Gaussian embedding the best one for a probe? Estimates, claims and pictures."""
 
-import math
+import itertools
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from sigreg_lab.experiment import Claim, Decision, Picture, Study, Verdict, every, some
+from sigreg_lab.experiment import Decision, Picture, Study, claim, every, some
 from sigreg_lab.experiment.cells import Cell, Config, Row
-from sigreg_lab.experiment.estimates import Estimate, Estimates, about, exactly, rate
+from sigreg_lab.experiment.estimates import Estimate, Estimates, about, exactly
 from sigreg_lab.figures.kinds import curves, forest
-from sigreg_lab.theory.probes import CONDITIONS, ROTATED
+from sigreg_lab.theory import probes
+from sigreg_lab.theory.probes import CONDITIONS, CONSTRAINTS, ROTATED
 
 from .measure import NOISES, PARTS, measure
 
+RIDGES = (0.1, 1.0, 4.0)  # of the variance of a coordinate
+CORRELATION = 0.1
 ONE, STRONG = "condition 16", f"condition {CONDITIONS[-1]}"
+AXES = ("dim", "length", "law", "probe", "prior", "noise", "n", "at")
 NAMES = {"knn": "k-NN in a radius", "kernel": "Nadaraya-Watson"}
 
 
 def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
-    """Means with Student's intervals, shares of tasks with Wilson's; what is computed has none."""
+    """What was measured, with Student's intervals; and what is computed."""
     found = []
     for row in rows.to_dict("records"):
-        place = {axis: row[axis] for axis in ("part", "dim", "length", "law", "probe", "at")}
-        name, prior, size = str(row["quantity"]), "", 0
-        if ", tasks in the " in name and row["part"] == "risk":  # error, tasks in the data, n = 256, noise 1
-            name, _, rest = name.partition(", tasks in the ")
-            prior, n, noise = rest.split(", ")
-            place |= {"noise": float(noise.removeprefix("noise "))}
-            size = int(n.removeprefix("n = "))
-        place |= {"prior": prior, "n": size}
-        value, error, count, exact = row["estimate"], row["standard_error"], int(row["count"]), row["exact"]
-        if name.startswith("isotropic wins"):
-            found.append(rate(name, round(value * count), count, exact, **place))
-        elif count > 1:
-            found.append(about(name, value, error, count, exact, **place))
-        else:
-            found.append(exactly(name, value, exact, 1e-3 * abs(exact) if not math.isnan(exact) else 0.0, **place))
-        if count > 1 and not math.isnan(exact):
-            found[-1]["tolerance"] = 1e-5 * abs(exact)  # rows have nine digits
+        place = {axis: row[axis] for axis in AXES if axis in row}
+        found.append(
+            about(row["quantity"], row["estimate"], row["standard_error"], row["count"], row["exact"], **place)
+        )
+    for dim in map(int, rows["dim"].unique()):
+        for condition, ridge in itertools.product(CONDITIONS, RIDGES):
+            isotropic, place = (ridge / (1 + ridge)) ** 2, {"dim": dim, "law": f"condition {condition}", "at": ridge}
+            for what, bias in probes.ridge_biases(probes.spectrum(dim, condition), ridge).items():
+                for task, value in (("mean", bias.mean()), ("best", bias.min()), ("worst", bias.max())):
+                    found.append(exactly(f"ridge bias of {what}, {task} task", value / isotropic, **place))
+        for constraint in CONSTRAINTS:
+            least = probes.least_trace(dim, constraint, np.random.default_rng(dim)) / dim
+            found.append(exactly("least J over the printed", least, 1.0, 1e-3, dim=dim, law=constraint))
+        for length in rows["length"].unique():
+            found.append(exactly("bound for kernels", probes.kernel_bound(dim, length), dim=dim, length=length))
+        correlated = np.eye(dim)
+        found.append(
+            exactly("slices of N(0, I)", probes.limit_of_slices(np.zeros(dim), correlated), 0.0, 1e-9, dim=dim)
+        )
+        correlated[0, 1] = correlated[1, 0] = CORRELATION
+        price = 2 * CORRELATION**2 / dim / probes.limit_of_slices(np.zeros(dim), correlated)
+        found.append(exactly("VICReg's price of a correlation over that of slices", price, dim=dim))
     return found
 
 
-def top(e: Estimates, quantity: str, **where: Any) -> Estimates:
-    """In the highest dimension, for the smoothest tasks if not said otherwise."""
-    return e.of(quantity, dim=e.last("dim"), **where)
+def top(e: Estimates, quantity: str, **where: Any) -> Estimate:
+    """In the highest dimension."""
+    return e.at(quantity, dim=e.last("dim"), **where)
 
 
 def risk(e: Estimates, prior: str, law: str, probe: str = "knn") -> Estimate:
-    """Error over the isotropic Gaussian's, on most samples with most noise."""
-    ratios = top(e, "error ratio", prior=prior, law=law, probe=probe, noise=NOISES[-1], length=e.last("length"))
-    return ratios.of(n=ratios.last("n")).at("error ratio")
+    """Error over the isotropic Gaussian's, of smooth tasks, on most samples with most noise."""
+    place = {"prior": prior, "law": law, "probe": probe, "noise": NOISES[-1], "length": e.last("length")}
+    return top(e, "error ratio", n=e.last("n"), **place)
 
 
+@claim("where the tasks are drawn decides which embedding is the better one")
 def tasks_decide(e: Estimates) -> Decision:
-    """An anisotropic Gaussian is the better embedding for tasks drawn in it, the worse one for tasks in the data."""
     inside, outside = risk(e, "embedding", STRONG), risk(e, "data", STRONG)
     return (every(inside, below=1.0) & every(outside, above=1.0)).also(inside=inside, outside=outside, dim=inside.dim)
 
 
+@claim(
+    "the isotropic Gaussian is the best embedding for an unknown task",
+    source="Theorem 1, conclusion",
+    fails="false on finite samples",
+)
+def isotropic_is_best(e: Estimates) -> Decision:
+    return ~some(e.of("error ratio", law=lambda law: law != ROTATED), below=1.0)
+
+
+@claim("uniform in a ball is the better law of the same covariance")
 def ball_beats_gaussian(e: Estimates) -> Decision:
-    """Uniform in a ball, of the same covariance, has the smaller error with both probes."""
     both = [risk(e, "data", "uniform in a ball", probe) for probe in NAMES]
     return every(both, below=1.0).also(knn=both[0])
 
 
-def isotropic_is_best(e: Estimates) -> Decision:
-    """No other law has a smaller error than the isotropic Gaussian, whatever the tasks, sizes and probes."""
-    return ~some(e.of("error ratio", law=lambda law: law != ROTATED), below=1.0)
-
-
+@claim(
+    "ridge on an anisotropic embedding has the larger bias for some task, and the smaller for another",
+    source="Lemma 1",
+    holds="holds, and so does the reverse",
+)
 def lemma_one(e: Estimates) -> Decision:
-    """For some task the anisotropic embedding has the larger bias of the weights, for another the smaller."""
-    low, high = (top(e, f"{end} task, weights", law=ONE, at=0.1, length=1.0) for end in ("best", "worst"))
-    wins = top(e, "isotropic wins, weights", law=ONE, at=0.1, length=1.0)
-    decision = every(high, above=1.0) & every(low, below=1.0)
-    return decision.also(high=high.at("worst task, weights"), low=low.at("best task, weights"), wins=wins.least())
+    low, high = (top(e, f"ridge bias of weights, {task} task", law=ONE, at=RIDGES[0]) for task in ("best", "worst"))
+    return (every(high, above=1.0) & every(low, below=1.0)).also(high=high, low=low)
 
 
+@claim(
+    "the variance of least squares is least for the isotropic embedding: of the weights, not of predictions",
+    source="Lemma 2",
+    holds="holds for the weights, void for predictions",
+)
 def lemma_two(e: Estimates) -> Decision:
-    """Least squares: the variance of the weights is larger, the error of predictions the same."""
-    weights, predictions = (top(e, f"ratio: OLS {what}", law=STRONG, length=1.0) for what in
+    weights, predictions = (top(e, f"ratio: OLS {what}", law=STRONG) for what in
                             ("variance of weights", "error of predictions"))  # fmt: skip
     decision = every(weights, above=1.0) & every(predictions, above=0.97, below=1.03)
-    return decision.also(weights=weights.least(), predictions=predictions.least())
+    return decision.also(weights=weights, predictions=predictions)
 
 
+@claim(
+    "k-NN's integrated squared bias goes as r⁴, with a term of the same order beside the printed one",
+    source="Theorem 1, k-NN",
+    holds="the order holds; a term of the same order is missing",
+    detail=True,
+)
 def order_holds(e: Estimates) -> Decision:
-    """k-NN's bias goes as r^4, with a term beside the printed one."""
-    smooth, rough = e.last("length"), e.first("length")
-    power = top(e, "exponent", law="Gaussian", probe="knn", length=smooth)
-    found = top(e, "bias", law="Gaussian", probe="knn", length=rough)
-    found = found.of(at=found.first("at"))
+    rough = e.first("length")
+    power = top(e, "exponent", law="Gaussian", probe="knn", length=e.last("length"))
+    found = top(e, "bias", law="Gaussian", probe="knn", length=rough, at=e.of("bias").first("at"))
     printed = e.last("dim") / rough**2
     decision = every(power, above=3.9, below=4.1) & every(found, above=printed)
-    return decision.also(power=power.least(), found=found.least(), printed=printed)
+    return decision.also(power=power, found=found, printed=printed)
 
 
+@claim(
+    "the kernel's bias is at most that of the bound with 2B² + 8L²J(p)",
+    source="Theorem 1, kernel",
+    holds="the bound holds, far above",
+    detail=True,
+)
 def bound_holds(e: Estimates) -> Decision:
-    """The kernel's bias is below the bound 2 B^2 + 8 L^2 J(p) of Theorem 1 at small bandwidths."""
-    rough, dim = e.first("length"), e.last("dim")
-    bound = dim * (dim + 2) / rough**4 + 4 * dim * dim / rough**2
-    bias = top(e, "bias", law="Gaussian", probe="kernel", length=rough)
-    bias = bias.of(at=bias.first("at"))
-    return every(bias, below=bound).also(bound=bound, bias=bias.least(), times=bound / bias.least().value)
+    rough = e.first("length")
+    bias = top(e, "bias", law="Gaussian", probe="kernel", length=rough, at=e.of("bias").first("at"))
+    bound = top(e, "bound for kernels", length=rough)
+    return every(bias, below=bound.value).also(bound=bound, bias=bias, times=bound.value / bias.value)
 
 
+@claim(
+    "the kernel's integrated variance does not depend on the law of the embedding",
+    source="Theorem 1, kernel's variance",
+    fails="false for the variance",
+    detail=True,
+)
+def variance_alike(e: Estimates) -> Decision:
+    ratios = e.of("variance ratio", dim=e.first("dim"), length=e.last("length"), law=lambda law: law != ROTATED)
+    return every(ratios.of(n=ratios.last("n")), above=0.9, below=1.1)
+
+
+@claim(
+    "under a trace, determinant, Frobenius or spectral constraint the isotropic Gaussian has the least J",
+    source="Theorem 1, constraints",
+    holds="holds, minima as printed",
+    detail=True,
+)
 def minima_right(e: Estimates) -> Decision:
-    """J's minima under the four constraints are K, as printed for the isotropic Gaussian."""
-    found = [one for one in e if str(one.row["quantity"]).startswith("least tr Sigma^-1")]
-    off = [abs(one.value / one.exact - 1) for one in found]
-    decision = every(found, above=0.0)
-    verdict = Verdict.HOLDS if max(off) < 1e-3 else Verdict.FAILS
-    return Decision(verdict, decision.evidence).also(off=max(*off, 1e-9))  # rows have nine digits
+    decision = every(e.of("least J over the printed"), above=1 - 1e-3, below=1 + 1e-3)
+    return decision.also(off=max(abs(decision.evidence[end].value - 1) for end in ("least", "largest")))
 
 
+@claim(
+    "mean² + (std - 1)² has VICReg's minimum as M grows, at another price of a correlation",
+    source="B.14",
+    holds="holds for the minimum, not for the loss",
+    detail=True,
+)
 def vicreg_differs(e: Estimates) -> Decision:
-    """A small correlation costs r^2/(K (K + 2)) over all slices, where VICReg's sum has 2 r^2/K: not the same loss."""
-    cost = top(e, "one correlation r, in r^2/(K (K + 2))", length=1.0)
-    dim = e.last("dim")
-    return every(cost, above=0.5, below=2.0).also(times=2 * (dim + 2), dim=dim)
+    price = top(e, "VICReg's price of a correlation over that of slices")
+    return (every(price, above=2.0) & every(e.of("slices of N(0, I)"), below=1e-6)).also(price=price)
 
 
 def _ridge(e: Estimates) -> Any:
-    names = {f"ridge bias of {c}": c for c in ("weights", "predictions")}
+    names = {f"ridge bias of {what}, mean task": what for what in ("weights", "predictions")}
     return curves(
-        e.of(list(names), length=1.0),
-        x="at",
-        hue="law",
-        row="quantity",
-        column="dim",
-        titles={"quantity": names.__getitem__, "dim": "K = {}"},
-        x_label="ridge over mean variance",
-        y_label="bias over the isotropic one's",
-        references={"isotropic": 1.0},
-        log_y=True,
-        size=(2.6, 2.2),
-    )
+        e.of(list(names)), x="at", hue="law", row="quantity", column="dim", titles={"quantity": names.__getitem__},
+        x_label="ridge over mean variance", y_label="bias over the isotropic one's", references={"isotropic": 1.0},
+        log_y=True, size=(2.6, 2.2),
+    )  # fmt: skip
 
 
 def _bias(e: Estimates) -> Any:
     return curves(
-        e.of("bias", dim=e.last("dim"), law=lambda law: law != ROTATED),
-        x="at",
-        hue="law",
-        row="length",
-        column="probe",
-        titles={"probe": NAMES.__getitem__, "length": "l = {}"},
-        x_label="bandwidth h (radius h sqrt(K + 2))",
-        y_label="squared bias / h^4",
-        exact="exact",
-        plain_x=True,
-        log_y=True,
-        share_y="row",
-        size=(3.6, 2.8),
-        legend_columns=4,
-    )
+        e.of("bias", dim=e.last("dim"), law=lambda law: law != ROTATED), x="at", hue="law", row="length",
+        column="probe", titles={"probe": NAMES.__getitem__, "length": "l = {}"}, exact="exact", plain_x=True,
+        x_label="bandwidth h (radius h sqrt(K + 2))", y_label="squared bias / h^4", log_y=True, share_y="row",
+        size=(3.6, 2.8), legend_columns=4,
+    )  # fmt: skip
 
 
 def _risks(e: Estimates) -> Any:
-    ratios = e.of("error ratio", noise=NOISES[-1], length=e.last("length"), law=lambda law: law != ROTATED)
-    ratios = ratios.of(n=ratios.last("n"))
-    table = ratios.table
+    place = {"noise": NOISES[-1], "length": e.last("length"), "n": e.last("n")}
+    table = e.of("error ratio", law=lambda law: law != ROTATED, **place).table
     lines = [f"{NAMES[p]}, tasks in the {prior}" for p, prior in zip(table["probe"], table["prior"], strict=True)]
     return forest(
-        Estimates(table.assign(line=lines)),
-        y="law",
-        hue="line",
-        column="dim",
-        titles={"dim": "K = {}"},
-        x_label="error / isotropic Gaussian's",
-        references={"isotropic Gaussian": 1.0},
-        legend_columns=2,
-    )
+        Estimates(table.assign(line=lines)), y="law", hue="line", column="dim", x_label="error / isotropic Gaussian's",
+        references={"isotropic Gaussian": 1.0}, legend_columns=2,
+    )  # fmt: skip
 
 
 def keep(cell: Cell, settings: Config) -> bool:
     return cell["part"] in ("bias", "risk") or cell["length"] == 1.0
 
 
-def _preset(dim: list[int], n: list[int], tasks: int, queries: int, replicates: int, slice_repeats: int) -> Config:
-    config: Config = {"part": list(PARTS), "dim": dim, "length": [1.0, 3.0], "n": n, "tasks": tasks, "fits": tasks}
-    config |= {"bias_queries": queries, "replicates": replicates, "num_slices": [4, 64, 1024]}
-    return config | {"slice_repeats": slice_repeats}
+def _preset(dim: list[int], n: list[int], fits: int, queries: int, replicates: int) -> Config:
+    config: Config = {"part": list(PARTS), "dim": dim, "length": [1.0, 3.0], "n": n, "fits": fits}
+    return config | {"bias_queries": queries, "replicates": replicates}
 
 
 STUDY = Study(
@@ -198,73 +217,20 @@ STUDY = Study(
     axes=("part", "dim", "length"),
     keep=keep,
     presets={
-        "smoke": _preset([2], [128], 400, 600, 6, 40),
-        "quick": _preset([2, 4], [256], 2_000, 2_000, 12, 100),
-        "standard": _preset([2, 4, 8], [256, 2048], 10_000, 4_000, 24, 400),
-        "paper": _preset([2, 4, 8, 16], [256, 2048, 16384], 100_000, 40_000, 100, 4_000),
+        "smoke": _preset([2], [128], 400, 600, 6),
+        "quick": _preset([2, 4], [256], 2_000, 2_000, 12),
+        "standard": _preset([2, 4, 8], [256, 2048], 10_000, 4_000, 24),
+        "paper": _preset([2, 4, 8, 16], [256, 2048, 16384], 100_000, 40_000, 100),
     },
     measure=measure,
     estimate=estimate,
     claims=(
-        Claim("tasks_decide", "where the tasks are drawn decides which embedding is the better one", tasks_decide),
-        Claim(
-            "isotropic_is_best",
-            "the isotropic Gaussian is the best embedding for an unknown task",
-            isotropic_is_best,
-            source="Theorem 1, conclusion",
-            verdicts={Verdict.FAILS: "false on finite samples"},
-        ),
-        Claim("ball_beats_gaussian", "uniform in a ball is the better law of the same covariance", ball_beats_gaussian),
-        Claim(
-            "lemma_one",
-            "ridge on an anisotropic embedding has the larger bias for some task, and the smaller for another",
-            lemma_one,
-            source="Lemma 1",
-            verdicts={Verdict.HOLDS: "holds, and so does the reverse"},
-        ),
-        Claim(
-            "lemma_two",
-            "the variance of least squares is least for the isotropic embedding: of the weights, not of predictions",
-            lemma_two,
-            source="Lemma 2",
-            verdicts={Verdict.HOLDS: "holds for the weights, void for predictions"},
-        ),
-        Claim(
-            "order_holds",
-            "k-NN's integrated squared bias goes as r⁴, with a term of the same order beside the printed one",
-            order_holds,
-            source="Theorem 1, k-NN",
-            verdicts={Verdict.HOLDS: "the order holds; a term of the same order is missing"},
-            detail=True,
-        ),
-        Claim(
-            "bound_holds",
-            "the kernel's bias is at most that of the bound with 2B² + 8L²J(p)",
-            bound_holds,
-            source="Theorem 1, kernel",
-            verdicts={Verdict.HOLDS: "the bound holds, far above"},
-            detail=True,
-        ),
-        Claim(
-            "minima_right",
-            "under a trace, determinant, Frobenius or spectral constraint the isotropic Gaussian has the least J",
-            minima_right,
-            source="Theorem 1, constraints",
-            verdicts={Verdict.HOLDS: "holds, minima as printed"},
-            detail=True,
-        ),
-        Claim(
-            "vicreg_differs",
-            "mean² + (std - 1)² has VICReg's minimum as M grows, at another price of a correlation",
-            vicreg_differs,
-            source="B.14",
-            verdicts={Verdict.HOLDS: "holds for the minimum, not for the loss"},
-            detail=True,
-        ),
+        tasks_decide, isotropic_is_best, ball_beats_gaussian, lemma_one, lemma_two, order_holds, bound_holds,
+        variance_alike, minima_right, vicreg_differs,
     ),
     pictures={
         "ridge_bias": Picture("Ridge bias over the isotropic embedding's, mean over tasks (Lemma 1, Fig. 18).", _ridge),
         "integrated_bias": Picture("Squared bias of k-NN and kernel probes in the limit of many samples.", _bias),
         "finite_samples": Picture("Error of each law over the isotropic Gaussian's, on finite samples.", _risks),
     },
-)
+)  # fmt: skip

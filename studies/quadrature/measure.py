@@ -6,8 +6,7 @@ A grid on [-t_max, t_max] with 2 p - 1 points, as the paper writes it, is one wi
 t_max = 5 with 9. The line is a grid that agrees with the integral over it to rounding (checked against the closed form
 over pairs). Against it stand, for each grid, law and N:
 
-    error             root mean square over samples of the difference to the line, relative to that of the line
-    cosine            of one batch's gradient with the line's, and with the population's on the line
+    gradient error    root mean square over samples of the difference to the line, relative to that of the line
     SNR               |population gradient|^2 / mean |batch's gradient - population's|^2, both with the same grid
     power             at level 5%, critical values from each grid's own null law
 
@@ -31,7 +30,6 @@ from sigreg_lab.univariate import EppsPulley
 Array = NDArray[np.float64]
 
 LINE, LINE_POINTS = 12.0, 97  # exp(-36) at the end for sigma = 2; repeats with period 50
-FINE = 513  # points whose sum stands for the integral over [-t_max, t_max]
 DEFAULT = (3.0, 2.0, 17)  # t_max, sigma^2, points of the official code
 ALPHA = 0.05
 VALUES_PER_BATCH = 500_000
@@ -72,7 +70,7 @@ def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[
     for name in settings["laws"]:
         law, rng = alternatives.REGISTRY[name], np.random.default_rng([*words, *name.encode()])
         x = torch.from_numpy(law.sample(rng, (settings["gradients"], n))).T.requires_grad_()
-        found = _gradients(law, tests, default, x, t_max, sigma2)
+        found = _gradients(law, tests, default, x, sigma2)
         counts = {p: np.zeros(3, dtype=int) for p in points}
         sums = {p: np.zeros(2) for p in points}
         for start in range(0, settings["replicates"], VALUES_PER_BATCH // n):
@@ -109,47 +107,30 @@ def _critical_value(test: EppsPulley, n: int) -> tuple[float, float]:
 
 
 def _gradients(
-    law: UnivariateAlternative,
-    tests: dict[int, EppsPulley],
-    default: EppsPulley,
-    x: torch.Tensor,
-    t_max: float,
-    sigma2: float,
+    law: UnivariateAlternative, tests: dict[int, EppsPulley], default: EppsPulley, x: torch.Tensor, sigma2: float
 ) -> dict[int, Row]:
-    """Of each grid: errors to the line and to the integral over its range, cosines, signal and noise."""
-    line = statistic(LINE, sigma2, LINE_POINTS)
-    line_value, line_gradient = sample_gradient(line, x)
-    fine_gradient = sample_gradient(statistic(t_max, sigma2, FINE), x)[1] if t_max != LINE else line_gradient
-    target = population_gradient(law, line, x)
+    """Of each grid: the gradient's error to the line, its part along the sample, signal and noise."""
+    line_value, line_gradient = sample_gradient(statistic(LINE, sigma2, LINE_POINTS), x)
     few = x.detach()[:, :EXACT_COLUMNS]
     exact = EppsPulley(integration="exact", sigma=math.sqrt(sigma2))(few)
     line_gap = float(((line_value[:EXACT_COLUMNS] - exact) / exact).abs().max())
-    value_size, gradient_size = (line_value**2).mean(), (line_gradient**2).sum(0).mean()
+    gradient_size = (line_gradient**2).sum(0).mean()
     default_signal, default_noise = _signal_and_noise(law, default, x, sample_gradient(default, x)[1])
     default_share = _share(default_signal, default_noise)
     found = {}
     for p, test in tests.items():
-        value, gradient = sample_gradient(test, x)
+        _, gradient = sample_gradient(test, x)
         signal, noise = _signal_and_noise(law, test, x, gradient)
-        slope = (x * gradient).sum(0).detach()
-        share = _share(signal, noise)
-        row: Row = {
+        error, slope = ((gradient - line_gradient) ** 2).sum(0) / gradient_size, (x * gradient).sum(0).detach()
+        found[p] = {
             "line_gap": line_gap,
-            "snr": float(signal.mean() / noise.mean()),
-            "snr_log_se": _standard_error(share),
             "snr_ratio": float(signal.mean() / noise.mean() / default_signal.mean() * default_noise.mean()),
-            "snr_ratio_log_se": _standard_error(share - default_share),
+            "snr_ratio_log_se": _standard_error(_share(signal, noise) - default_share),
+            "gradient_error": float(error.mean()),
+            "gradient_error_se": _standard_error(error),
+            "slope": float(slope.mean()),
+            "slope_se": _standard_error(slope),
         }
-        for quantity, squares in {
-            "value_error": (value - line_value) ** 2 / value_size,
-            "gradient_error": ((gradient - line_gradient) ** 2).sum(0) / gradient_size,
-            "gradient_discretisation": ((gradient - fine_gradient) ** 2).sum(0) / gradient_size,
-            "cosine": torch.cosine_similarity(gradient, line_gradient, dim=0),
-            "population_cosine": torch.cosine_similarity(gradient, target, dim=0),
-            "slope": slope,
-        }.items():
-            row[quantity], row[f"{quantity}_se"] = float(squares.mean()), _standard_error(squares)
-        found[p] = row
     return found
 
 

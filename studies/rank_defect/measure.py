@@ -2,7 +2,8 @@
 
 Samples of N(0, I) in R^K, of which k coordinates are then set to 0 (``theory.collapsed_subspace``). Each replicate has
 directions of its own; its first M of them serve for every M. The same sample, with k coordinates dropped, serves for
-every k. Thresholds at 5% are quantiles of the same statistic under N(0, I).
+every k. Thresholds at 5% are quantiles of the same statistic under N(0, I), and, for N(0, I) itself, also that of one
+direction.
 """
 
 import numpy as np
@@ -26,6 +27,7 @@ def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[
     replicates = int(np.clip(1e9 * settings["seconds"] // nanoseconds, 100, settings["replicates"]))
     generator = torch.Generator().manual_seed(int(seed.generate_state(1)[0]))
     statistic = EppsPulley()
+    of_one = float(statistic.null_law(n).critical_value(ALPHA))
     found = np.empty((replicates, 1 + len(defects), len(sizes), len(REDUCTIONS)))
     for values in found:
         directions = iid_directions(dim, most, generator=generator)
@@ -41,14 +43,15 @@ def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[
         {"num_slices": size, "reduction": reduction, **row}
         for i, size in enumerate(sizes)
         for j, reduction in enumerate(REDUCTIONS)
-        for row in _rows(found[:, :, i, j], defects)
+        for row in _rows(found[:, :, i, j], defects, of_one)
     ]
 
 
-def _rows(values: np.ndarray, defects: list[int]) -> list[Row]:
+def _rows(values: np.ndarray, defects: list[int], of_one: float) -> list[Row]:
     """One row for N(0, I), of which one half gives the threshold for the other, and one for each defect.
 
-    Rejections are counted at the threshold and at both ends of its 95% interval.
+    Rejections are counted at the threshold and at both ends of its 95% interval; under N(0, I) also at ``of_one``, the
+    threshold of one direction.
     """
     null, replicates = values[:, 0], len(values)
     half = replicates // 2
@@ -74,4 +77,6 @@ def _rows(values: np.ndarray, defects: list[int]) -> list[Row]:
                 "rejections_lax": counts[2],
             }
         )
+    rows[0]["rejections_of_one"] = int((null > of_one).sum())
+    rows[0]["replicates_of_one"] = replicates
     return rows

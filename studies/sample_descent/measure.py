@@ -11,8 +11,7 @@ samples have become is judged by
     covariance       |x'x/N - I|^2, Frobenius
     effective_rank   the exponential of the entropy of the singular values
 
-``moved`` is the root mean square by which a coordinate has moved, ``quarter`` the exact mean after a quarter of the
-steps. Outside of the span of M < K fixed directions lie neither a gradient nor, in plain descent, any motion.
+Outside of the span of M < K fixed directions lie neither a gradient nor, in plain descent, any motion.
 """
 
 import math
@@ -52,9 +51,8 @@ def measure(cell: Cell, settings: Config, seed: np.random.SeedSequence) -> list[
         if training == "none":
             row |= judge(start)
         else:
-            row |= {f"start_{name}": value for name, value in judge(start).items()}
-            end, extra = _descend(start, cell, settings, int(child.generate_state(1)[0]))
-            row |= judge(end) | extra
+            end, outside = _descend(start, cell, settings, int(child.generate_state(1)[0]))
+            row |= {"start_plane": judge(start)["plane"]} | judge(end) | outside
             if number == 0 and cell["num_slices"] in settings["column_slices"]:
                 row["points"] = _text(end)
                 row["start_points"] = _text(start) if cell["statistic"] == STATISTICS[0] else None
@@ -73,7 +71,6 @@ def _descend(start: torch.Tensor, cell: Cell, settings: Config, base: int) -> tu
     )
     resampled = cell["directions"] == "iid"
     directions = iid_directions(dim, num_slices, generator=seeded_generator(base, 0))
-    extra: Row = {"quarter": float("nan")}
     for step in range(steps):
         if resampled and step:
             directions = iid_directions(dim, num_slices, generator=seeded_generator(base, step))
@@ -82,14 +79,10 @@ def _descend(start: torch.Tensor, cell: Cell, settings: Config, base: int) -> tu
         optimizer.zero_grad()
         sliced_statistic(x, statistic, directions).backward()
         optimizer.step()
-        if 4 * (step + 1) == steps:
-            extra["quarter"] = float(infinite_slice_epps_pulley(x.detach().double()))
-    moved = x.detach() - start
-    extra["moved"] = float(moved.square().mean().sqrt())
-    if not resampled and num_slices < dim and x.grad is not None:
-        extra["gradient_outside"] = _share_outside(x.grad, directions)
-        extra["motion_outside"] = _share_outside(moved, directions)
-    return x.detach(), extra
+    if resampled or num_slices >= dim or x.grad is None:
+        return x.detach(), {}
+    moved = {"gradient_outside": x.grad, "motion_outside": x.detach() - start}
+    return x.detach(), {name: _share_outside(one, directions) for name, one in moved.items()}
 
 
 def _share_outside(moved: torch.Tensor, directions: torch.Tensor) -> float:

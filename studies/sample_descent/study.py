@@ -8,27 +8,22 @@ import numpy as np
 import pandas as pd
 
 from sigreg_lab import univariate
-from sigreg_lab.experiment import Claim, Decision, Picture, Study, Verdict, every, some
+from sigreg_lab.experiment import Decision, Picture, Study, claim, every, presets, some
 from sigreg_lab.experiment.cells import Cell, Config, Row
 from sigreg_lab.experiment.estimates import Estimates, exactly, mean
 from sigreg_lab.figures.kinds import curves, scatter
+from sigreg_lab.theory import null_means
+from sigreg_lab.univariate import EppsPulley
 
 from .measure import STATISTICS, measure
 
 AXES = ("statistic", "num_samples", "dim", "directions", "training", "num_slices")
 FEW = 16  # the paper's number of resampled directions
 ROUNDING = 1e-5  # of gradients, float32; of plain descent far above what float64 leaves
-JUDGES = ("infinite", "plane", "covariance", "effective_rank")
-MEASURES = [*JUDGES, *(f"start_{judge}" for judge in JUDGES), "quarter", "moved", "gradient_outside", "motion_outside"]
+MEASURES = ["infinite", "plane", "covariance", "effective_rank", "start_plane", "gradient_outside", "motion_outside"]
 AHEAD_FEW, AHEAD_EQUAL = f"fixed, less {FEW} drawn anew", "fixed, less as many drawn anew"
 SPAN = 3.6  # of the coordinates drawn
-
-
-def null_means(n: int, dim: int) -> dict[str, float]:
-    """Exact means under N(0, I): the bias of Epps-Pulley, E |x - y| - E |x - x'| of two dimensions, E |S - I|^2."""
-    _, target, weight = univariate.EppsPulley().nodes()
-    bias = float((weight * (1 - target**2)).sum())
-    return {"infinite": bias, "plane": math.sqrt(math.pi), "covariance": dim * (dim + 1) / n}
+STEPS = {"adam": "steps of one length", "adam_cosine": "steps shrinking to 0"}
 
 
 def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
@@ -36,7 +31,9 @@ def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
     found: list[Row] = []
     for key, cells in rows.groupby(list(AXES), sort=False):
         where: dict[str, Any] = dict(zip(AXES, key, strict=True))
-        known = null_means(where["num_samples"], where["dim"]) if where["training"] == "none" else {}
+        null = {"infinite": null_means.epps_pulley(*EppsPulley().nodes()[1:]), "plane": null_means.energy_of_plane(),
+                "covariance": null_means.covariance_distance(where["dim"], where["num_samples"])}  # fmt: skip
+        known = null if where["training"] == "none" else {}
         for name in (name for name in MEASURES if name in cells and cells[name].notna().all()):
             if name == "gradient_outside" or (name == "motion_outside" and where["training"] == "gradient_descent"):
                 found.append(exactly(name, cells[name].max(), 0.0, ROUNDING, **where))
@@ -45,7 +42,7 @@ def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
         for name in ("points", "start_points"):
             if name in cells and isinstance(cells[name].iloc[0], str):
                 found.append(exactly(name, math.nan, **where) | {"text": cells[name].iloc[0]})
-    runs = rows[(rows["statistic"] == "epps_pulley") & rows["training"].isin(["adam", "adam_cosine"])]
+    runs = rows[(rows["statistic"] == "epps_pulley") & rows["training"].isin(STEPS)]
     for key, part in runs.groupby(["num_samples", "dim", "training"], sort=False):
         ends = part.pivot(index="seed", columns=["directions", "num_slices"], values="infinite")
         place = dict(zip(("num_samples", "dim", "training"), key, strict=True)) | {"statistic": "epps_pulley"}
@@ -57,30 +54,43 @@ def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
 
 
 def few_win(e: Estimates, training: str) -> Decision:
-    """Few directions drawn anew end nearer to N(0, I) than the largest fixed set, wherever both were trained."""
-    gaps = e.of(AHEAD_FEW, training=training)
-    largest = gaps.table.groupby(["num_samples", "dim"])["num_slices"].transform("max")
-    gaps = Estimates(gaps.table[gaps.table["num_slices"] == largest])
-    where = {name: getattr(gaps.largest(), name) for name in ("num_samples", "dim", "training", "statistic")}
-    new = e.at("infinite", directions="iid", num_slices=FEW, **where)
-    old = e.at("infinite", directions="fixed", num_slices=gaps.largest().num_slices, **where)
-    return every(gaps, above=0.0).also(few=FEW, new=new, old=old)
+    """Against the largest fixed set, wherever both were trained."""
+    gaps = e.of(AHEAD_FEW, training=training).table
+    largest = gaps.groupby(["num_samples", "dim"])["num_slices"].transform("max")
+    return every(Estimates(gaps[gaps["num_slices"] == largest]), above=0.0).also(few=FEW)
 
 
-def columns(e: Estimates, **where: Any) -> Estimates:
-    """Trained as printed, on the most slices of which points are shown."""
-    shown = e.of("points", training="adam", directions="iid")
-    n, slices = shown.axis("num_samples")[0], shown.axis("num_slices")[-1]
-    return e.of(training="adam", directions="iid", num_samples=n, num_slices=slices, **where)
+@claim("few directions drawn anew beat the largest fixed set once step lengths shrink to 0")
+def few_win_with_shrinking_steps(e: Estimates) -> Decision:
+    return few_win(e, "adam_cosine")
 
 
+@claim(
+    "few directions drawn anew beat thousands of fixed ones, with steps of one length as printed",
+    source="Fig. 7",
+    fails="false as printed, holds once steps shrink",
+)
+def few_win_as_printed(e: Estimates) -> Decision:
+    return few_win(e, "adam")
+
+
+@claim("directions drawn anew are at least as good as equally many fixed ones, once steps shrink")
+def anew_wins_at_equal_slices(e: Estimates) -> Decision:
+    return ~some(e.of(AHEAD_EQUAL, training="adam_cosine"), below=0.0)
+
+
+@claim("Epps-Pulley on most slices turns the 'X' in few dimensions into a Gaussian: its plane ends below the null mean")
 def x_undone(e: Estimates) -> Decision:
-    """With Epps-Pulley the plane of the 'X' ends below its mean under N(0, I), in the fewest dimensions."""
-    dim = min(columns(e).axis("dim"))
-    ends = columns(e, dim=dim)
-    null = math.sqrt(math.pi)
-    after = ends.at("plane", statistic="epps_pulley")
-    return every(after, below=null).also(before=ends.at("start_plane", statistic="epps_pulley"), after=after, null=null)
+    shown = e.of("points", training="adam", directions="iid")
+    ends = e.of(training="adam", directions="iid", statistic="epps_pulley", dim=shown.first("dim"),
+                num_samples=shown.first("num_samples"), num_slices=shown.last("num_slices"))  # fmt: skip
+    null, after = null_means.energy_of_plane(), ends.at("plane")
+    return every(after, below=null).also(before=ends.at("start_plane"), after=after, null=null)
+
+
+@claim("Adam moves samples outside the span of the directions it was given")
+def adam_moves_outside(e: Estimates) -> Decision:
+    return every(e.of("motion_outside", training=[*STEPS]), above=0.1)
 
 
 def points(e: Estimates) -> Any:
@@ -100,35 +110,20 @@ def points(e: Estimates) -> Any:
     order = ["before", *(name for name in STATISTICS if name in set(table["panel"]))]
     table = table.assign(place=table["panel"].map(order.index)).sort_values(["K", "M", "place"], kind="stable")
     return scatter(
-        table,
-        x="x",
-        y="y",
-        row="row",
-        column="panel",
-        hue="panel",
-        size=(1.5, 1.45),
-        x_label="first coordinate",
+        table, x="x", y="y", row="row", column="panel", hue="panel", size=(1.5, 1.45), x_label="first coordinate",
         y_label="second",
-    )
+    )  # fmt: skip
 
 
 def ends(e: Estimates) -> Any:
-    runs = e.of("infinite", training=["adam", "adam_cosine"], statistic="epps_pulley")
+    runs = e.of("infinite", training=[*STEPS], statistic="epps_pulley")
     table = runs.of(num_samples=runs.table["num_samples"].iloc[0]).table
-    steps = {"adam": "steps of one length", "adam_cosine": "steps shrinking to 0"}
     kinds = {"iid": "drawn anew", "fixed": "fixed"}
-    lines = [f"{kinds[d]}, {steps[t]}" for d, t in zip(table["directions"], table["training"], strict=True)]
+    lines = [f"{kinds[d]}, {STEPS[t]}" for d, t in zip(table["directions"], table["training"], strict=True)]
     return curves(
-        Estimates(table.assign(line=lines)),
-        x="num_slices",
-        hue="line",
-        column="dim",
-        titles={"dim": "K = {}"},
-        x_label="slices M",
+        Estimates(table.assign(line=lines)), x="num_slices", hue="line", column="dim", log_y=True, legend_columns=2,
         y_label="Epps-Pulley over all slices, at the end",
-        log_y=True,
-        legend_columns=2,
-    )
+    )  # fmt: skip
 
 
 def keep(cell: Cell, settings: Config) -> bool:
@@ -150,30 +145,7 @@ def keep(cell: Cell, settings: Config) -> bool:
     return dim * num_slices <= settings["most_coordinates"] and num_slices <= 128 * dim
 
 
-def _preset(
-    num_samples: list[int],
-    dim: list[int],
-    slices: tuple[list[int], list[int]],
-    steps: int,
-    seeds: tuple[int, int],
-    most_coordinates: int,
-    statistics: list[str] = STATISTICS,
-) -> Config:
-    """``slices``: of the columns of Fig. 6 and of the curves of Fig. 7; ``seeds``: trained, and of the null."""
-    config = {"statistic": statistics, "num_samples": num_samples, "dim": dim, "directions": ["fixed", "iid"]}
-    config |= {
-        "training": ["none", "gradient_descent", "adam", "adam_cosine"],
-        "num_slices": sorted({*slices[0], *slices[1]}),
-    }
-    config |= {
-        "column_samples": num_samples[0],
-        "column_dims": dim,
-        "column_slices": slices[0],
-        "curve_slices": slices[1],
-    }
-    config |= {"most_coordinates": most_coordinates, "other_dims": [128], "other_fixed": 2048, "steps": steps}
-    return config | {"seeds": seeds[0], "null_seeds": seeds[1]}
-
+DIMS, COLUMNS, CURVE = [16, 128, 1024], [10, 100], [16, 256, 2048]
 
 STUDY = Study(
     name="sample_descent",
@@ -186,42 +158,24 @@ STUDY = Study(
     axes=AXES,
     paired=("statistic", "directions", "training", "num_slices"),
     keep=keep,
-    presets={
-        "smoke": _preset([32], [8], ([10], [4, 16]), 60, (2, 20), 2**19, ["epps_pulley", "vcreg"]),
-        "quick": _preset([100], [16, 128], ([10, 100], [16, 256]), 380, (2, 40), 2**17),
-        "standard": _preset([100, 400], [16, 128, 1024], ([10, 100], [16, 256, 2048]), 1520, (3, 60), 2**18),
-        "paper": _preset(
-            [100, 400, 1600], [16, 128, 1024], ([10, 100], [4, 16, 64, 256, 2048, 16384]), 1520, (20, 1000), 2**24
-        ),
-    },
+    presets=presets(
+        "statistic num_samples column_samples dim column_dims num_slices column_slices curve_slices steps seeds "
+        "null_seeds most_coordinates",
+        smoke=(["epps_pulley", "vcreg"], [32], 32, [8], [8], [4, 10, 16], [10], [4, 16], 60, 2, 20, 2**19),
+        quick=(STATISTICS, [100], 100, [16, 128], [16, 128], [10, 16, 100, 256], COLUMNS, [16, 256], 380, 2, 40, 2**17),
+        standard=(STATISTICS, [100, 400], 100, DIMS, DIMS, [10, *CURVE[:1], 100, *CURVE[1:]], COLUMNS, CURVE, 1520, 3,
+                  60, 2**18),
+        paper=(STATISTICS, [100, 400, 1600], 100, DIMS, DIMS, [4, 10, 16, 64, 100, 256, 2048, 16384], COLUMNS,
+               [4, 16, 64, 256, 2048, 16384], 1520, 20, 1000, 2**24),
+        directions=["fixed", "iid"],
+        training=["none", "gradient_descent", *STEPS],
+        other_dims=[128],
+        other_fixed=2048,
+    ),
     choices={"statistic": sorted(univariate.REGISTRY)},
     measure=measure,
     estimate=estimate,
-    claims=(
-        Claim(
-            "few_win_with_shrinking_steps",
-            "few directions drawn anew beat the largest fixed set once step lengths shrink to 0",
-            lambda e: few_win(e, "adam_cosine"),
-        ),
-        Claim(
-            "few_win_as_printed",
-            "few directions drawn anew beat thousands of fixed ones, with steps of one length as printed",
-            lambda e: few_win(e, "adam"),
-            source="Fig. 7",
-            verdicts={Verdict.FAILS: "false as printed, holds once steps shrink"},
-        ),
-        Claim(
-            "anew_wins_at_equal_slices",
-            "directions drawn anew are at least as good as equally many fixed ones, once steps shrink",
-            lambda e: ~some(e.of(AHEAD_EQUAL, training="adam_cosine"), below=0.0),
-        ),
-        Claim("x_undone", "Epps-Pulley turns the 'X' in few dimensions into a Gaussian", x_undone),
-        Claim(
-            "adam_moves_outside",
-            "Adam moves samples outside the span of the directions it was given",
-            lambda e: every(e.of("motion_outside", training=["adam", "adam_cosine"]), above=0.1),
-        ),
-    ),
+    claims=(few_win_with_shrinking_steps, few_win_as_printed, anew_wins_at_equal_slices, x_undone, adam_moves_outside),
     pictures={
         "fixed_or_resampled": Picture(
             "Distance to N(0, I) after training by Epps-Pulley, against the number of slices (Fig. 7).", ends
@@ -230,4 +184,4 @@ STUDY = Study(
             "First two coordinates of one sample before and after training with each statistic (Figs. 6, 16).", points
         ),
     },
-)
+)  # fmt: skip

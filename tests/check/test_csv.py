@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sigreg_lab.check import read_sample
+from sigreg_lab.check.features import discrete_features
 
 ROWS = np.random.default_rng(0).standard_normal((40, 4))
 FRAME = pd.DataFrame(ROWS)
@@ -128,7 +129,7 @@ def test_booleans_are_numbers_and_noted_like_labels(tmp_path):
     for name in ("e.csv", "e.parquet"):
         sample = read_sample(tmp_path / name)
         assert sample.x[:2, 4].tolist() == [1.0, 0.0]
-        assert "whole numbers taken as features: train" in sample.notes[0]
+        assert sample.features[discrete_features(sample.x)[0]] == "train"
 
 
 def test_an_index_in_a_parquet_is_no_feature(tmp_path):

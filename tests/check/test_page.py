@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sigreg_lab.alternatives import MULTIVARIATE
-from sigreg_lab.check import Sample, diagnose, text
+from sigreg_lab.check import Sample, diagnose, pictures, text
 from sigreg_lab.check.page import render
 
 OPTIONS = {"num_slices": 32, "replicates": 199}
@@ -26,15 +26,38 @@ def findings(request):
     return _findings(request.param)
 
 
-def test_the_page_stands_alone_and_holds_what_was_found(findings):
-    page = render(findings)
-    assert not re.findall(r"(?:src|href)=\"(?!data:image/svg\+xml;base64,)", page)
+@pytest.fixture(scope="module")
+def page(findings):
+    return render(findings)
+
+
+def test_the_page_stands_alone_and_holds_what_was_found(findings, page):
+    assert not re.findall(r"(?:src|srcset|href)=\"(?!data:image/svg\+xml;base64,)", page)
     assert "<script" not in page
     assert findings.verdict in page.replace("&#x27;", "'")
     assert "sampled 300 of 9,000 rows" in page
     assert page.count("<img") == (4 if findings.pairs and "square" in str(_found(findings)) else 3)
     for test in findings.tests:
         assert test.label.replace("'", "&#x27;") in page
+
+
+def test_on_narrow_screens_figures_are_drawn_anew_and_cells_carry_their_names(page):
+    assert page.count("<picture><source media") == 3
+    directions = page[page.index("<h2>Directions</h2>") :]
+    row = directions[directions.index("</tr>") : directions.index("</tr>", directions.index("</tr>") + 1)]
+    names = re.findall(r'data-name="([^"]*)"', row)
+    assert names == re.findall(r"<th[^>]*>([^<]*)</th>", directions[: directions.index("</tr>")])
+    assert len(names) == 7
+
+
+@pytest.mark.parametrize("dim", [2, 3, 4, 13])
+def test_ticks_of_an_axis_that_counts_are_whole_numbers(dim):
+    findings = _findings("null", dim=dim)
+    for width in (pictures.WIDE, pictures.NARROW):
+        figure = pictures.spectrum_figure(findings, width)
+        axis = figure.axes[0]
+        assert [label.get_text() for label in axis.get_xticklabels()] == [f"{t:.0f}" for t in axis.get_xticks()]
+        assert all(float(tick).is_integer() for tick in axis.get_xticks())
 
 
 def _found(findings):

@@ -16,6 +16,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sigreg_lab.distributed import (
     all_reduce_sum,
@@ -28,6 +29,7 @@ from sigreg_lab.distributed import (
 )
 from sigreg_lab.regularizers import REGISTRY, LeJEPALoss, SIGReg, make_regularizer
 from sigreg_lab.slicing import seeded_generator
+from sigreg_lab.theory.cost import step_cost
 from sigreg_lab.univariate import SumForm, UnivariateTest
 from tests.distributed.cases import network
 
@@ -42,6 +44,7 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
 } | {
     "sigreg-ep flattened": ("sigreg-ep", {"num_slices": 7, "per_view": False}),
     "sigreg-ep closed form": ("sigreg-ep-full-line", {"num_slices": 7, "integration": "exact"}),
+    "sigreg-ep-cv unbiased": ("sigreg-ep-cv", {"num_slices": 7, "estimator": "u"}),
     "sigreg-ad flattened": ("sigreg-ad", {"num_slices": 7, "per_view": False}),
     "sigreg-ad three slices": ("sigreg-ad", {"num_slices": 3}),
     "sliced-wasserstein midpoint": ("sliced-wasserstein", {"num_slices": 7, "quantiles": "midpoint"}),
@@ -160,6 +163,38 @@ def low_precision_errors(rank: int, shares: list[int], x: Tensor, whole: tuple[T
     }
 
 
+def bytes_sent(ranks: int) -> dict[str, dict[str, int]]:
+    """What enters collectives and what products there are in one step, by regulariser, beside the model's numbers."""
+    views, share, dim, slices = 3, 6, 5, 8
+    found = {}
+    for name, way in (("sigreg-ep", "sums"), ("sigreg-ad", "gather")):
+        counted = {"reduced": 0, "gathered": 0, "products": 0}
+        z = torch.randn(views, share, dim, generator=torch.Generator().manual_seed(5)).requires_grad_()
+
+        def reduce(x, *_, own=dist.all_reduce, counted=counted, **options):
+            counted["reduced"] += x.nbytes
+            return own(x, **options)
+
+        def gather(parts, x, own=dist.all_gather, counted=counted):
+            counted["gathered"] += sum(part.nbytes for part in parts)
+            return own(parts, x)
+
+        class Products(TorchDispatchMode):
+            def __torch_dispatch__(self, func, types, args=(), kwargs=None, counted=counted):
+                out = func(*args, **(kwargs or {}))
+                if any(word in str(func) for word in ("matmul", "mm.")):
+                    counted["products"] += 2 * out.numel() * args[0].shape[-1]
+                return out
+
+        with pytest.MonkeyPatch.context() as patch, Products():
+            patch.setattr(dist, "all_reduce", reduce)
+            patch.setattr(dist, "all_gather", gather)
+            make_regularizer(name, num_slices=slices)(z, seeded_generator(2)).backward()
+        model = step_cost(ranks * share, dim, slices, num_views=views, ranks=ranks, way=way)
+        found[name] = {key: [value, getattr(model, key)] for key, value in counted.items()}
+    return found
+
+
 def worker(rank: int, directory: str) -> None:
     torch.set_num_threads(1)
     x = torch.randn(VIEWS, SAMPLES, FEATURES, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -168,6 +203,7 @@ def worker(rank: int, directory: str) -> None:
     in_bfloat16 = low_precision(embedded)
     reference = {label: value_and_gradient(model, objective, x) for label, objective in objectives().items()}
     errors: dict[str, dict[str, dict[str, float]]] = {}
+    costs: dict[str, dict[str, dict[str, int]]] = {}
     for case, shares in SHARES.items():
         if rank >= len(shares):
             continue
@@ -176,6 +212,7 @@ def worker(rank: int, directory: str) -> None:
         )
         errors[case] = {"collectives": collective_errors(rank, shares)}
         errors[case]["bfloat16"] = low_precision_errors(rank, shares, embedded, in_bfloat16)
+        costs[case] = bytes_sent(len(shares))
         parallel = DistributedDataParallel(model)
         own = x.split(shares, dim=1)[rank]
         for label, objective in objectives().items():
@@ -188,13 +225,30 @@ def worker(rank: int, directory: str) -> None:
         leave_group()
         errors[case]["collectives"]["left"] = float(dist.is_initialized())
     Path(directory, f"errors-{rank}.json").write_text(json.dumps(errors))
+    Path(directory, f"costs-{rank}.json").write_text(json.dumps(costs))
 
 
 @pytest.fixture(scope="module")
-def errors(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, dict[str, float]]]]:
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("data_parallel")
     mp.spawn(worker, args=(str(directory),), nprocs=4)
-    return [json.loads((directory / f"errors-{rank}.json").read_text()) for rank in range(4)]
+    return directory
+
+
+@pytest.fixture(scope="module")
+def errors(written: Path) -> list[dict[str, dict[str, dict[str, float]]]]:
+    return [json.loads((written / f"errors-{rank}.json").read_text()) for rank in range(4)]
+
+
+@pytest.mark.parametrize("name", ["sigreg-ep", "sigreg-ad"])
+@pytest.mark.parametrize("case", ["1", "2", "4"])
+def test_the_model_of_a_steps_cost_counts_what_is_sent_and_multiplied(written, case, name):
+    for rank in range(len(SHARES[case])):
+        found = json.loads((written / f"costs-{rank}.json").read_text())[case][name]
+        if (case, name) == ("1", "sigreg-ep"):
+            found.pop("products")  # inside of the fused kernel, where nothing counts
+        for what, (counted, model) in found.items():
+            assert counted == model, what
 
 
 LABELS = [*CASES, *OWN, *(f"lejepa {name}" for name, _, _ in LOSSES)]

@@ -15,10 +15,12 @@ from sigreg_lab.experiment.estimates import (
     difference,
     exactly,
     interval,
+    mapped,
     mean,
     ranks,
     rate,
     ratio,
+    root,
     tabulate,
 )
 
@@ -141,3 +143,12 @@ def test_a_table_read_back_is_the_same(tmp_path):
     tabulate(rows).to_csv(tmp_path / "e.csv", index=False)
     back = pd.read_csv(tmp_path / "e.csv", keep_default_na=False, na_values=["nan", ""])
     pd.testing.assert_frame_equal(back, tabulate(rows), check_exact=True)
+
+
+def test_a_function_of_an_estimate_has_the_function_of_its_interval():
+    square = about("square", 4.0, 0.5, 20, 4.41, n=8)
+    found = mapped(square, "size", root)
+    assert (found["quantity"], found["n"], found["estimate"], found["exact"]) == ("size", 8, 2.0, pytest.approx(2.1))
+    assert (found["low"], found["high"]) == pytest.approx((square["low"] ** 0.5, square["high"] ** 0.5))
+    assert found["standard_error"] == pytest.approx(0.5 / 4, rel=0.05), "to first order"
+    assert mapped(about("square", 0.1, 1.0), "size", root)["low"] == 0

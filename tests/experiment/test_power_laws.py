@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from sigreg_lab.experiment.power_laws import exponent, power_law
+from sigreg_lab.experiment.estimates import Estimates, about, tabulate
+from sigreg_lab.experiment.power_laws import exponent, exponents, power_law
 
 X = np.array([16, 64, 128, 1024])
 Y = np.array([3.0, 0.9, 0.4, 0.06])
@@ -38,3 +39,16 @@ def test_where_a_line_reaches_a_value_and_what_it_is_there_cover():
         covered += [low <= 5 / 16 <= high, least <= 2500 <= most]
     # the stretch, never below 1, makes them a little wide
     assert ((covered / total > 0.94) & (covered / total < 0.985)).all(), covered / total
+
+
+def test_exponents_are_taken_place_by_place_and_leave_out_what_noise_hides():
+    rows = [
+        about("bias", y, 0.01 * y, 40, 5.0 * x**-0.5, n=x, sd=sd) for sd in (1, 2) for x, y in zip(X, Y, strict=True)
+    ]
+    rows.append(about("bias", 0.1, 1.0, 40, 1.0, n=4096, sd=2))
+    first, second = exponents(Estimates(tabulate(rows)), "n", ["sd"])
+    for row, sd in ((first, 1), (second, 2)):
+        assert (row["quantity"], row["sd"], row["replicates"]) == ("exponent, bias", sd, 40)
+        assert row["estimate"] == pytest.approx(exponent(X, Y)[0])
+        assert row["standard_error"] == pytest.approx(exponent(X, Y, 0.01)[1])
+        assert row["exact"] == pytest.approx(-0.5)

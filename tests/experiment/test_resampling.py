@@ -21,27 +21,43 @@ def test_runs_that_do_not_vary_have_no_correlation():
     assert rank_correlation(x, x[0], np.array([[3.0, 0.0, 0.0]])) == 0
 
 
-def _normal_pairs(num_strata, per_stratum, correlation, rng):
-    """C of a normal copula in strata of units, each of two runs that are nearly the same; and strata and units."""
-    units = np.repeat(np.arange(num_strata * per_stratum), 2)
-    shared, own = rng.standard_normal((2, len(units) // 2)), rng.standard_normal((2, len(units)))
+def _runs(correlation, between, strata, rng):
+    """C of scores and accuracies in 6 strata of 6 units, each of two runs that are nearly the same.
+
+    ``strata`` (6, 2) moves scores and accuracies of a stratum, ``between`` is its share of the variance.
+    """
+    units = np.repeat(np.arange(36), 2)
+    stratum = units // 6
+    shared, own = rng.standard_normal((2, 36)), rng.standard_normal((2, 72))
     a, b = np.sqrt(0.9) * np.repeat(shared, 2, axis=1) + np.sqrt(0.1) * own
-    accuracy = correlation * a + np.sqrt(1 - correlation**2) * b
-    strata = units // per_stratum
-    return agreement(-a[None, None], accuracy[None], strata), strata, units
+    within = np.stack([a, correlation * a + np.sqrt(1 - correlation**2) * b])
+    score, accuracy = np.sqrt(between) * strata[stratum].T + np.sqrt(1 - between) * within
+    return agreement(-score[None, None], accuracy[None]), stratum, units
 
 
-@pytest.mark.parametrize(("num_strata", "per_stratum", "least", "most"), [(1, 36, 0.91, 0.99), (6, 6, 0.95, 1.0)])
-@pytest.mark.parametrize("correlation", [0.0, 0.9])
-def test_intervals_of_the_jackknife_cover(num_strata, per_stratum, correlation, least, most):
-    """95% as claimed, give or take three standard errors of 300 trials; in small strata more."""
-    rng = np.random.default_rng([num_strata, int(100 * correlation)])
-    exact = 6 / np.pi * np.arcsin(correlation / 2)
+@pytest.mark.parametrize(("correlation", "between"), [(0.0, 0.0), (0.7, 0.5), (0.0, 0.8)])
+def test_intervals_for_the_same_strata_cover(correlation, between):
+    """Within strata units are drawn anew. 95% as claimed, give or take three points and those of 400 trials."""
+    rng = np.random.default_rng([int(100 * correlation), int(100 * between)])
+    strata = rng.standard_normal((6, 2))
+    exact = np.mean([_runs(correlation, between, strata, rng)[0](np.ones((1, 72))) for _ in range(4000)])
     held = 0
-    for _ in range(300):
-        ((_, low, high),) = jackknife(*_normal_pairs(num_strata, per_stratum, correlation, rng), 1.0)
+    for _ in range(400):
+        ((_, low, high),) = jackknife(*_runs(correlation, between, strata, rng), 1.0)
         held += low <= exact <= high
-    assert least <= held / 300 <= most
+    assert held / 400 == pytest.approx(0.95, abs=0.03 + 3 * np.sqrt(0.05 * 0.95 / 400))
+
+
+def test_intervals_for_other_strata_cover_where_these_carry_the_variance_and_those_for_the_same_do_not():
+    rng = np.random.default_rng(4)
+    held = np.zeros(2)
+    for _ in range(400):
+        statistic, stratum, units = _runs(0.0, 0.8, rng.standard_normal((6, 2)), rng)
+        alike = np.zeros(len(units), dtype=np.intp)
+        spans = [jackknife(statistic, alike, stratum, 1.0)[0], jackknife(statistic, stratum, units, 1.0)[0]]
+        held += [low <= 0.0 <= high for _, low, high in spans]
+    assert 0.92 <= held[0] / 400 <= 1.0
+    assert held[1] / 400 < 0.8
 
 
 def test_jackknife_of_a_mean_is_its_standard_error():
@@ -62,9 +78,21 @@ def test_jackknife_of_a_mean_is_its_standard_error():
 def test_bootstrap_draws_units_whole():
     x, units = np.random.default_rng(0).standard_normal(80), np.repeat(np.arange(40), 2)
     halves = x.reshape(-1, 2).mean(1)
-    ((estimate, low, high),) = bootstrap(lambda w: (w @ x / 80)[:, None], units, 4000, np.random.default_rng(1))
+    ((estimate, low, high),) = bootstrap(
+        lambda w: (w @ x / 80)[:, None], np.zeros(80, dtype=np.intp), units, 4000, np.random.default_rng(1)
+    )
     assert estimate == pytest.approx(x.mean())
-    assert (high - low) / (2 * 1.96) == pytest.approx(halves.std() / np.sqrt(40), rel=0.05)
+    assert (high - low) / (2 * 1.96) == pytest.approx(halves.std(ddof=1) / np.sqrt(40), rel=0.05)
+
+
+def test_bootstrap_draws_within_strata():
+    """A mean over strata of other levels: their spread does not count."""
+    x, units = np.random.default_rng(0).standard_normal(60), np.arange(60)
+    strata = units // 20
+    moved = x + 100 * strata
+    ((_, low, high),) = bootstrap(lambda w: (w @ moved / 60)[:, None], strata, units, 4000, np.random.default_rng(1))
+    error = np.sqrt(np.mean([x[strata == k].var(ddof=1) for k in range(3)]) / 60)
+    assert (high - low) / (2 * 1.96) == pytest.approx(error, rel=0.05)
 
 
 def test_regret_is_that_of_the_least_score_and_a_tie_is_drawn_from():

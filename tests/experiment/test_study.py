@@ -10,7 +10,15 @@ import pytest
 
 from sigreg_lab.experiment.cells import canonical
 from sigreg_lab.experiment.fingerprint import cell_fingerprint
-from sigreg_lab.experiment.study import StudyError, list_studies, load_study, parse_like, studies_folder
+from sigreg_lab.experiment.study import (
+    PRESETS,
+    StudyError,
+    list_studies,
+    load_study,
+    parse_like,
+    presets,
+    studies_folder,
+)
 
 
 def test_overrides_take_the_type_of_the_preset(workplace):
@@ -149,6 +157,15 @@ def test_seeds_of_different_studies_differ(workplace):
     cell = study.cells(study.configure("smoke"))[0]
     other = dataclasses.replace(study, seed=8)
     assert not np.array_equal(study.cell_seed(cell).generate_state(4), other.cell_seed(cell).generate_state(4))
+
+
+def test_presets_of_a_table_name_each_value_and_share_the_rest():
+    table = presets("n dim", smoke=(1, [2]), quick=(3, [4]), standard=(5, [6]), paper=(7, [8]), seed=9)
+    assert tuple(table) == PRESETS
+    assert table["smoke"] == {"n": 1, "dim": [2], "seed": 9}
+    assert table["paper"] == {"n": 7, "dim": [8], "seed": 9}
+    with pytest.raises(ValueError, match="shorter"):
+        presets("n dim", smoke=(1,), quick=(3, 4), standard=(5, 6), paper=(7, 8))
 
 
 def test_presets_must_have_the_same_keys(workplace):

@@ -24,7 +24,7 @@ def test_curves_draw_each_estimate_with_its_interval_in_its_panel():
     figure = curves(
         TABLE, x="n", hue="law", column="dim", x_label="n", y_label="x", exact="exact", references={"a line": 3.0}
     )
-    assert [axis.get_title(loc="left") for axis in figure.axes] == ["dim = 2", "dim = 16"]
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["K = 2", "K = 16"]
     drawn = {tuple(np.round(s[:, 1], 6)) for axis in figure.axes for s in _segments(axis)}
     assert drawn == {(round(r["low"], 6), round(r["high"], 6)) for r in ROWS}
     texts = [text.get_text() for text in figure.legends[0].get_texts()]

@@ -19,5 +19,5 @@ def test_the_examples_run_one_after_the_other():
     blocks = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
     for block in blocks:
         exec(block, names)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     assert names["small"].queue.shape == (4, 32, 64)

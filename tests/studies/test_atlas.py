@@ -15,7 +15,7 @@ from sigreg_lab.slicing import make_directions, seeded_generator
 
 STUDY = load_study("atlas")
 
-from studies.atlas import contenders, qualities, runs, targets  # noqa: E402  (a package once the study is loaded)
+from sigreg_lab.studies.atlas import contenders, qualities, runs, targets  # noqa: E402  (a package once the study is loaded)
 
 
 def test_every_regulariser_is_there_and_every_contender_can_be_built():

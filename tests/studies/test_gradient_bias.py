@@ -1,4 +1,4 @@
-"""Gradient bias: the mean on rounded embeddings by simulation, local batches by hand, and a study that can fail."""
+"""Gradient bias: local batches by hand, and a study that can fail."""
 
 import sys
 
@@ -20,7 +20,7 @@ def _rows(variant):
     return pd.DataFrame([c | row for c in cells for row in STUDY.measure(c, settings, STUDY.cell_seed(c))])
 
 
-@pytest.mark.parametrize("variant", ["whole", "float16", "local_4"])
+@pytest.mark.parametrize("variant", ["whole", "local_4"])
 def test_right_rows_are_accepted(variant):
     assert complaints(STUDY, _rows(variant)) == []
 
@@ -40,19 +40,17 @@ def test_wrong_rows_are_not():
     ("name", "change"),
     [
         ("local_is_worse", ({"quantity": "squared error over that of the whole"}, 0.5)),
-        ("does_not_vanish", ({"quantity": "exponent, bias of the gradient, T"}, -1.0)),
+        ("does_not_vanish", ({"quantity": "exponent, bias of the gradient"}, -1.0)),
         ("unbiased_is_better", ({"quantity": "squared error over that of V"}, 1.5)),
-        ("digits_do_not_matter", ({"quantity": "change of the gradient, in its noise"}, 0.5)),
     ],
 )
 def test_each_claim_can_be_turned_round(name, change):
     assert verdicts(STUDY, name, change) == ("holds", "fails")
 
 
-def test_local_batches_have_the_mean_of_one_of_them_and_reduced_sums_that_of_the_whole():
+def test_local_batches_have_the_mean_of_one_of_them():
     z = torch.from_numpy(np.random.default_rng(1).standard_normal((32, 5)))
-    found = MEASURE._batch("local_4", z, 0.8)
+    found = MEASURE._batch(4, z, 0.8)
     one_by_one = [MEASURE._loss_and_gradient("v", part, 0.8) for part in z.split(8)]
     np.testing.assert_allclose(found[("v", "loss")], np.mean([loss for loss, _ in one_by_one], axis=0), rtol=1e-12)
     np.testing.assert_allclose(found[("v", "gradient")], np.mean([g for _, g in one_by_one], axis=0), rtol=1e-12)
-    assert found[("u", "rounding: reduced sums less whole")].max() < 1e-12

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from sigreg_lab import multivariate, univariate
+from sigreg_lab import alternatives, multivariate, univariate
 from sigreg_lab.experiment.claims import Verdict
 from sigreg_lab.experiment.estimates import Estimates, contradictions, tabulate
 from sigreg_lab.experiment.results import read_estimates
@@ -50,6 +50,19 @@ def test_what_cannot_be_standardised_is_left_out():
     names = {name for name, _, _ in MEASURE.tests(SETTINGS, 64, 16, "rank_defect_1")}
     assert not any(name.endswith("_standardised") for name in names)
     assert any(name.endswith("_standardised") for name, _, _ in MEASURE.tests(SETTINGS, 64, 16, "null"))
+
+
+def test_a_test_that_knows_the_axes_finds_the_x_where_no_sliced_one_does():
+    """The largest correlation of squares between coordinates, N = 256 and K = 128: not one of the study's tests."""
+
+    def largest(law, count):
+        x = alternatives.MULTIVARIATE[law](128).sample(np.random.default_rng(7), (count, 256)) ** 2
+        return np.array([np.abs(np.corrcoef(one.T) - np.eye(128)).max() for one in x])
+
+    null = largest("null", 199)
+    assert (largest("x", 100) > np.sort(null)[-10]).mean() > 0.95  # level 10/200
+    hidden = read_estimates(RESULTS).of("power", alternative="x", dim=128, n=256, statistic=MEASURE.SLICED)
+    assert hidden.largest().value < 0.25
 
 
 def _estimates(rows, settings=SETTINGS):

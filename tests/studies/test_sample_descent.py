@@ -53,7 +53,7 @@ def test_adam_leaves_the_span_of_its_directions(rows):
 
 
 def test_runs_of_one_seed_start_from_the_same_sample(rows):
-    starts = rows[rows["training"] != "none"].groupby("seed")["start_infinite"]
+    starts = rows[rows["training"] != "none"].groupby("seed")["start_plane"]
     assert (starts.nunique() == 1).all()
 
 

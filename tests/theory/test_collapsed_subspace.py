@@ -6,7 +6,7 @@ import torch
 from scipy import integrate, stats
 
 from sigreg_lab.slicing.infinite import infinite_slice_epps_pulley
-from sigreg_lab.theory.collapsed_subspace import break_even, expected_loss, largest_loss
+from sigreg_lab.theory.collapsed_subspace import break_even, expected_loss
 from sigreg_lab.univariate import EppsPulley
 
 GRID = EppsPulley().nodes()
@@ -37,11 +37,3 @@ def test_the_expectation_is_that_of_the_exact_mean_over_all_directions():
 def test_the_break_even_is_near_four_k_plus_two_over_defect_plus_two():
     for dim, defect in [(64, 1), (512, 1), (512, 8), (4096, 4)]:
         assert break_even(*GRID, dim, defect) == pytest.approx(4 * (dim + 2) / (defect + 2), rel=0.1)
-
-
-def test_the_largest_loss_is_that_of_simulated_slices():
-    rng = np.random.default_rng(3)
-    directions = rng.standard_normal((2000, 64, 16))
-    lost = (directions[..., :2] ** 2).sum(-1) / (directions**2).sum(-1)
-    largest = lost.max(1)
-    assert abs(largest.mean() - largest_loss(64, 16, 2)) < 4 * largest.std() / 2000**0.5

@@ -5,31 +5,10 @@ import pytest
 import torch
 
 from sigreg_lab import alternatives
-from sigreg_lab.theory.epps_pulley import expected_slope, expected_value, population, rounded_mean
+from sigreg_lab.theory.epps_pulley import expected_slope, expected_value, population
 from sigreg_lab.univariate import EppsPulley
 
 GRID = EppsPulley().nodes()
-
-
-def test_without_rounding_the_mean_on_numbers_of_a_dtype_is_that_of_theorem_6():
-    distance, distance_slope, excess, excess_slope = population(0.8, GRID)
-    for dtype, tolerance in ((torch.float16, 1e-5), (torch.bfloat16, 1e-3)):
-        value, slope = rounded_mean(dtype, 0.8, 64, GRID)
-        assert value == pytest.approx(64 * distance + excess, rel=tolerance)
-        assert slope == pytest.approx(64 * distance_slope + excess_slope, rel=tolerance)
-        assert value != pytest.approx(64 * distance + excess, rel=1e-10)
-
-
-def test_the_mean_on_rounded_numbers_is_that_of_a_coarse_simulation():
-    # bfloat16 of 100 + x is a coarse grid: rounding then moves the mean far more than the simulation's error.
-    rng = np.random.default_rng(0)
-    z = rng.standard_normal((16, 40_000))
-    rounded = torch.from_numpy(0.8 * z).to(torch.bfloat16).double()
-    t, target, weight = GRID
-    phi = torch.stack([torch.exp(1j * u * rounded).mean(0) for u in t])
-    values = (torch.from_numpy(weight)[:, None] * (phi - torch.from_numpy(target)[:, None]).abs() ** 2).sum(0) * 16
-    error = float(values.std()) / np.sqrt(values.numel())
-    assert float(values.mean()) == pytest.approx(rounded_mean(torch.bfloat16, 0.8, 16, GRID)[0], abs=4 * error)
 
 
 @pytest.mark.parametrize("name", ["laplace", "scale_1.25", "chi_squared_5"])

@@ -12,13 +12,8 @@ from sigreg_lab import univariate
 from sigreg_lab.theory.collapse import period
 from sigreg_lab.theory.gradients import (
     CONSTANT,
-    epps_pulley_gradient,
-    epps_pulley_mean_slope,
-    full_line_mean_slope,
     full_line_terms,
     grid_terms,
-    mean_slope,
-    outlier_gradient,
     printed_bounds,
     sharp_bounds,
 )
@@ -96,43 +91,3 @@ def test_jarque_beras_gradient_in_an_outlier_falls_as_the_third_power():
     assert math.log10(steep[1] / steep[0]) == pytest.approx(-3, abs=1e-3)
     gradient, _ = _all_derivatives(univariate.JarqueBera(), [[1e4], *([float(v)] for v in rest)])
     assert gradient[0, 0] == pytest.approx(float(steep[0]), rel=1e-4)
-
-
-def test_mean_slopes_are_those_of_a_simulation():
-    x = torch.from_numpy(np.random.default_rng(2).standard_normal((8, 200_000)))
-    for name in (
-        "wasserstein",
-        "anderson_darling",
-        "cramer_von_mises",
-        "watson",
-        "mean_std",
-        "vcreg",
-        "nll",
-        "jarque_bera",
-    ):
-        point = x.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(univariate.REGISTRY[name]().unchecked(point).sum(), point)
-        slopes = (gradient * x).sum(0)
-        assert abs(float(slopes.mean()) - mean_slope(name, 8)) < 4 * float(slopes.std()) / math.sqrt(len(slopes))
-
-
-@pytest.mark.parametrize("name", ["mean_std", "vcreg", "moments", "wasserstein"])
-def test_the_gradient_in_an_outlier_is_that_of_autograd(name):
-    x = np.random.default_rng(4).standard_normal((9, 5)) * 3
-    point = torch.from_numpy(x).requires_grad_()
-    (gradient,) = torch.autograd.grad(univariate.REGISTRY[name]().unchecked(point).sum(), point)
-    np.testing.assert_allclose(outlier_gradient(name, x), gradient[0].numpy(), rtol=1e-9)
-    assert outlier_gradient("watson", x) is None
-
-
-@pytest.mark.parametrize("test", TESTS, ids=repr)
-def test_epps_pulley_s_gradient_and_mean_slope_are_those_of_autograd(test):
-    x = np.random.default_rng(5).standard_normal((9, 30_000))
-    point = torch.from_numpy(x[:, :2000] if test.integration == "exact" else x).requires_grad_()
-    (gradient,) = torch.autograd.grad(test.unchecked(point).sum(), point)
-    few = x[:, :5]
-    np.testing.assert_allclose(epps_pulley_gradient(_terms(test), few), gradient[0, :5].numpy(), rtol=1e-9, atol=1e-12)
-    slopes = (gradient * point.detach()).sum(0)
-    line = test.integration == "exact"
-    expected = full_line_mean_slope(test.sigma) if line else epps_pulley_mean_slope(*test.nodes())
-    assert abs(float(slopes.mean()) - expected) < 4 * float(slopes.std()) / math.sqrt(len(slopes))

@@ -1,10 +1,13 @@
 """Exact powers against quadrature and simulated likelihood ratios."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import integrate, stats
 
 from sigreg_lab import alternatives
+from sigreg_lab.alternatives.multivariate import gaussian
 from sigreg_lab.theory.powers import most_powerful, power_of_mean, power_of_moments, power_of_radius
 
 
@@ -49,3 +52,21 @@ def test_exact_powers_are_those_of_a_simulation(law, dim):
         expected = {"mean": power_of_mean, "radius": power_of_radius}[name](critical, n, law)
         error = np.sqrt(expected * (1 - expected) / len(values))
         assert abs((values > critical).mean() - expected) <= 4 * error
+
+
+def test_a_shift_to_either_side_has_the_same_powers():
+    assert most_powerful(0.05, 20, -0.4, 1.0) == most_powerful(0.05, 20, 0.4, 1.0)
+    for statistic, critical in (("vcreg", 7.0), ("mean_std", 0.25)):
+        left, right = (power_of_moments(statistic, critical, 12, mean, 0.8) for mean in (-0.5, 0.5))
+        assert left == pytest.approx(right, rel=1e-12)
+
+
+def test_powers_under_a_law_that_is_shifted_and_narrow_are_those_of_a_simulation():
+    n, law = 10, gaussian("location_and_scale", np.array([0.5, 0.0, 0.0]), np.array([0.5, 0.5, 0.0]))
+    x = law.sample(np.random.default_rng(2), (40_000, n))
+    mean, radius = n * (x.mean(1) ** 2).sum(-1), np.abs((x**2).sum((1, 2)) / (n * 3) - 1)
+    for power, values, critical in ((power_of_mean, mean, 3.0), (power_of_radius, radius, 0.6)):
+        expected = power(critical, n, law)
+        error = math.sqrt(expected * (1 - expected) / len(values))
+        assert abs((values > critical).mean() - expected) <= 4 * error
+        assert 0.1 < expected < 0.9
