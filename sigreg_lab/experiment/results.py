@@ -73,7 +73,10 @@ def retell(study: Study, source: Path, target: Path) -> None:
             the study cannot tell of, such as those of an earlier ``measure``; ``target`` stays as it is.
     """
     if not (source / ROWS).is_file():
-        raise StudyError(f"no rows of study {study.name} in {source}; run it first: sigreg-lab study run {study.name}")
+        raise StudyError(
+            f"no rows of study {study.name} in {source}; run it first, sigreg-lab study run {study.name}, or give the "
+            "run's --preset and --set"
+        )
     manifest = read_manifest(source)
     if manifest["study"] != study.name:
         raise StudyError(f"{source / MANIFEST} is that of study {manifest['study']}; run {study.name} again")
@@ -106,7 +109,8 @@ def publish(name: str, *, preset: str, out: Path, results: Path, overrides: Sequ
     source = run_folder(study, out, preset, overrides)
     if not (source / MANIFEST).is_file():
         raise StudyError(
-            f"no finished run of {name} with preset {preset}; first: sigreg-lab study run {name} --preset {preset}"
+            f"no finished run of {name} with preset {preset} in {source}; run it first, sigreg-lab study run {name} "
+            f"--preset {preset}, or give the run's --set"
         )
     manifest = read_manifest(source)
     for session in manifest["sessions"]:
