@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from sigreg_lab.experiment import Claim, Decision, Picture, Study, every, some
+from sigreg_lab.experiment import Decision, Picture, Study, claim, every, some
 from sigreg_lab.experiment.cells import Cell, Config, Row
 from sigreg_lab.experiment.estimates import COLUMNS, Estimates, about, difference, exactly, interval, ratio
 from sigreg_lab.figures.kinds import curves
@@ -100,18 +100,20 @@ def most(e: Estimates, quantity: str, contestant: str) -> Any:
     return found.at(quantity, world_size=found.last("world_size"))
 
 
+@claim("on several processes the gradient of stable-pretraining's SIGReg is not that of the whole batch")
 def reduction_is_lost(e: Estimates) -> Decision:
-    """stable-pretraining's gradient on several processes is not the whole batch's."""
     names = ("value_ratio", "gradient_cosine", "gradient_error")
     value, cosine, error = (most(e, name, STABLE) for name in names)
     decision = every(on_ranks(e, "gradient_error", STABLE), above=ANOTHER)
     return decision.also(value=value, cosine=cosine, error=error, w=error.world_size, v=error.version)
 
 
+@claim("with lightly's gather_distributed=True, and with this library, it is that of the whole batch")
 def gathering_is_exact(e: Estimates) -> Decision:
     return every(on_ranks(e, "gradient_error", OURS, LIGHTLY), below=ROUNDING)
 
 
+@claim("with lightly's default each process regularises its own share, whose gradient is not the whole batch's")
 def default_is_local(e: Estimates) -> Decision:
     error = most(e, "gradient_error", LIGHTLY_LOCAL)
     size = most(e, "gradient_size", LIGHTLY_LOCAL)
@@ -120,19 +122,21 @@ def default_is_local(e: Estimates) -> Decision:
     return decision.also(size=size, cosine=cosine, w=error.world_size, error=error)
 
 
+@claim("on one process in float32 all are exact to rounding")
 def one_process_is_exact(e: Estimates) -> Decision:
     alone = (OURS, LIGHTLY, STABLE)
     numbers = [of_all(e, name, alone, question="dtypes", dtype="float32") for name in ("value_error", "gradient_error")]
     return every(itertools.chain(*numbers), below=ROUNDING)
 
 
+@claim("on bfloat16 embeddings lightly's gradient is farther from the exact one than this library's")
 def low_precision_differs(e: Estimates) -> Decision:
-    """lightly's gradient on bfloat16 embeddings is farther from the exact one than this library's."""
     place = {"question": "dtypes", "dtype": "bfloat16", "embeddings": NEAR}
     theirs, ours = (e.at("gradient_error", contestant=contestant, **place) for contestant in (LIGHTLY, OURS))
     return every(difference(theirs, ours), above=0.0).also(theirs=theirs, ours=ours)
 
 
+@claim("lightly counts the samples of several processes in the dtype of the embeddings, and bfloat16 rounds them")
 def counts_are_rounded(e: Estimates) -> Decision:
     ratios = of_all(e, "count_ratio", [LIGHTLY])
     far = max(ratios, key=lambda one: abs(one.value - 1))
@@ -140,8 +144,8 @@ def counts_are_rounded(e: Estimates) -> Decision:
     return off.also(far=far, percent=abs(far.value - 1))
 
 
+@claim("value and gradient take more time and more memory in both than in this library")
 def ours_is_quicker(e: Estimates) -> Decision:
-    """Either peer takes more time and more memory than this library."""
     theirs = (LIGHTLY, STABLE)
     times = of_all(e, "time_ratio", theirs, question="cost")
     ours = e.at("mebibytes", contestant=OURS, question="cost")
@@ -198,37 +202,13 @@ STUDY = Study(
     measure=measure,
     estimate=estimate,
     claims=(
-        Claim(
-            "reduction_is_lost",
-            "on several processes the gradient of stable-pretraining's SIGReg is not that of the whole batch",
-            reduction_is_lost,
-        ),
-        Claim(
-            "gathering_is_exact",
-            "with lightly's gather_distributed=True, and with this library, it is that of the whole batch",
-            gathering_is_exact,
-        ),
-        Claim(
-            "default_is_local",
-            "with lightly's default each process regularises its own share, whose gradient is not the whole batch's",
-            default_is_local,
-        ),
-        Claim("one_process_is_exact", "on one process in float32 all are exact to rounding", one_process_is_exact),
-        Claim(
-            "low_precision_differs",
-            "on bfloat16 embeddings lightly's gradient is farther from the exact one than this library's",
-            low_precision_differs,
-        ),
-        Claim(
-            "counts_are_rounded",
-            "lightly counts the samples of several processes in the dtype of the embeddings, and bfloat16 rounds them",
-            counts_are_rounded,
-        ),
-        Claim(
-            "ours_is_quicker",
-            "value and gradient take more time and more memory in both than in this library",
-            ours_is_quicker,
-        ),
+        reduction_is_lost,
+        gathering_is_exact,
+        default_is_local,
+        one_process_is_exact,
+        low_precision_differs,
+        counts_are_rounded,
+        ours_is_quicker,
     ),
     pictures={
         "peers_gradients": Picture("Relative error of a network's gradient on several processes.", _gradients),

@@ -179,8 +179,8 @@ def _efficiency_map(e: Estimates) -> Any:
     label = "samples of Epps-Pulley over those of the test, for power 1/2"
     gap = "both tests reach it at the fewest samples tried, or neither at the most"
     return heat_map(
-        e.of("efficiency"), x="alternative", y="statistic", value_label=label, log=True, limits=(1 / 8, 8),
-        form="{:.2g}", gap=gap,
+        e.of("efficiency"), x="alternative", y="statistic", value_label=label, log=True, limits=(1 / 8, 8), gap=gap,
+        form="{:.2g}",
     )  # fmt: skip
 
 

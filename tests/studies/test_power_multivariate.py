@@ -53,7 +53,7 @@ def test_what_cannot_be_standardised_is_left_out():
 
 
 def test_a_test_that_knows_the_axes_finds_the_x_where_no_sliced_one_does():
-    """The largest correlation of squares between coordinates, N = 256, K = 128: it is not among the study's tests."""
+    """The largest correlation of squares between coordinates, N = 256 and K = 128: not one of the study's tests."""
 
     def largest(law, count):
         x = alternatives.MULTIVARIATE[law](128).sample(np.random.default_rng(7), (count, 256)) ** 2
