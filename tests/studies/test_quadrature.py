@@ -12,7 +12,7 @@ from sigreg_lab.univariate import EppsPulley
 from tests.studies.turn import complaints, verdicts
 
 STUDY = load_study("quadrature")
-MODULE = sys.modules[STUDY.estimate.__module__]
+MODULE, MEASURE = (sys.modules[function.__module__] for function in (STUDY.estimate, STUDY.measure))
 
 
 def test_population_gradient_is_that_of_the_distance_to_the_law():
@@ -78,10 +78,12 @@ def test_intervals_cover_what_was_drawn():
     found = {"gradient error": [], "SNR over the default's": [], "power less the default's": []}
     for _ in range(repeats):
         both, this, default, _ = rng.multinomial(total, [0.3, 0.05, 0.03, 0.62])
-        squares, signal, noise = rng.chisquare(3, columns) / 3 * 0.04, *rng.chisquare(9, (2, columns))
+        squares, size = torch.from_numpy(rng.chisquare(3, (2, columns)) * [[0.04], [1.0]])
+        error, error_se = MEASURE.relative(squares, size)
+        signal, noise = rng.chisquare(9, (2, columns))
         share = signal / signal.mean() - noise / noise.mean()
         row = base.to_dict() | {"rejections": both + this, "only_this": this, "only_default": default}
-        row |= {"gradient_error": squares.mean(), "gradient_error_se": squares.std(ddof=1) / columns**0.5}
+        row |= {"gradient_error": error, "gradient_error_se": error_se}
         row |= {"snr_ratio": signal.mean() / noise.mean(), "snr_ratio_log_se": share.std(ddof=1) / columns**0.5}
         for one in MODULE._of_one(row, {"replicates": total, "gradients": columns}):
             if one["quantity"] in found:
