@@ -1,6 +1,7 @@
 # make quickstart   set up, compare three regularisers on digits, say where the page lies (three minutes)
 # make test         set up, then lint, types, benchmark check and tests
 # make test-long    attacks: kills, crowds, damaged files, 500 random inputs; benchmarks to their end (minutes)
+# make test-peers   beside lightly, Lightning and stable-pretraining, in an environment of their own on top of .venv
 # make docs         build the documentation site into site/, strictly: no warning, no broken link
 # make bench        time the kernels side by side (two minutes)
 # make setup        only prepare .venv
@@ -8,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: setup quickstart test test-long docs bench clean
+.PHONY: setup quickstart test test-long test-peers docs bench clean
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml constraints.txt
@@ -31,6 +32,17 @@ test: setup
 test-long: setup
 	$(BIN)/python -m pytest -n 2 -m long
 
+# A path file lets the second environment see the first, so that torch is not installed twice.
+.venv-peers/.ready: .venv/.ready peers.txt
+	rm -rf .venv-peers
+	$(PYTHON) -m venv .venv-peers
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' > "$$(.venv-peers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/below.pth"
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r peers.txt
+	@touch $@
+
+test-peers: .venv-peers/.ready
+	.venv-peers/bin/python -m pytest -n 0 -m peers
+
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
@@ -38,4 +50,4 @@ bench: setup
 	$(BIN)/python -m benchmarks.table
 
 clean:
-	rm -rf .venv .asv site results/runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-peers .asv site results/runs .pytest_cache .mypy_cache .ruff_cache

@@ -2,7 +2,7 @@
 
 Rooms, from the ground up (a room imports only those named before it): ``kernels``, ``distributed``, ``nulls``,
 ``alternatives``, ``experiment``, ``univariate``, ``slicing``, ``multivariate``, ``regularizers``, ``pretrain``,
-``figures``, ``check``, ``compare``, ``cli``. Each is imported when it is first used::
+``adapters``, ``monitor``, ``figures``, ``check``, ``compare``, ``cli``. Each is imported when it is first used::
 
     import sigreg_lab
 
@@ -16,6 +16,7 @@ from types import ModuleType
 __version__ = "0.1.0"
 
 _ROOMS = (
+    "adapters",
     "alternatives",
     "check",
     "compare",
@@ -23,6 +24,7 @@ _ROOMS = (
     "experiment",
     "figures",
     "kernels",
+    "monitor",
     "multivariate",
     "nulls",
     "pretrain",

@@ -61,7 +61,15 @@ def effective_rank(x: Tensor) -> Tensor:
         ValueError: a sample that is empty, not floating point, not finite, or of fewer than 2 rows.
     """
     check_sample(x, "x", ndim=2, min_samples=2)
-    singular = svdvals(_centred_and_scaled(x)[0])
+    return _rank(svdvals(_centred_and_scaled(x)[0]))
+
+
+def spectral_rank(variances: Tensor) -> Tensor:
+    """``effective_rank`` of a sample by its ``spectrum``, shape (..., K): (...)."""
+    return _rank(variances.sqrt())
+
+
+def _rank(singular: Tensor) -> Tensor:
     total = singular.sum(-1, keepdim=True)
     share = singular / total.clamp_min(1e-300)
     entropy = -(share * share.clamp_min(1e-300).log()).sum(-1)
@@ -277,13 +285,26 @@ def covariance_test(x: ArrayLike, *, axis: int = -2, nan_policy: NanPolicy = "ra
 
 def _covariance_tested(x: Tensor) -> Tested:
     check_sample(x, "x", ndim=2, min_samples=2)
-    n, dim = x.shape[-2] - 1, x.shape[-1]
     centred, scale = _centred_and_scaled(x)
     scale = scale.squeeze(-1).squeeze(-1)
-    # W / m^4 with m = max(scale, 1): no term of it overflows. W itself may; it is infinite then, and its p-value 0.
+    # In units of m^2 with m = max(scale, 1), no variance overflows.
     most = scale.clamp_min(1.0)
     values = _variances(centred) * (scale / most).square().unsqueeze(-1)
-    one = most.pow(-2)
+    return _covariance_by(values, most.pow(-2), x.shape[-2])
+
+
+def spectral_covariance_test(values: Tensor, num_samples: int) -> Tested:
+    """``covariance_test`` of a sample of ``num_samples`` rows by its ``spectrum``, shape (..., K)."""
+    most = values.amax(-1).clamp_min(1.0)
+    return _covariance_by(values / most.unsqueeze(-1), most.reciprocal(), num_samples)
+
+
+def _covariance_by(values: Tensor, one: Tensor, num_samples: int) -> Tested:
+    """The test by variances in units in which the variance of N(0, I) is ``one``, at most 1.
+
+    W / m^4, with m^2 the unit, has no term that overflows. W itself may; it is infinite then, and its p-value 0.
+    """
+    n, dim = num_samples - 1, values.shape[-1]
     w = (values - one.unsqueeze(-1)).square().mean(-1) - dim / n * values.mean(-1).square() + dim / n * one.square()
     statistic = (n * dim / 2 * w / one.square()).nan_to_num(0.0, torch.inf, -torch.inf)  # 0/0: equal variances, N <= K
     law = ChiSquared(dim * (dim + 1) / 2)

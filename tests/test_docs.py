@@ -12,8 +12,8 @@ BLOCKS = {
 }
 #: Pages whose examples other tests run, with more to assert.
 ELSEWHERE = {
-    "comparing.md", "differences.md", "multivariate.md", "pretraining.md", "regularizers.md", "statistics.md",
-    "writing-a-study.md",
+    "adapters.md", "comparing.md", "differences.md", "monitor.md", "multivariate.md", "pretraining.md",
+    "regularizers.md", "statistics.md", "writing-a-study.md",
 }  # fmt: skip
 
 

@@ -30,6 +30,8 @@ ROOMS = (
     "diagnostics",
     "regularizers",
     "pretrain",
+    "adapters",
+    "monitor",
     "figures",
     "check",
     "compare",

@@ -1,4 +1,7 @@
-"""What pip installs is the whole product: wheel and sdist, each in an environment of its own, far from any clone."""
+"""What pip installs is the whole product: wheel, sdist and a repository's address, far from any clone.
+
+Each has an environment of its own. The libraries are those of the present one, by a path: nothing is downloaded.
+"""
 
 import json
 import os
@@ -36,18 +39,23 @@ def _done(command, **kwargs):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The sdist, and the wheel that is built from it, from a copy of what a clone holds."""
+    """The sdist, the wheel that is built from it, and a repository's address, of a copy of what a clone holds."""
     place = tmp_path_factory.mktemp("build")
     for name in ("sigreg_lab", "studies", "tests"):
         shutil.copytree(ROOT / name, place / "clone" / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", ".gitignore"):
         shutil.copy2(ROOT / name, place / "clone" / name)
+    git = ["git", "-C", place / "clone", "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
+        _done([*git, *command])
+    _done(["git", "clone", "-q", "--bare", place / "clone", place / "repository.git"])
     _done([sys.executable, "-m", "build", "--no-isolation", "--outdir", place / "dist", place / "clone"])
     shutil.rmtree(place / "clone")
-    return {"wheel": next(place.glob("dist/*.whl")), "sdist": next(place.glob("dist/*.tar.gz"))}
+    packages = {"wheel": next(place.glob("dist/*.whl")), "sdist": next(place.glob("dist/*.tar.gz"))}
+    return {**packages, "address": f"git+file://{place / 'repository.git'}"}
 
 
-@pytest.fixture(scope="module", params=["wheel", "sdist"])
+@pytest.fixture(scope="module", params=["wheel", "sdist", "address"])
 def installed(request, built, tmp_path_factory):
     """Runs a command of an environment that holds this package and, by a path, the libraries of the present one."""
     place = tmp_path_factory.mktemp(request.param)

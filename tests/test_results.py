@@ -8,7 +8,7 @@ import pytest
 
 from sigreg_lab.experiment import report
 from sigreg_lab.experiment.report import renewed
-from sigreg_lab.experiment.study import list_studies
+from sigreg_lab.experiment.study import StudyError, list_studies
 
 RESULTS = Path(__file__).parents[1] / "results"
 FOLDERS = sorted({p.parent for p in RESULTS.rglob("*.*") if p.suffix in (".csv", ".png") and "runs" not in p.parts})
@@ -54,3 +54,18 @@ def test_a_changed_number_in_the_results_makes_the_pages_stale(tmp_path):
         (tmp_path / file.parent.name / file.name).write_text(file.read_text().replace("Lemma 1 holds", "Lemma 1 fails"))
     page = ROOT / "docs" / "claims.md"
     assert renewed(page, tmp_path) != page.read_text(encoding="utf-8")
+
+
+def test_a_page_takes_the_first_table_of_a_studys_findings(tmp_path):
+    (tmp_path / "peers").mkdir()
+    tables = "| a | b |\n| --- | ---: |\n| 1 | 2 |\n\nWords.\n\n| c |\n| --- |\n"
+    (tmp_path / "peers" / "findings.md").write_text(f"**Words.**\n\n{tables}")
+    text = "before\n<!-- table: peers -->\nold\n<!-- end -->\nafter <!-- end -->"
+    first = tables.partition("\n\n")[0]
+    page = tmp_path / "page.md"
+    for before in (text, text.replace("old", first)):
+        page.write_text(before)
+        assert renewed(page, tmp_path) == text.replace("old", first)
+    page.write_text("<!-- table: others --><!-- end -->")
+    with pytest.raises(StudyError, match="no table of study 'others'"):
+        renewed(page, tmp_path)

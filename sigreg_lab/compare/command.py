@@ -247,17 +247,18 @@ def parse_lambdas(text: str | None) -> list[float]:
 
 def _check_sent(one: "ResolvedRegularizer") -> None:
     """Raise ``ValueError`` where another process could not have what was handed in."""
-    kind = one.spec if hasattr(one.spec, "__qualname__") else type(one.spec)
     try:
         pickle.dumps(one.spec)
-        shell = kind.__module__ == "__main__" and not hasattr(sys.modules["__main__"], "__file__")
-        where = "in a session without a file" if shell else ""
     except Exception as error:
-        where = f"where they cannot find it ({type(error).__name__}: {error})"
-    if where:
         raise ValueError(
-            f"{one.name} is made {where}; put its code into a file and import it from there: the runs are made by "
-            "other processes"
+            f"{one.name} cannot be sent to the processes that make the runs ({type(error).__name__}: {error}); put its "
+            "code into a file and import it from there, and keep locks, open files and local functions out of it"
+        ) from error
+    kind = one.spec if hasattr(one.spec, "__qualname__") else type(one.spec)
+    if kind.__module__ == "__main__" and not hasattr(sys.modules["__main__"], "__file__"):
+        raise ValueError(
+            f"{one.name} is made in a session without a file, where the processes that make the runs cannot find it; "
+            "put its code into a file and import it from there"
         )
 
 

@@ -23,7 +23,7 @@ def fingerprint(study: Study) -> dict[str, str]:
     import in turn, with the C that lies beside them; functions' own imports are among them. Comments, docstrings and
     layout do not count. Claims, figures, texts and presets do not enter.
     """
-    return file_fingerprint(study.folder / MEASURE, [study.name, study.axes, study.paired])
+    return file_fingerprint(study.folder / MEASURE, [study.name, study.axes, study.paired], study.packages)
 
 
 def cell_fingerprint(code: Mapping[str, str], sources: Mapping[str, str], cell: Cell) -> dict[str, str]:
@@ -32,9 +32,10 @@ def cell_fingerprint(code: Mapping[str, str], sources: Mapping[str, str], cell: 
     return {**code, **({"own": canonical(own)} if own else {})}
 
 
-def file_fingerprint(file: Path, also: object = None) -> dict[str, str]:
-    """The same of rows that the code of one file makes."""
-    return {"code": code_digest(file, also), "versions": canonical({lib: _version(lib) for lib in LIBRARIES})}
+def file_fingerprint(file: Path, also: object = None, packages: tuple[str, ...] = ()) -> dict[str, str]:
+    """The same of rows that the code of one file makes, beside other libraries' ``packages``, if they are installed."""
+    versions = {lib: _version(lib) for lib in (*LIBRARIES, *packages)}
+    return {"code": code_digest(file, also), "versions": canonical(versions)}
 
 
 def code_digest(file: Path, also: object = None) -> str:
@@ -104,4 +105,7 @@ def _enters_rows(parts: list[str]) -> bool:
 
 
 def _version(library: str) -> str:
-    return metadata.version(library).split("+")[0]
+    try:
+        return metadata.version(library).split("+")[0]
+    except metadata.PackageNotFoundError:
+        return "not installed"

@@ -22,6 +22,8 @@ PACKAGES = (
     "pandas",
     "scikit-learn",
     "lightning-fabric",
+    "lightly",
+    "stable-pretraining",
     "triton",
 )
 REPOSITORY = Path(__file__).parents[2]

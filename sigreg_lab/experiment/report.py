@@ -5,6 +5,7 @@ hand: between
 
     <!-- claims -->  ...  <!-- end -->            one row for each claim that has a source
     <!-- findings: study.claim, ... -->  ... <!-- end -->    one line for each claim named
+    <!-- table: study -->  ... <!-- end -->       the first table of its findings
 
 comes what the results say; the rest of the page stays.
 """
@@ -190,7 +191,7 @@ def renew(page: Path, results: Path) -> None:
     """Write what the results say into the marked places of a page.
 
     Raises:
-        StudyError: a claim that the page names is not in the results.
+        StudyError: a claim or a study that the page names is not in the results.
     """
     text = renewed(page, results)
     if text != page.read_text(encoding="utf-8"):
@@ -214,6 +215,14 @@ def renewed(page: Path, results: Path) -> str:
             raise StudyError(f"no claim {missing[0]!r} in {results}; known: {', '.join(known)}")
         return f"{match[1]}\n{chr(10).join(_line(known[name], report) for name in names)}\n{match[3]}"
 
+    def table(match: re.Match[str]) -> str:
+        file = results / match[2] / FINDINGS
+        found = re.search(r"(^\|.*\n?)+", file.read_text(encoding="utf-8") if file.is_file() else "", re.M)
+        if found is None:
+            raise StudyError(f"no table of study {match[2]!r} in {results}")
+        return f"{match[1]}\n{found[0].strip()}\n{match[3]}"
+
+    text = re.sub(r"(<!-- table: (\w+) -->).*?(<!-- end -->)", table, text, flags=re.S)
     text = re.sub(r"(<!-- claims -->)(.*?)(<!-- end -->)", claims, text, flags=re.S)
     return re.sub(r"(<!-- findings: ([^>]*?) -->).*?(<!-- end -->)", findings, text, flags=re.S)
 

@@ -88,6 +88,8 @@ class Study:
             numbers.
         partial: whether results may be told of the cells that there are, where others are not measured yet; for grids
             that take days. The report says how many are missing.
+        packages: distributions that it measures beside the library's own; a cell is stale where one has another
+            version, or is there where it was not.
         needs: what preset ``standard`` needs beyond two cores, a noun phrase for the report; empty: nothing.
         folder: where it lies; set by ``load_study``.
     """
@@ -107,6 +109,7 @@ class Study:
     paired: tuple[str, ...] = ()
     choices: Mapping[str, Collection[str] | Callable[[str], str] | None] = dataclasses.field(default_factory=dict)
     partial: bool = False
+    packages: tuple[str, ...] = ()
     needs: str = ""
     folder: Path = Path()
 

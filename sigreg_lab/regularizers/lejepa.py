@@ -33,6 +33,7 @@ from torch import Tensor
 
 from sigreg_lab.distributed import agreed_step, mean_over_samples
 from sigreg_lab.regularizers.base import Regularizer, check_views, stack_views
+from sigreg_lab.regularizers.sigreg import UNTRACEABLE
 from sigreg_lab.slicing import seeded_generator
 from sigreg_lab.validation import at_least_float32
 
@@ -185,6 +186,7 @@ class LeJEPALoss(torch.nn.Module):
         predicted: Views | None = None,
         targets: Views | None = None,
         regularized: Any = None,
+        directions: Tensor | None = None,
     ) -> LeJEPATerms:
         """The loss of embeddings ``z``, global views first.
 
@@ -195,6 +197,8 @@ class LeJEPALoss(torch.nn.Module):
             predicted: what a predictor makes of ``z``, compared with the targets in its place; shape (V, N, K).
             targets: global views' embeddings by another encoder; those of ``z`` if not given. See ``prediction_loss``.
             regularized: handed to the regulariser instead of ``z``, such as the backbone's embeddings.
+            directions: handed to the regulariser, where it takes them as ``SIGReg`` does, shape (K, M); nothing is
+                drawn then, and ``torch.compile(fullgraph=True)`` and ``torch.export`` take the loss.
 
         Returns:
             ``LeJEPATerms(total, prediction, regularizer)``, scalars.
@@ -206,14 +210,19 @@ class LeJEPALoss(torch.nn.Module):
         pred = prediction_loss(compared, prediction=self.prediction, dimensions=self.dimensions, targets=targets)
         if self.regularizer is None:
             return LeJEPATerms(pred, pred, torch.zeros_like(pred))
-        generator = self._own_generator(z.device) if generator is None else generator
-        reg = self.regularizer(z if regularized is None else regularized, generator)
+        regularized = z if regularized is None else regularized
+        if directions is not None:
+            reg = self.regularizer(regularized, generator, directions=directions)
+        else:
+            reg = self.regularizer(regularized, self._own_generator(z.device) if generator is None else generator)
         keep = 1 - self.lam if self.form == "convex" else 1.0
         return LeJEPATerms(keep * pred + self.lam * reg, pred, reg)
 
-    @torch.compiler.disable  # a generator cannot be traced
+    @torch.compiler.disable(reason=UNTRACEABLE)
     def _own_generator(self, device: torch.device) -> torch.Generator:
         """The generator of this call, which the next one follows."""
+        if torch.compiler.is_exporting():
+            raise RuntimeError(UNTRACEABLE)
         step = agreed_step(self.global_step, device)
         self.global_step = step + 1
         return seeded_generator(self.seed, step)

@@ -14,6 +14,12 @@ from sigreg_lab.slicing import DIRECTIONS, StructuredDirections, hd3_signs, make
 from sigreg_lab.univariate import UnivariateTest
 from sigreg_lab.validation import at_least_float32, table
 
+#: What ``torch.compile`` with ``fullgraph=True`` and ``torch.export`` say where a generator would draw.
+UNTRACEABLE = (
+    "a torch.Generator cannot be part of a graph; draw the directions outside, slicing.make_directions('iid', K, M, "
+    "generator=...), and hand them in: directions= of SIGReg and LeJEPALoss; or compile without fullgraph=True"
+)
+
 
 class SIGReg(Regularizer):
     """Sketched isotropic-Gaussian regularisation with any univariate statistic.
@@ -57,7 +63,7 @@ class SIGReg(Regularizer):
         return f"num_slices={self.num_slices}, per_view={self.per_view}, directions={self.directions!r}"
 
     def forward(
-        self, z: Tensor, generator: torch.Generator, *, directions: Tensor | StructuredDirections | None = None
+        self, z: Tensor, generator: torch.Generator | None, *, directions: Tensor | StructuredDirections | None = None
     ) -> Tensor:
         """The regulariser's value.
 
@@ -66,7 +72,8 @@ class SIGReg(Regularizer):
                 Epps-Pulley as they are, see ``kernels.sliced_epps_pulley``; in all other cases they are lifted to
                 float32, as ``Regularizer`` says.
             generator: draws the directions; in the same state on all ranks.
-            directions: used instead of drawn ones, shape (K, M), a matrix or structured.
+            directions: used instead of drawn ones, shape (K, M), a matrix or structured; ``generator`` may be None
+                then, and ``torch.compile(fullgraph=True)`` and ``torch.export`` take the call.
 
         Returns:
             A scalar, float32 (float64 for float64 embeddings), whatever autocast says.
@@ -85,7 +92,7 @@ class SIGReg(Regularizer):
     def _over_slices(self, z: Tensor, directions: Tensor | StructuredDirections) -> Tensor:
         return mean_over_slices(z, self.statistic, directions)
 
-    def _draw(self, z: Tensor, generator: torch.Generator) -> Tensor | StructuredDirections:
+    def _draw(self, z: Tensor, generator: torch.Generator | None) -> Tensor | StructuredDirections:
         return draw_directions(self.directions, z, self.num_slices, generator, torch.float32)
 
 
@@ -140,8 +147,9 @@ class SubspaceSIGReg(SIGReg):
         own = f"num_subspaces={self.num_subspaces}, subspace_dim={self.subspace_dim}, seed={self.seed}"
         return f"{super().extra_repr()}, {own}"
 
-    def _draw(self, z: Tensor, generator: torch.Generator) -> Tensor:
-        check_generator(generator)
+    @torch.compiler.disable(reason=UNTRACEABLE)
+    def _draw(self, z: Tensor, generator: torch.Generator | None) -> Tensor:
+        generator = check_generator(generator)
         dim = z.shape[-1]
         size = self.subspace_dim or -(-dim // self.num_subspaces)
         if size > dim:
@@ -168,23 +176,27 @@ def check_slices(num_slices: int, directions: str) -> None:
         raise ValueError(f"directions must be one of {', '.join(DIRECTIONS)}, got {directions!r}")
 
 
-def check_generator(generator: torch.Generator) -> None:
-    """Raise ``TypeError`` for what is no generator, such as a seed."""
+def check_generator(generator: torch.Generator | None) -> torch.Generator:
+    """The generator; ``TypeError`` for what is none, such as a seed, and ``RuntimeError`` in ``torch.export``."""
+    if torch.compiler.is_exporting():
+        raise RuntimeError(UNTRACEABLE)
     if not isinstance(generator, torch.Generator):
         raise TypeError(
             f"generator must be a torch.Generator, got {generator!r}; slicing.seeded_generator(run, step) is one"
         )
+    return generator
 
 
+@torch.compiler.disable(reason=UNTRACEABLE)
 def draw_directions(
-    kind: str, z: Tensor, num_slices: int, generator: torch.Generator, dtype: torch.dtype
+    kind: str, z: Tensor, num_slices: int, generator: torch.Generator | None, dtype: torch.dtype
 ) -> Tensor | StructuredDirections:
     """Directions for embeddings ``z`` (..., K): a matrix (K, M) of ``dtype`` on their device, "hd3" structured.
 
     Raises:
         TypeError: ``generator`` is none.
     """
-    check_generator(generator)
+    generator = check_generator(generator)
     dim = z.shape[-1]
     if kind == "hd3":
         return StructuredDirections(hd3_signs(dim, num_slices, generator=generator), (dim, num_slices))

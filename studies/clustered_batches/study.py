@@ -47,8 +47,8 @@ def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
 
 
 def level_lost(e: Estimates) -> Decision:
-    """Every rate at a correlation of a half or more lies above twice the level."""
-    return every(e.of(RATES["all rows"], rho=lambda rho: rho >= 0.5), above=2 * LEVEL).also(level=LEVEL)
+    """Every rate at a correlation of a half or more lies above the level."""
+    return every(e.of(RATES["all rows"], rho=lambda rho: rho >= 0.5), above=LEVEL).also(level=LEVEL)
 
 
 def one_a_cluster_holds(e: Estimates) -> Decision:
@@ -86,7 +86,7 @@ STUDY = Study(
     presets={
         "smoke": _preset([8, 64], [0.0, 0.5], 240),
         "quick": _preset([8, 64], [0.0, 0.5], 1200),
-        "standard": _preset([8, 16, 32, 64, 128], [0.0, 0.25, 0.5, 0.9], 4800),
+        "standard": _preset([8, 16, 32, 64, 128], [0.0, 0.25, 0.5, 0.9], 2400),
         "paper": _preset([4, 8, 16, 32, 64, 128], [0.0, 0.1, 0.25, 0.5, 0.75, 0.9], 60_000),
     },
     measure=measure,

@@ -26,8 +26,12 @@ def findings(request):
     return _findings(request.param)
 
 
-def test_the_page_stands_alone_and_holds_what_was_found(findings):
-    page = render(findings)
+@pytest.fixture(scope="module")
+def page(findings):
+    return render(findings)
+
+
+def test_the_page_stands_alone_and_holds_what_was_found(findings, page):
     assert not re.findall(r"(?:src|srcset|href)=\"(?!data:image/svg\+xml;base64,)", page)
     assert "<script" not in page
     assert findings.verdict in page.replace("&#x27;", "'")
@@ -37,8 +41,7 @@ def test_the_page_stands_alone_and_holds_what_was_found(findings):
         assert test.label.replace("'", "&#x27;") in page
 
 
-def test_on_narrow_screens_figures_are_drawn_anew_and_cells_carry_their_names(findings):
-    page = render(findings)
+def test_on_narrow_screens_figures_are_drawn_anew_and_cells_carry_their_names(page):
     assert page.count("<picture><source media") == 3
     directions = page[page.index("<h2>Directions</h2>") :]
     row = directions[directions.index("</tr>") : directions.index("</tr>", directions.index("</tr>") + 1)]

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -25,6 +26,8 @@ from sigreg_lab.experiment import rate_interval
 from sigreg_lab.experiment.study import parse_duration
 from sigreg_lab.pretrain import loop
 from sigreg_lab.pretrain.data import MADE_HERE, Images
+from sigreg_lab.regularizers import SIGReg
+from sigreg_lab.univariate import EppsPulley
 from tests.compare.surrogate import Inline
 
 DOCS = (Path(__file__).parents[2] / "docs" / "comparing.md").read_text()
@@ -66,6 +69,18 @@ def _call(monkeypatch, capsys, *arguments):
         code = stop.code or 0
     captured = capsys.readouterr()
     return code, captured.out, captured.err
+
+
+def _python(*arguments):
+    """Another process, with this copy of the package."""
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        timeout=600,
+    )
 
 
 def _read(path):
@@ -128,6 +143,61 @@ def test_the_example_from_python_runs():
     assert small != block
     exec(small, names := {})
     assert names["found"].outcome.made == 2 * (2 + 2) + 4
+
+
+SCRIPT = (
+    OWN
+    + """
+
+def squares(z, generator):
+    return (z.square().mean((1, 2)) - 1).square().mean()
+
+
+if __name__ == "__main__":
+    import sys
+    from pathlib import Path
+
+    from sigreg_lab.compare import compare, prepare, show
+
+    light = MyRegularizer(0.1)
+    light.name = "light"
+    comparison = prepare(
+        [MyRegularizer, light, squares], seeds=2, tuning_seeds=1, extra=0, lambdas=[0.05, 0.2], overrides=sys.argv[1:]
+    )
+    folder, found = compare(comparison, Path("out"), workers=2)
+    print(show(found))
+"""
+)
+
+
+@pytest.mark.long
+def test_a_class_an_object_and_a_function_of_a_script_go_to_the_processes_that_make_the_runs():
+    Path("script.py").write_text(SCRIPT)
+    done = _python("script.py", *TINY)
+    assert done.returncode == 0, done.stderr
+    rows = _read(next(Path("out").glob("*/rows.csv")))
+    assert {row["broke"] for row in rows} == {""}
+    names = ("MyRegularizer", "light", "squares")
+    assert {row["regularizer"] for row in rows} == {*names, "none", "untrained"}
+    assert all(name in done.stdout for name in names)
+    manifest = json.loads(next(Path("out").glob("*/manifest.json")).read_text())
+    weights = {one["name"]: one.get("options", {}).get("mean_weight") for one in manifest["regularizers"]}
+    assert (weights["MyRegularizer"], weights["light"]) == (1.0, 0.1)
+
+
+def test_what_other_processes_cannot_have_is_one_line():
+    def local(z, generator):
+        return z.square().mean()
+
+    with pytest.raises(ValueError, match=r"^local cannot be sent to the processes .*local.*put its code into a file"):
+        prepare([local], overrides=TINY)
+    held = SIGReg(EppsPulley(), num_slices=8)
+    held.name, held.lock = "held", threading.Lock()
+    with pytest.raises(ValueError, match=r"held cannot be sent .*cannot pickle .*keep locks, open files"):
+        prepare([held], overrides=TINY)
+    code = "from sigreg_lab.compare import prepare\ndef mine(z, generator): return z.square().mean()\nprepare([mine])"
+    last = _python("-c", code).stderr.splitlines()[-1]
+    assert last.startswith("ValueError: mine is made in a session without a file, where")
 
 
 @pytest.mark.usefixtures("here")

@@ -47,7 +47,7 @@ def drawn():
 
 def _study(name):
     load_study(name)  # a package from then on
-    return importlib.import_module(f"studies.{name}.study")
+    return importlib.import_module(f"sigreg_lab.studies.{name}.study")
 
 
 def _lines(figure):

@@ -1,4 +1,4 @@
-"""Means under N(0, 1) against simulated samples."""
+"""Means under N(0, 1) and N(0, I) against samples."""
 
 import math
 

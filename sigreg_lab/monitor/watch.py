@@ -1,0 +1,137 @@
+"""``HealthMonitor``: in a plain loop, every so many steps, within a share of the time."""
+
+import math
+import time
+import warnings
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from sigreg_lab.distributed import agreed_step, rank, total_samples
+from sigreg_lab.monitor.alarm import CollapseAlarm, CollapseWarning
+
+if TYPE_CHECKING:
+    from sigreg_lab.monitor.metric import EmbeddingHealth
+
+
+class HealthMonitor:
+    """Measures embeddings every ``every_n_steps`` steps, more rarely where that would take too long, and warns.
+
+    From the step on at which a measurement is due, it takes the rows of as many steps as fill the metric's sample, and
+    then measures them. The time that this takes is held against the time of the steps: the next measurement is due
+    when the steps have taken 1/``max_share`` times as long. The first one is due after that time too: at the first
+    call, once, a sample of N(0, I) is measured for its time, and the bands are simulated.
+
+    In an initialised process group all ranks call at every step, with their own rows, and measure together.
+
+    Args:
+        health: the metric; it is reset after each measurement.
+        every_n_steps: the least number of steps between two measurements.
+        max_share: the largest share of the run's time that measurements take, the first call's set-up aside; None
+            sets no limit.
+
+    Attributes:
+        alarm: what finds a collapse.
+        messages: all that was said, rank 0 aside in a warning too.
+
+    Raises:
+        ValueError: ``every_n_steps`` below 1, or ``max_share`` outside (0, 1].
+    """
+
+    def __init__(self, health: "EmbeddingHealth", *, every_n_steps: int = 100, max_share: float | None = 0.01) -> None:
+        if every_n_steps < 1:
+            raise ValueError(f"every_n_steps must be at least 1, got {every_n_steps}")
+        if max_share is not None and not 0 < max_share <= 1:
+            raise ValueError(f"max_share must lie in (0, 1], got {max_share}; None sets no limit")
+        self.health, self.every_n_steps, self.max_share = health, every_n_steps, max_share
+        self.alarm = CollapseAlarm()
+        self.messages: list[str] = []
+        self._cost = 0.0  # seconds of the last measurement
+        self._since: tuple[int, float] | None = None  # step and time of its end
+        self._due: int | None = None
+        self._batches = 0  # still to be taken
+
+    def is_due(self, step: int) -> bool:
+        """Whether the embeddings of this step are looked at; those of other steps need not be handed in, but are not
+        in the way."""
+        return self._due is None or step >= self._due
+
+    def __call__(self, step: int, embeddings: Tensor) -> dict[str, float] | None:
+        """Look at a step's embeddings.
+
+        Args:
+            step: its number, for the messages; it rises from call to call.
+            embeddings: shape (N, K), or (V, N, K), of which the first view is taken.
+
+        Returns:
+            The numbers of ``EmbeddingHealth`` at the end of a measurement, else None.
+
+        Warns:
+            CollapseWarning: a collapse begins (see ``CollapseAlarm``); rank 0 alone warns.
+        """
+        device = embeddings.device
+        if self._due is None:
+            self._set_up(device)
+            self._since, self._due = (step, time.perf_counter()), step + self.every_n_steps
+            return None
+        if step < self._due:
+            return None
+        if not self._batches:
+            self._due = self._postponed(step, device)
+            if step < self._due:
+                return None
+            rows = int(total_samples(embeddings.shape[-2], device))
+            self._batches = math.ceil(self.health.max_samples / max(1, rows))
+            self._cost = 0.0
+        start = self._now(device)
+        self.health.update(embeddings)
+        self._batches -= 1
+        if self._batches:
+            self._cost += time.perf_counter() - start
+            return None
+        numbers = {name: float(value) for name, value in self.health.compute().items()}
+        self.health.reset()
+        end = self._now(device)
+        self._cost += end - start
+        self._since, self._due = (step, end), step + self.every_n_steps
+        self._warn(step, numbers)
+        return numbers
+
+    def _postponed(self, step: int, device: torch.device) -> int:
+        """The step at which the measurements so far take no more than their share; the same on all ranks."""
+        if self.max_share is None or self._since is None:
+            return step
+        last, then = self._since
+        seconds = (time.perf_counter() - then) / max(1, step - last)
+        steps = math.ceil(self._cost * (1 / self.max_share - 1) / max(seconds, 1e-9))
+        return agreed_step(max(step, last + steps), device)
+
+    def _set_up(self, device: torch.device) -> None:
+        self.health.prepare()
+        if self.max_share is None:
+            return
+        size = (self.health.max_samples, self.health.dim)
+        trial = type(self.health)(
+            self.health.dim, max_samples=size[0], num_slices=self.health.num_slices, sync_on_compute=False
+        ).to(device)
+        sample = torch.randn(size, generator=torch.Generator().manual_seed(0)).to(device)
+        for _ in range(2):  # the first time builds and reads what later ones find
+            trial.reset()
+            start = self._now(device)
+            trial.update(sample)
+            trial.compute()
+            self._cost = self._now(device) - start
+
+    def _warn(self, step: int, numbers: dict[str, float]) -> None:
+        for message in self.alarm(step, numbers):
+            self.messages.append(message)
+            if rank() == 0:
+                warnings.warn(message, CollapseWarning, stacklevel=3)
+
+    @staticmethod
+    def _now(device: torch.device) -> float:
+        """The time, after what the device still had to do."""
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()

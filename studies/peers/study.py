@@ -1,0 +1,216 @@
+"""Other libraries' SIGReg beside the formula: estimates, claims and pictures."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from sigreg_lab.experiment import Decision, Picture, Study, claim, every, some
+from sigreg_lab.experiment.cells import Cell, Config, Row
+from sigreg_lab.experiment.estimates import COLUMNS, Estimates, about, difference, exactly, interval, ratio
+from sigreg_lab.figures.kinds import curves
+
+from .contestants import CONTESTANTS, LIGHTLY, LIGHTLY_LOCAL, OURS, STABLE
+from .measure import DTYPES, NEAR, QUESTIONS, measure
+
+#: Of float32 arithmetic, in a relative error of value or gradient.
+ROUNDING = 1e-4
+#: A gradient is another one from this relative error on.
+ANOTHER = 0.01
+#: MiB by which peak memory depends on what the allocator still holds of earlier calls; two runs differed by half of it.
+HEAP = 1.0
+Sizes = tuple[int, int, int]
+BESIDE = "side by side"
+AXES = ("question", "contestant", "version", "dtype", "world_size", "shares", "embeddings", "num_samples")
+
+
+def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
+    """Means over batches; what this library has is exact, so that a run in which it is not writes nothing."""
+    found: list[Row] = []
+    here: dict[tuple[str, str], float] = {}
+    for row in rows.to_dict("records"):
+        name, value = row["quantity"], row["mean"]
+        ours = row["contestant"] == OURS
+        if name == "installed":
+            here[row["contestant"], row["version"]] = value
+            continue
+        place = {axis: row[axis] for axis in AXES}
+        if name in ("count_ratio", "refused"):
+            known = {"exact": 1.0} if ours and name == "count_ratio" else {}
+            found.append(exactly(name, value, **known, **place))
+            continue
+        number = about(name, value, row["standard_error"], row["replicates"], **place)
+        if name == "log_time_ratio":
+            low, middle, high = (math.exp(number[end]) for end in ("low", "estimate", "high"))
+            number = interval("time_ratio", middle, low, high, row["replicates"], **place)
+        if name == "mebibytes":  # repeats within a run agree; another run starts from another heap
+            half = max(value - number["low"], HEAP)
+            number = interval(name, value, max(0.0, value - half), value + half, row["replicates"], **place)
+        found.append(number)
+        if ours and row["dtype"] == "float32" and row["question"] != "cost":
+            aim = 0.0 if name.endswith("_error") else 1.0
+            found.append(exactly(f"farthest {name}", row["farthest"], aim, ROUNDING, **place))
+    found += [exactly("installed", value, contestant=c, version=v) for (c, v), value in here.items()]
+    return found + side_by_side(found)
+
+
+def side_by_side(found: list[Row]) -> list[Row]:
+    """The table of one line a contestant: the same numbers, under the headings that they have there."""
+    most = int(max((row["world_size"] for row in found if row.get("question") == "ranks"), default=1))
+    even = {"shares": "even", "embeddings": NEAR}
+    float32, bfloat16 = ({"question": "dtypes", "embeddings": NEAR, "dtype": dtype} for dtype in DTYPES[:2])
+    several, cost = {"question": "ranks", "world_size": most, **even}, {"question": "cost"}
+    columns: dict[str, tuple[str, Row]] = {
+        "value's error": ("value_error", float32),
+        "gradient's error": ("gradient_error", float32),
+        "gradient's error, bfloat16": ("gradient_error", bfloat16),
+        f"value over the whole batch's, {most} processes": ("value_ratio", several),
+        f"gradient's error, {most} processes": ("gradient_error", several),
+        "ms": ("milliseconds", cost),
+        "time over sigreg-lab's": ("time_ratio", cost),
+        "MiB": ("mebibytes", cost),
+    }
+    lines = []
+    for heading, (quantity, where) in columns.items():
+        place = {"quantity": quantity, **where}
+        for row in found:
+            if all(row.get(key) == value for key, value in place.items()):
+                kept = {key: row[key] for key in (*COLUMNS, "contestant", "version")}
+                lines.append({**kept, "quantity": heading, "question": BESIDE})
+    return lines
+
+
+def of_all(e: Estimates, quantity: str, contestants: Sequence[str], **where: Any) -> Estimates:
+    """A quantity of every one of some contestants; a ``LookupError`` where one was not run."""
+    found = e.of(quantity, contestant=contestants, **where)
+    if missing := set(contestants) - set(found.axis("contestant")):
+        raise LookupError(f"no {quantity} of {', '.join(sorted(missing))}")
+    return found
+
+
+def on_ranks(e: Estimates, quantity: str, *contestants: str, **where: Any) -> Estimates:
+    return of_all(e, quantity, contestants, question="ranks", world_size=lambda w: w > 1, **where)
+
+
+def most(e: Estimates, quantity: str, contestant: str) -> Any:
+    """A quantity on the most processes, even shares."""
+    found = on_ranks(e, quantity, contestant, shares="even", embeddings=NEAR)
+    return found.at(quantity, world_size=found.last("world_size"))
+
+
+@claim("on several processes the gradient of stable-pretraining's SIGReg is not that of the whole batch")
+def reduction_is_lost(e: Estimates) -> Decision:
+    names = ("value_ratio", "gradient_cosine", "gradient_error")
+    value, cosine, error = (most(e, name, STABLE) for name in names)
+    decision = every(on_ranks(e, "gradient_error", STABLE), above=ANOTHER)
+    return decision.also(value=value, cosine=cosine, error=error, w=error.world_size, v=error.version)
+
+
+@claim("with lightly's gather_distributed=True, and with this library, it is that of the whole batch")
+def gathering_is_exact(e: Estimates) -> Decision:
+    return every(on_ranks(e, "gradient_error", OURS, LIGHTLY), below=ROUNDING)
+
+
+@claim("with lightly's default each process regularises its own share, whose gradient is not the whole batch's")
+def default_is_local(e: Estimates) -> Decision:
+    error = most(e, "gradient_error", LIGHTLY_LOCAL)
+    size = most(e, "gradient_size", LIGHTLY_LOCAL)
+    decision = every(on_ranks(e, "gradient_error", LIGHTLY_LOCAL), above=ANOTHER)
+    cosine = most(e, "gradient_cosine", LIGHTLY_LOCAL)
+    return decision.also(size=size, cosine=cosine, w=error.world_size, error=error)
+
+
+@claim("on one process in float32 all are exact to rounding")
+def one_process_is_exact(e: Estimates) -> Decision:
+    alone = (OURS, LIGHTLY, STABLE)
+    numbers = [of_all(e, name, alone, question="dtypes", dtype="float32") for name in ("value_error", "gradient_error")]
+    return every(itertools.chain(*numbers), below=ROUNDING)
+
+
+@claim("on bfloat16 embeddings lightly's gradient is farther from the exact one than this library's")
+def low_precision_differs(e: Estimates) -> Decision:
+    place = {"question": "dtypes", "dtype": "bfloat16", "embeddings": NEAR}
+    theirs, ours = (e.at("gradient_error", contestant=contestant, **place) for contestant in (LIGHTLY, OURS))
+    return every(difference(theirs, ours), above=0.0).also(theirs=theirs, ours=ours)
+
+
+@claim("lightly counts the samples of several processes in the dtype of the embeddings, and bfloat16 rounds them")
+def counts_are_rounded(e: Estimates) -> Decision:
+    ratios = of_all(e, "count_ratio", [LIGHTLY])
+    far = max(ratios, key=lambda one: abs(one.value - 1))
+    off = some(ratios, above=1.0005) | some(ratios, below=0.9995)
+    return off.also(far=far, percent=abs(far.value - 1))
+
+
+@claim("value and gradient take more time and more memory in both than in this library")
+def ours_is_quicker(e: Estimates) -> Decision:
+    theirs = (LIGHTLY, STABLE)
+    times = of_all(e, "time_ratio", theirs, question="cost")
+    ours = e.at("mebibytes", contestant=OURS, question="cost")
+    memory = [ratio(one, ours) for one in of_all(e, "mebibytes", theirs, question="cost")]
+    decision = every(times, above=1.0) & every(memory, above=1.0)
+    return decision.also(quick=times.least(), slow=times.largest(), lean=min(memory, key=lambda one: one.value))
+
+
+def _gradients(e: Estimates) -> Any:
+    return curves(
+        e.of("gradient_error", question="ranks", shares="even", embeddings=NEAR),
+        x="world_size",
+        hue="contestant",
+        x_label="processes",
+        y_label="gradient's relative error",
+        log_y=True,
+        size=(4.6, 2.9),
+    )
+
+
+def keep(cell: Cell, settings: Config) -> bool:
+    """Counts are reduced by two contestants alone; on one process lightly's two ways are one, the gathering one."""
+    if cell["question"] == "counts":
+        return cell["contestant"] in (OURS, LIGHTLY)
+    return cell["question"] == "ranks" or cell["contestant"] != LIGHTLY_LOCAL
+
+
+def _preset(batches: int, size: Sizes, cost: Sizes, counts: list[int], world_sizes: list[int], rounds: int) -> Config:
+    names = ("num_samples", "dim", "num_slices")
+    axes = {"question": [*QUESTIONS], "contestant": [*CONTESTANTS]}
+    sizes = dict(zip(names, size, strict=True)) | dict(zip([f"cost_{name}" for name in names], cost, strict=True))
+    repeats = {"rounds": rounds, "fresh_processes": max(2, rounds // 10)}
+    return {**axes, "batches": batches, **sizes, "counts": counts, "world_sizes": world_sizes, **repeats}
+
+
+STUDY = Study(
+    name="peers",
+    title="SIGReg of other libraries, beside the formula",
+    question="Do lightly and stable-pretraining compute the value and the gradient that the formula has, on one "
+    "process and on several, in float32 and in bfloat16, and at what cost?",
+    expectation="All do on one process in float32. On several, lightly does with gather_distributed; "
+    "stable-pretraining drops what its reduction returns: each rank's means are its own, and the factor the batch's N.",
+    seed=20251127,
+    axes=("question", "contestant"),
+    paired=("contestant",),
+    keep=keep,
+    packages=("lightly", "stable-pretraining"),
+    presets={
+        "smoke": _preset(2, (48, 6, 16), (32, 8, 16), [514], [1, 2], 2),
+        "quick": _preset(8, (128, 16, 64), (256, 64, 256), [256, 514], [1, 2, 4], 20),
+        "standard": _preset(20, (256, 64, 256), (512, 128, 1024), [256, 258, 514, 1030, 4106], [1, 2, 4], 60),
+        "paper": _preset(100, (512, 256, 1024), (2048, 512, 1024), [258, 514, 1030, 4106, 16394], [1, 2, 4, 8], 60),
+    },
+    measure=measure,
+    estimate=estimate,
+    claims=(
+        reduction_is_lost,
+        gathering_is_exact,
+        default_is_local,
+        one_process_is_exact,
+        low_precision_differs,
+        counts_are_rounded,
+        ours_is_quicker,
+    ),
+    pictures={
+        "peers_gradients": Picture("Relative error of a network's gradient on several processes.", _gradients),
+    },
+)
