@@ -11,7 +11,7 @@ from scipy import special
 from sigreg_lab import alternatives, univariate
 from sigreg_lab.experiment import Decision, Picture, Study, claim, every, presets, some
 from sigreg_lab.experiment.cells import Config, Row
-from sigreg_lab.experiment.estimates import Estimates, about, exactly, interval, ranks, rate, tabulate
+from sigreg_lab.experiment.estimates import Estimates, about, exactly, interval, mapped, ranks, rate, tabulate
 from sigreg_lab.experiment.reference import exceedances, power_interval
 from sigreg_lab.figures.kinds import curves, heat_map
 from sigreg_lab.theory.powers import most_powerful, power_of_moments
@@ -21,11 +21,8 @@ from .measure import measure
 STATISTICS, ALTERNATIVES = list(univariate.REGISTRY), list(alternatives.UNIVARIATE)
 COMPOSITE = [name for name, test in univariate.REGISTRY.items() if test.null_hypothesis == "composite"]
 #: Mean and standard deviation of the alternatives that are normal.
-NORMAL = {
-    name: (law.mean, law.variance**0.5)
-    for name, law in alternatives.REGISTRY.items()
-    if name.split("_")[0] in ("null", "location", "scale")
-}
+NORMAL = {name: (law.mean, law.variance**0.5) for name, law in alternatives.REGISTRY.items()
+          if name.split("_")[0] in ("null", "location", "scale")}  # fmt: skip
 BASE, HALF = "epps_pulley", 0.5
 RANKED = ["watson", "anderson_darling", "cramer_von_mises", "shapiro_wilk", "entropy"]
 MOMENTS = ["vcreg", "mean_std", "jarque_bera", "extended_jarque_bera"]
@@ -53,11 +50,9 @@ def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
             best = most_powerful(level, n, *NORMAL[law])
             slope = (most_powerful(level + error, n, *NORMAL[law]) - best) / error if error else 0.0
             noise = math.hypot(math.sqrt(best * (1 - best) / total), slope * math.sqrt(level * (1 - level) / reference))
-            found.append(
-                about("power above the highest", max(0.0, power["estimate"] - best), noise, exact=0.0, **place)
-            )
-            share = [power[end] / best for end in ("estimate", "low", "high")]
-            found.append(interval("share of the highest power", *share, **place))
+            above = max(0.0, power["estimate"] - best)
+            found.append(about("power above the highest", above, noise, exact=0.0, **place))
+            found.append(mapped(power | {"exact": math.nan}, "share of the highest power", (1 / best).__mul__))
             found.append(exactly("most powerful", best, **place | {"statistic": "most powerful test"}))
     powers = Estimates(tabulate([row for row in found if row["quantity"] == "power" and row["alternative"] != "null"]))
     samples = list(_samples_for_half(powers.table))
@@ -79,16 +74,8 @@ def crossing(n: ArrayLike, power: ArrayLike, target: float = HALF) -> float:
 
     Linear in log n between the sizes tried, power on the normal quantile's scale.
     """
-    sizes, curve = np.log(np.asarray(n, dtype=float)), np.maximum.accumulate(np.asarray(power, dtype=float))
-    reached = np.flatnonzero(curve >= target)
-    if len(reached) == 0:
-        return math.inf
-    last = int(reached[0])
-    if last == 0:
-        return float(np.exp(sizes[0]))
-    z = special.ndtri(np.clip(curve[last - 1 : last + 1], 1e-9, 1 - 1e-9))
-    share = (special.ndtri(target) - z[0]) / (z[1] - z[0])
-    return float(np.exp(sizes[last - 1] + share * (sizes[last] - sizes[last - 1])))
+    z, goal = special.ndtri(np.clip(np.maximum.accumulate(power), 1e-9, 1 - 1e-9)), special.ndtri(target)
+    return float(np.exp(np.interp(goal, z, np.log(n)))) if z[-1] >= goal else math.inf
 
 
 def _efficiencies(samples: list[Row]) -> Any:

@@ -118,9 +118,8 @@ class Errors:
     """
 
     def __init__(self) -> None:
-        self.units: dict[str, list[Tensor]] = {name: [] for name in (*QUANTITIES, "value_size", "gradient_size")}
+        self.units: dict[str, list[Tensor]] = {f"{name}{of}": [] for name in QUANTITIES for of in ("", "_size")}
         self.layers: list[Tensor] = []
-        self.layer_sizes: list[Tensor] = []
         self.broken = 0
 
     def add(
@@ -140,25 +139,23 @@ class Errors:
         self.units["value_size"].append(exact[0][fine] ** 2)
         self.units["gradient_size"].append((exact[1][fine] ** 2).sum((1, 2)))
         self.layers.append(layer)
-        self.layer_sizes.append((_layer(z, exact[1][fine]) ** 2).sum(1))
+        self.units["layer_size"].append((_layer(z, exact[1][fine]) ** 2).sum(1))
 
     def row(self, *, has_layer: bool = True) -> Row:
-        """Mean squares relative to those of the exact quantity, with standard errors; ``has_layer``: not where the
-        layer's gradient is 0, of statistics that do not see location and scale."""
-        units = {name: torch.cat(parts) for name, parts in self.units.items()}
-        layers, layer_size = torch.cat(self.layers), torch.cat(self.layer_sizes).mean()
+        """Mean squares relative to those of the exact quantity, with linearised standard errors; ``has_layer``: not
+        where the layer's gradient is 0, of statistics that do not see location and scale."""
+        units, layers = {name: torch.cat(parts) for name, parts in self.units.items()}, torch.cat(self.layers)
         row: Row = {"units": len(layers), "broken": self.broken}
         if len(layers) < GROUPS:
             return row
-        sizes = {name: units[f"{name}_size"].mean() for name in ("value", "gradient")}
-        if has_layer:
-            sizes["layer"] = layer_size
-        for name, size in sizes.items():
-            squares = units[name] / size
-            row[name], row[f"{name}_se"] = float(squares.mean()), float(squares.std() / math.sqrt(len(squares)))
+        for name in QUANTITIES if has_layer else QUANTITIES[:2]:
+            size = units[f"{name}_size"].mean()
+            row[name] = float(units[name].mean() / size)
+            left = (units[name] - row[name] * units[f"{name}_size"]) / size
+            row[f"{name}_se"] = float(left.std() / math.sqrt(len(left)))
         if not has_layer:
             return row
-        means = torch.stack([part.mean(0) for part in layers.tensor_split(GROUPS)]) / layer_size.sqrt()
+        means = torch.stack([part.mean(0) for part in layers.tensor_split(GROUPS)]) / units["layer_size"].mean().sqrt()
         row["persistent"], row["persistent_se"] = squared_norm_of_mean((means @ means.T).numpy())
         return row
 

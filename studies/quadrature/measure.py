@@ -114,24 +114,31 @@ def _gradients(
     few = x.detach()[:, :EXACT_COLUMNS]
     exact = EppsPulley(integration="exact", sigma=math.sqrt(sigma2))(few)
     line_gap = float(((line_value[:EXACT_COLUMNS] - exact) / exact).abs().max())
-    gradient_size = (line_gradient**2).sum(0).mean()
+    size = (line_gradient**2).sum(0)
     default_signal, default_noise = _signal_and_noise(law, default, x, sample_gradient(default, x)[1])
     default_share = _share(default_signal, default_noise)
     found = {}
     for p, test in tests.items():
         _, gradient = sample_gradient(test, x)
         signal, noise = _signal_and_noise(law, test, x, gradient)
-        error, slope = ((gradient - line_gradient) ** 2).sum(0) / gradient_size, (x * gradient).sum(0).detach()
+        error, error_se = relative(((gradient - line_gradient) ** 2).sum(0), size)
+        slope = (x * gradient).sum(0).detach()
         found[p] = {
             "line_gap": line_gap,
             "snr_ratio": float(signal.mean() / noise.mean() / default_signal.mean() * default_noise.mean()),
             "snr_ratio_log_se": _standard_error(_share(signal, noise) - default_share),
-            "gradient_error": float(error.mean()),
-            "gradient_error_se": _standard_error(error),
+            "gradient_error": error,
+            "gradient_error_se": error_se,
             "slope": float(slope.mean()),
             "slope_se": _standard_error(slope),
         }
     return found
+
+
+def relative(squares: torch.Tensor, sizes: torch.Tensor) -> tuple[float, float]:
+    """Mean of ``squares`` over that of ``sizes`` of the same samples, and its linearised standard error."""
+    ratio = squares.mean() / sizes.mean()
+    return float(ratio), _standard_error((squares - ratio * sizes) / sizes.mean())
 
 
 def _signal_and_noise(

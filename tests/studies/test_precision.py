@@ -132,3 +132,20 @@ def test_rounding_of_the_input_is_that_of_the_format(rows):
 )
 def test_each_claim_can_be_turned_round(name, change):
     assert verdicts(STUDY, name, change) == ("holds", "fails")
+
+
+def test_intervals_of_errors_cover(precision):
+    """Of units whose gradients err by 0.1 of their size, and of which 0.02 persists: 95% as they say."""
+    rng, held = np.random.default_rng(5), np.zeros(2)
+    estimate_one = sys.modules[STUDY.estimate.__module__]._of_one
+    for _ in range(400):
+        z = torch.from_numpy(rng.standard_normal((48, 60, 1)))
+        base = torch.ones(48, dtype=torch.float64), z
+        noise = torch.from_numpy(rng.standard_normal(z.shape)) * 0.1
+        errors = precision.Errors()
+        errors.add(z, base, (base[0], z * 1.02 + noise), base)
+        row = {"num_slices": 1, "n": 60, "scale": 1.0, "method": "", "input": "", "part": ""} | errors.row()
+        found = {one["quantity"]: one for one in estimate_one(row, 0.0)}
+        truths = (("gradient", (0.1**2 + 0.02**2) ** 0.5), ("persistent", 0.02 * (60 / 62) ** 0.5))
+        held += [found[name]["low"] <= truth <= found[name]["high"] for name, truth in truths]
+    assert held / 400 == pytest.approx([0.95, 0.95], abs=3.5 * (0.95 * 0.05 / 400) ** 0.5)

@@ -12,6 +12,7 @@ from sigreg_lab.univariate import EppsPulley
 from tests.studies.turn import complaints, verdicts
 
 STUDY = load_study("quadrature")
+MODULE, MEASURE = (sys.modules[function.__module__] for function in (STUDY.estimate, STUDY.measure))
 
 
 def test_population_gradient_is_that_of_the_distance_to_the_law():
@@ -68,3 +69,25 @@ def test_each_claim_can_be_turned_round(name, value):
 
 def test_a_worse_default_is_said_to_be_worse():
     assert verdicts(STUDY, "default_gradient", ({"quantity": "gradient error"}, 0.1)) == ("holds", "fails")
+
+
+def test_intervals_cover_what_was_drawn():
+    """Paired rejections, means of squares and ratios of them, of which the truth is known: 95% as they say."""
+    rng, repeats, columns, total = np.random.default_rng(6), 600, 400, 20_000
+    base = _run()[0].query("t_max == 3 and points == 17 and law == 'laplace'").iloc[0]
+    found = {"gradient error": [], "SNR over the default's": [], "power less the default's": []}
+    for _ in range(repeats):
+        both, this, default, _ = rng.multinomial(total, [0.3, 0.05, 0.03, 0.62])
+        squares, size = torch.from_numpy(rng.chisquare(3, (2, columns)) * [[0.04], [1.0]])
+        error, error_se = MEASURE.relative(squares, size)
+        signal, noise = rng.chisquare(9, (2, columns))
+        share = signal / signal.mean() - noise / noise.mean()
+        row = base.to_dict() | {"rejections": both + this, "only_this": this, "only_default": default}
+        row |= {"gradient_error": error, "gradient_error_se": error_se}
+        row |= {"snr_ratio": signal.mean() / noise.mean(), "snr_ratio_log_se": share.std(ddof=1) / columns**0.5}
+        for one in MODULE._of_one(row, {"replicates": total, "gradients": columns}):
+            if one["quantity"] in found:
+                found[one["quantity"]].append((one["low"], one["high"]))
+    for (quantity, spans), truth in zip(found.items(), (0.2, 1.0, 0.02), strict=True):
+        share = np.mean([low <= truth <= high for low, high in spans])
+        assert share == pytest.approx(0.95, abs=3.5 * (0.95 * 0.05 / repeats) ** 0.5), quantity
