@@ -381,12 +381,18 @@ def report_command(
     from sigreg_lab.experiment.results import MANIFEST, retell
     from sigreg_lab.experiment.study import list_studies, load_study
 
+    failed = []
     for name in names or list_studies():
         study = load_study(name)
         if (results / name / MANIFEST).is_file():
-            retell(study, results / name, results / name)
-            print(f"Told: {results / name}")
+            try:
+                retell(study, results / name, results / name)
+                print(f"Told: {results / name}")
+            except StudyError as error:
+                failed.append(str(error))
     _renew(results)
+    if failed:
+        raise StudyError("; ".join(failed))
 
 
 def _renew(results: Path) -> None:

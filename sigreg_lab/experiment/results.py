@@ -70,10 +70,13 @@ def retell(study: Study, source: Path, target: Path) -> None:
 
     Raises:
         StudyError: no rows there, rows that are not those of the manifest or that contradict exact values, or rows that
-            the study cannot tell of.
+            the study cannot tell of, such as those of an earlier ``measure``; ``target`` stays as it is.
     """
     if not (source / ROWS).is_file():
-        raise StudyError(f"no rows of study {study.name} in {source}; run it first: sigreg-lab study run {study.name}")
+        raise StudyError(
+            f"no rows of study {study.name} in {source}; run it first, sigreg-lab study run {study.name}, or give the "
+            "run's --preset and --set"
+        )
     manifest = read_manifest(source)
     if manifest["study"] != study.name:
         raise StudyError(f"{source / MANIFEST} is that of study {manifest['study']}; run {study.name} again")
@@ -81,10 +84,8 @@ def retell(study: Study, source: Path, target: Path) -> None:
     with beside(target) as fresh:
         shutil.copy2(source / ROWS, fresh / ROWS)
         failure = _tell(study, fresh, manifest)
-        if failure and source != target:
+        if failure:
             raise StudyError(failure)
-    if failure:
-        raise StudyError(f"{failure} (rows in {target})")
 
 
 def publish(name: str, *, preset: str, out: Path, results: Path, overrides: Sequence[str] = ()) -> Path:
@@ -108,7 +109,8 @@ def publish(name: str, *, preset: str, out: Path, results: Path, overrides: Sequ
     source = run_folder(study, out, preset, overrides)
     if not (source / MANIFEST).is_file():
         raise StudyError(
-            f"no finished run of {name} with preset {preset}; first: sigreg-lab study run {name} --preset {preset}"
+            f"no finished run of {name} with preset {preset} in {source}; run it first, sigreg-lab study run {name} "
+            f"--preset {preset}, or give the run's --set"
         )
     manifest = read_manifest(source)
     for session in manifest["sessions"]:

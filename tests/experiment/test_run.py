@@ -383,6 +383,14 @@ def test_settings_that_a_study_cannot_tell_of_end_in_a_line_and_keep_the_rows(wo
     assert len(Path("runs/smoke/toy/rows.csv").read_text().splitlines()) == 7
 
 
+def test_what_was_told_stays_where_a_study_cannot_tell_of_it_anew(workplace):
+    outcome = _run()
+    before = {path.name: path.read_bytes() for path in outcome.folder.iterdir()}
+    with pytest.raises(StudyError, match=r"no estimates for these settings \(KeyError: 'gone'"):
+        retell(_with("estimate", lambda rows, _: rows["gone"]), outcome.folder, outcome.folder)
+    assert {path.name: path.read_bytes() for path in outcome.folder.iterdir()} == before
+
+
 def test_figures_are_drawn_again_from_rows_alone(workplace):
     outcome = _run()
     (outcome.folder / "estimates.csv").unlink()
@@ -422,6 +430,15 @@ def test_publish_takes_a_clean_run_whole(workplace):
     assert "![Means against shifts.](toy/toy.png)" in report
 
 
+def test_publish_finds_the_run_of_its_settings(workplace):
+    outcome = _run(overrides=["draws=7"])
+    _set_git(outcome.folder / "manifest.json", commit="a" * 40, dirty=False)
+    with pytest.raises(StudyError, match="or give the run's --set"):
+        _publish()
+    target = publish("toy", preset="smoke", out=Path("runs"), results=Path("results"), overrides=["draws=7"])
+    assert (target / "rows.csv").read_bytes() == (outcome.folder / "rows.csv").read_bytes()
+
+
 def test_the_report_says_of_a_study_without_results_that_it_was_not_run(workplace):
     outcome = _run()
     _set_git(outcome.folder / "manifest.json", commit="a" * 40, dirty=False)
@@ -454,7 +471,9 @@ def test_publish_refuses_rows_that_are_not_those_of_the_manifest(workplace):
 
 
 def test_publish_without_a_run_says_what_to_do(workplace):
-    with pytest.raises(StudyError, match="first: sigreg-lab study run toy --preset smoke"):
+    with pytest.raises(
+        StudyError, match="run it first, sigreg-lab study run toy --preset smoke, or give the run's --set"
+    ):
         _publish()
 
 
