@@ -185,18 +185,17 @@ def few_shots(sources: Sources) -> Drawing:
 
 
 def ridge_bias(sources: Sources) -> Drawing:
-    names = {f"ridge bias of {what}": what for what in ("weights", "predictions")}
+    names = {f"ridge bias of {what}, mean task": what for what in ("weights", "predictions")}
     figure = curves(
-        sources.estimates("probe_risk").of(list(names), length=1.0), x="at", hue="law", row="quantity", column="dim",
+        sources.estimates("probe_risk").of(list(names)), x="at", hue="law", row="quantity", column="dim",
         titles={"quantity": names.__getitem__, "dim": "K = {}"}, x_label="ridge / mean variance",
-        y_label="bias / isotropic one's", references={"isotropic": 1.0}, exact="exact", log_y=True, share_y="row",
+        y_label="bias / isotropic one's", references={"isotropic": 1.0}, log_y=True, share_y="row",
         legend_columns=5,
     )  # fmt: skip
-    tasks = sources.config("probe_risk")["tasks"]
     return Drawing(
         sized(figure, WIDE, 3.3),
-        f"Squared bias of ridge regression on a Gaussian embedding over that on the isotropic one of the same total "
-        f"variance, mean over {tasks:,} random tasks with 95% intervals; dotted: exact.",
+        "Squared bias of ridge regression on a Gaussian embedding over that on the isotropic one of the same total "
+        "variance, mean over all tasks of one length (exact).",
     )
 
 
@@ -214,17 +213,17 @@ def loss_against_accuracy(sources: Sources) -> Drawing:
 
 
 def integration(sources: Sources) -> Drawing:
-    e = sources.estimates("quadrature").of("value error", sigma2=2.0)
+    e = sources.estimates("quadrature").of("gradient error", sigma2=2.0)
     n = min(e.axis("n"), key=lambda n: abs(n - 256))
     figure = curves(
         e.of(n=n), x="points", hue="law", column="t_max", titles={"t_max": "range [0, {}], doubled"},
-        x_label="points on the half line", y_label="relative error", log_y=True, legend_columns=4,
+        x_label="points on the half line", y_label="relative error of the gradient", log_y=True, legend_columns=4,
     )  # fmt: skip
     for axis in figure.axes:
         axis.set_xticks([3, 5, 9, 17, 33, 65], ["3", "5", "9", "17", "33", "65"])
     return Drawing(
         sized(figure, WIDE, 2.6),
-        f"Root mean square error of the trapezoid sum relative to the integral over the whole line, N = {n}, weight "
+        f"Error of the trapezoid sum's gradient over the norm of that of the integral over the whole line, N = {n}, weight "
         "exp(-t²/2), with 95% intervals, for samples of each law. What is left at many points is the cut at the range.",
     )
 
