@@ -223,7 +223,7 @@ def integration(sources: Sources) -> Drawing:
         axis.set_xticks([3, 5, 9, 17, 33, 65], ["3", "5", "9", "17", "33", "65"])
     return Drawing(
         sized(figure, WIDE, 2.6),
-        f"Error of the trapezoid sum's gradient over the norm of that of the integral over the whole line, N = {n}, weight "
+        f"Error of the trapezoid sum's gradient over the norm of that of the whole line's integral, N = {n}, weight "
         "exp(-t²/2), with 95% intervals, for samples of each law. What is left at many points is the cut at the range.",
     )
 
