@@ -321,6 +321,8 @@ def heat_map(
     from matplotlib.ticker import FuncFormatter
 
     table = estimates.table
+    if table.empty:
+        raise LookupError("nothing to draw")
     across, down = values_of(table, x), values_of(table, y)
     columns = [_name(key, names) for key in across]
     tilted = isinstance(across[0], str)
