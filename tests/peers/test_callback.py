@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from sigreg_lab.monitor import CollapseWarning, EmbeddingHealthCallback
 from sigreg_lab.regularizers import LeJEPALoss, make_regularizer
 
 pl = pytest.importorskip("lightning.pytorch")
+
+from sigreg_lab.monitor import CollapseWarning, EmbeddingHealthCallback  # noqa: E402  (refused without Lightning)
 
 STEPS, DIM = 120, 8
 

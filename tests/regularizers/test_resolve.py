@@ -11,6 +11,7 @@ from importlib import metadata
 import pytest
 import torch
 
+from sigreg_lab.experiment.cells import canonical
 from sigreg_lab.experiment.study import StudyError
 from sigreg_lab.pretrain import configure, pretrain
 from sigreg_lab.pretrain.loop import make_loss, resolved
@@ -236,7 +237,7 @@ def test_a_class_an_object_and_a_function_are_taken_as_they_are():
         **{"class": 18.0, "object": 4.5},
         **{"named": 4.5, "function": 9.0},
     }
-    assert len({one.digest for one in found.values()}) == 4
+    assert len({canonical(one.identity()) for one in found.values()}) == 4
     assert found["object"].identity()["options"] == {"weight": 0.5, "calls": 0}
     for one in found.values():
         check_regularizer(one, SHAPE)
