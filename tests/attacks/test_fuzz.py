@@ -70,6 +70,7 @@ def workplace(tmp_path_factory):
     (toy / "measure.py").write_text(measure.replace(pause, "pass"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SIGREG_LAB_CACHE", str(place / "cache"))
+        patch.setattr("sigreg_lab.experiment.study.studies_folder", lambda: place / "studies")
         os.chdir(place)
         yield place
         os.chdir(before)

@@ -100,7 +100,7 @@ def workplace(tmp_path, monkeypatch):
 
 
 def _retell(source: str, target: str) -> None:
-    retell(load_study("toy"), Path(source), Path(target))
+    retell(load_study("./studies/toy"), Path(source), Path(target))
 
 
 def _is_complete(folder: Path) -> bool:
@@ -112,7 +112,8 @@ def test_results_survive_kills_while_others_take_their_place(workplace):
     """Results of two runs are written to one folder by turns: it is whole, or its manifest does not fit."""
     rng, folder = random.Random(1), Path("results/toy")
     runs = [
-        str(run_study("toy", preset="smoke", out=Path("runs"), overrides=[f"draws={draws}"]).folder) for draws in (5, 6)
+        str(run_study("./studies/toy", preset="smoke", out=Path("runs"), overrides=[f"draws={draws}"]).folder)
+        for draws in (5, 6)
     ]
     assert runs[0] != runs[1]
     start = time.monotonic()

@@ -401,9 +401,7 @@ def test_figures_are_drawn_again_from_rows_alone(workplace):
 
 
 def test_no_rows_to_draw_is_an_error_with_the_remedy(workplace):
-    with pytest.raises(
-        StudyError, match="run it first, sigreg-lab study run toy, or give"
-    ):
+    with pytest.raises(StudyError, match="run it first, sigreg-lab study run toy, or give"):
         _retell(Path("nowhere"))
 
 
