@@ -4,11 +4,17 @@ Whoever starts the tests by nohup or in the background hands on that SIGHUP and 
 them would wait in vain.
 """
 
+import os
 import signal
 
-import torch
+for library in ("OMP", "OPENBLAS", "MKL"):  # of the processes that tests start too
+    os.environ[f"{library}_NUM_THREADS"] = "1"
+
+import torch  # noqa: E402
+from threadpoolctl import threadpool_limits  # noqa: E402
 
 torch.set_num_threads(1)
+threadpool_limits(1)  # of what was loaded before
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)
