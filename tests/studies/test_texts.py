@@ -95,20 +95,31 @@ def test_headline_and_findings_are_short(name):
 
 @pytest.mark.parametrize("name", TOLD)
 def test_every_verdict_of_every_claim_has_words_and_failing_is_said(name):
-    """Each claim turned round: with the evidence of the committed rows, the text of each verdict can be written."""
+    """Each claim turned round: with the evidence of the committed rows, the text of each verdict can be written.
+
+    Where only a part of the cells is measured, claims that need others have no evidence yet.
+    """
     study, estimates = load_study(name), read_estimates(RESULTS / name)
-    settings = study.settings(read_manifest(RESULTS / name)["config"])
-    evidence = {claim.id: claim.decision(estimates).evidence for claim in study.claims}
+    manifest = read_manifest(RESULTS / name)
+    settings, part = study.settings(manifest["config"]), manifest.get("planned", 0) > manifest["cells"]
+    decided = {claim.id: claim.decision(estimates) for claim in study.claims}
+    waiting = {claim for claim, decision in decided.items() if part and decision.verdict == Verdict.NOT_RUN}
+    assert len(waiting) < len(decided)
+    evidence = {claim: decision.evidence for claim, decision in decided.items()}
     texts = {}
     for verdict in Verdict:
         turned = [
-            Claim(c.id, c.statement, lambda _, c=c, v=verdict: Decision(v, evidence[c.id]), c.source, detail=c.detail)
+            c
+            if c.id in waiting
+            else Claim(
+                c.id, c.statement, lambda _, c=c, v=verdict: Decision(v, evidence[c.id]), c.source, detail=c.detail
+            )
             for c in study.claims
         ]
         for one in tell(turned, _template(name), estimates, settings):
             texts.setdefault(one.claim.id, set()).add(one.words)
     for claim, words in texts.items():
-        assert len(words) == len(Verdict), f"{claim}: two verdicts have the same words"
+        assert len(words) == (1 if claim in waiting else len(Verdict)), f"{claim}: two verdicts have the same words"
         assert all(len(text) > 10 for text in words)
 
 
