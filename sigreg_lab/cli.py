@@ -413,13 +413,13 @@ def paper_command(
     """Draw the paper's figures and tables from stored results, theory and published numbers; nothing is trained."""
     from rich.console import Console
 
-    from sigreg_lab.figures.paper.write import write_figures
+    from sigreg_lab.figures.paper.write import CAPTIONS, write_figures
 
     console = Console(stderr=True)
     written = write_figures(
         only or (), results, out, on_item=lambda item: console.print(f"{item.paper}: {item.title}", markup=False)
     )
-    print(f"Figures: {out} ({len(written)} files; {written[-2].name} says what they show)")
+    print(f"Figures: {out} ({len(written)} files; {CAPTIONS} says what they show)")
 
 
 @figures_app.command("index", cls=Command)

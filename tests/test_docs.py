@@ -1,9 +1,15 @@
 """The code on the pages runs as it stands there, and each page is on the site."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+import typer
+from typer.core import TyperGroup
+
+from sigreg_lab import cli
+from sigreg_lab.experiment.study import StudyError, parse_duration
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -28,6 +34,39 @@ def test_the_examples_of_a_page_run_one_after_the_other(page, monkeypatch, tmp_p
             benchmark.setup()
             for name in filter(re.compile("time_|track_").match, dir(benchmark)):
                 getattr(benchmark, name)()
+
+
+def commands():
+    """Lines on the pages that call the command line, as a reader would copy them."""
+    for page in (ROOT / "README.md", *PAGES):
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        call = (
+            r"^ *(?:\.venv/bin/sigreg-lab|sigreg-lab|(?:srun )?torchrun .*-m sigreg_lab\.cli) +([^#\[\n]+?) *(?:#.*)?$"
+        )
+        for words in re.findall(call, text, re.M):
+            yield pytest.param(words, id=f"{page.name}: {words[:60]}")
+
+
+COMMANDS = [*commands()]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_command_on_a_page_is_one(line):
+    """Its options are there and take such values; nothing is run."""
+    command, words = typer.main.get_command(cli.app), shlex.split(line)
+    while isinstance(command, TyperGroup):
+        command = command.commands[words.pop(0)]
+    context = command.make_context("sigreg-lab", words)
+    if context.params.get("budget"):
+        assert parse_duration(context.params["budget"], "--budget") > 0
+
+
+def test_there_are_commands_to_look_at():
+    assert len(COMMANDS) > 20
+    with pytest.raises(StudyError, match="must be a time such as"):
+        test_every_command_on_a_page_is_one("study run power --budget 3h50m")
+    with pytest.raises(Exception, match="No such option"):
+        test_every_command_on_a_page_is_one("study run power --wrokers 3")
 
 
 def test_every_page_is_on_the_site():

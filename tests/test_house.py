@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,12 @@ def test_a_room_imports_only_rooms_below_it(room):
 def test_every_room_is_listed():
     places = {p.stem for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()}
     assert places == {*ROOMS, "__init__"}
+
+
+def test_the_page_on_the_house_names_the_rooms_in_their_order():
+    page = (PACKAGE.parent / "docs" / "house.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert [room for row in rows for room in re.findall("`([^`]+)`", row)] == [*ROOMS]
 
 
 def test_importing_the_package_and_its_command_line_loads_nothing_heavy():

@@ -187,8 +187,11 @@ def _tell(study: Study, folder: Path, manifest: dict[str, Any]) -> str:
             f"study {study.name}: no {part} for these settings ({type(error).__name__}: {error}); the cells are kept: "
             f"give more values of {', '.join(study.axes)}"
         )
-    manifest["told"] = {"by": telling(study), "git": provenance()["git"]}
-    manifest["files"] = {path.name: digest(path) for path in sorted(folder.iterdir())}
+    files, by = {path.name: digest(path) for path in sorted(folder.iterdir())}, telling(study)
+    before = manifest.get("told")
+    if not before or before["by"] != by or manifest.get("files") != files or before["git"]["dirty"]:
+        manifest["told"] = {"by": by, "git": provenance()["git"]}  # else nothing was said anew
+    manifest["files"] = files
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return failure
 

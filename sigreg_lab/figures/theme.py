@@ -1,6 +1,7 @@
 """The look that all figures share."""
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,6 +23,7 @@ _DARK = {
 #: What a printed page has other settings for: letters as type, not as curves.
 _PRINT = {"axes.linewidth": 0.6, "grid.linewidth": 0.5, "pdf.fonttype": 42, "axes.titlesize": 7.2, "axes.labelpad": 2.0}
 _CHOSEN: ContextVar[bool] = ContextVar("_CHOSEN", default=False)
+_DIGIT = 0.085  # inches that a character of a tick takes, and a little air
 
 
 @contextmanager
@@ -65,9 +67,17 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def log_ticks(axis: "Axes", values: Sequence[float]) -> None:
-    """A logarithmic horizontal axis with a written tick at each of ``values``."""
+    """A logarithmic horizontal axis with a tick at each of ``values``, written where there is room beside the last."""
+    place = axis.get_subplotspec()
+    across = axis.figure.get_figwidth() / (place.get_gridspec().ncols if place else 1) - 0.5  # inches, about
+    unit = across / max(math.log2(max(values) / min(values)), 1.0)
+    written: list[float] = []
+    for value in sorted(values):
+        room = _DIGIT * (len(f"{value:g}") + len(f"{written[-1]:g}") + 1) / 2 if written else 0.0
+        if not written or unit * math.log2(value / written[-1]) > room:
+            written.append(value)
     axis.set_xscale("log", base=2)
-    axis.set_xticks(list(values), [f"{value:g}" for value in values])
+    axis.set_xticks(list(values), [f"{value:g}" if value in written else "" for value in values])
     axis.minorticks_off()
 
 

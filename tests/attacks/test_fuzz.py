@@ -119,6 +119,14 @@ def here(monkeypatch):
 SETTINGS = ("shift", "seed", "draws", "pause", "fail_at", "scale", "log", "colour", "", "seed ", "shift=")
 
 
+@pytest.mark.usefixtures("here")
+def test_the_study_that_is_attacked_is_there(tmp_path):
+    """Else each of the attacks below would end at its name."""
+    seen = call("study", "run", "toy", "--preset", "smoke", "--out", str(tmp_path))
+    assert seen.code == 0, seen.err
+    assert len((tmp_path / "smoke" / "toy" / "rows.csv").read_text().splitlines()) == 7
+
+
 @fuzz(130)
 @given(st.data())
 def test_study(here, data):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from sigreg_lab.experiment import run
+from sigreg_lab.experiment import results, run
 from sigreg_lab.experiment.report import write_report
 from sigreg_lab.experiment.results import publish, retell
 from sigreg_lab.experiment.run import run_study
@@ -389,6 +389,26 @@ def test_what_was_told_stays_where_a_study_cannot_tell_of_it_anew(workplace):
     with pytest.raises(StudyError, match=r"no estimates for these settings \(KeyError: 'gone'"):
         retell(_with("estimate", lambda rows, _: rows["gone"]), outcome.folder, outcome.folder)
     assert {path.name: path.read_bytes() for path in outcome.folder.iterdir()} == before
+
+
+def test_telling_the_same_again_leaves_the_manifest_as_it_is(workplace, monkeypatch):
+    """A report made again is no change to commit, but one that other code or a clean commit makes is."""
+    outcome = _run()
+
+    def told(commit, dirty=False):
+        monkeypatch.setattr(results, "provenance", lambda: {"git": {"commit": commit, "dirty": dirty}})
+        retell(load_study("toy"), outcome.folder, outcome.folder)
+        return (outcome.folder / "manifest.json").read_bytes()
+
+    uncommitted = told("1", dirty=True)
+    first = told("2")
+    assert first != uncommitted
+    assert told("3") == first
+    assert json.loads(first)["told"]["git"] == {"commit": "2", "dirty": False}
+    template = Path("studies/toy/findings.md.j2")
+    template.write_text(template.read_text().replace("The means are", "All means are"))
+    forget("toy")
+    assert json.loads(told("4"))["told"]["git"]["commit"] == "4"
 
 
 def test_figures_are_drawn_again_from_rows_alone(workplace):

@@ -1,11 +1,14 @@
 """Pictures show the numbers they are given."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from sigreg_lab.experiment.estimates import Estimates, about, exactly, tabulate
 from sigreg_lab.figures.kinds import curves, forest, heat_map, scatter
+from sigreg_lab.figures.theme import log_ticks, new_figure, themed
 
 ROWS = [
     about("x", 10 * i + j + k / 10, 0.5, exact=0.0 if k else np.nan, law=law, n=n, dim=dim)
@@ -85,3 +88,16 @@ def test_an_empty_table_is_nothing_to_draw(draw):
     with pytest.raises(LookupError, match="nothing to draw") as found:
         draw(TABLE.of("y"))
     assert type(found.value) is LookupError
+
+
+@pytest.mark.parametrize(("width", "written"), [(2.7, ["16", "64", "256", "1024", "", "4096"]), (8.0, None)])
+def test_ticks_are_written_where_there_is_room(width, written):
+    values = [16, 64, 256, 1024, 2048, 4096]
+    with themed():
+        axis = new_figure(width, 2.0).subplots()
+        log_ticks(axis, values)
+        axis.figure.draw_without_rendering()
+        boxes = [label.get_window_extent() for label in axis.get_xticklabels() if label.get_text()]
+    assert [label.get_text() for label in axis.get_xticklabels()] == (written or [str(value) for value in values])
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+    assert len(axis.get_xticks()) == len(values)
