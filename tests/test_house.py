@@ -74,6 +74,39 @@ def test_the_page_on_the_house_names_the_rooms_in_their_order():
     assert [room for row in rows for room in re.findall("`([^`]+)`", row)] == [*ROOMS]
 
 
+def _is_set(node):
+    """Whether an expression is a set as far as it can be seen: its order is another in each process."""
+    match node:
+        case ast.Set() | ast.SetComp() | ast.Call(func=ast.Name(id="set" | "frozenset")):
+            return True
+        case ast.BinOp(op=ast.Sub() | ast.BitAnd() | ast.BitOr() | ast.BitXor()):
+            return _is_set(node.left) or _is_set(node.right)
+        case ast.IfExp():
+            return _is_set(node.body) or _is_set(node.orelse)
+    return False
+
+
+def _runs_through_sets(code):
+    """Lines where a loop or a list takes the elements of a set in its own order."""
+    for node in ast.walk(ast.parse(code)):
+        match node:
+            case ast.For(iter=taken) | ast.Starred(value=taken, ctx=ast.Load()):
+                yield from [taken.lineno] if _is_set(taken) else []
+            case ast.ListComp(generators=parts) | ast.GeneratorExp(generators=parts) | ast.DictComp(generators=parts):
+                yield from [part.iter.lineno for part in parts if _is_set(part.iter)]
+            case ast.Call(func=ast.Name(id="list" | "tuple"), args=[taken]):
+                yield from [taken.lineno] if _is_set(taken) else []
+
+
+def test_no_order_is_that_of_a_set():
+    """Rows, and whatever is written, are the same in each process."""
+    assert [*_runs_through_sets("for x in set(a) - {'b'} if c else ():\n    pass")] == [1]
+    assert not [*_runs_through_sets("for x in sorted(set(a)):\n    pass")]
+    files = [*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "studies").rglob("*.py")]
+    found = {file.name: lines for file in files if (lines := [*_runs_through_sets(file.read_text(encoding="utf-8"))])}
+    assert not found
+
+
 def test_importing_the_package_and_its_command_line_loads_nothing_heavy():
     code = "import sigreg_lab, sigreg_lab.cli, sys; print(*sorted(m for m in sys.modules if '.' not in m))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -222,7 +222,7 @@ def beside(folder: Path) -> Iterator[Path]:
         new = sorted((path.name for path in fresh.iterdir()), key=lambda name: name == MANIFEST)
         for name in new:
             (fresh / name).replace(folder / name)
-        for name in earlier - {*new}:
+        for name in sorted(earlier - {*new}):
             (folder / name).unlink(missing_ok=True)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

@@ -151,8 +151,8 @@ STUDY = Study(
             ),
         ),
         "predicting": Picture(
-            "What goes with accuracy over regularisers: rank correlations, above 0 where less noise, less bias, more power, "
-            "more pull and more rank go with more accuracy.",
+            "What goes with accuracy over regularisers: rank correlations, above 0 where less noise, less bias, more "
+            "power, more pull and more rank go with more accuracy.",
             lambda e: forest(
                 e.of("rank correlation"),
                 y="quality",

@@ -36,7 +36,7 @@ def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
         if math.isfinite(exact):
             found.append(exactly("exact minimiser", exact, **place))
     measured = {row["n"] for row in found if row["loss"] == "vicreg"}
-    for n in {int(n) for n in rows["n"]} - measured if measured else ():
+    for n in sorted({int(n) for n in rows["n"]} - measured) if measured else ():
         found.append(exactly("exact minimiser", exact_minimizer(make_loss("vicreg"), n), loss="vicreg", n=n, own=True))
     return found
 

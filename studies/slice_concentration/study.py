@@ -40,7 +40,8 @@ def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
             found.append(mean(f"bias of the {name}", cells[f"{name}_bias"], unbiased, **place))
     for (law, dim), cells in rows.groupby(["law", "dim"], sort=False):
         errors = cells.set_index(["directions", "num_slices", "sample"])["gradient_square"].map(math.log) / 2
-        for kind in set(cells["directions"]) - {"iid"} if "iid" in set(cells["directions"]) else ():
+        kinds = list(dict.fromkeys(cells["directions"]))
+        for kind in [kind for kind in kinds if kind != "iid"] if "iid" in kinds else ():
             for size, logs in (errors[kind] - errors["iid"]).groupby("num_slices"):
                 place = {"law": law, "directions": kind, "dim": dim, "num_slices": size}
                 found.append(mapped(mean("log", logs, **place), "error over that of iid", math.exp))
