@@ -69,7 +69,8 @@ def new_figure(width: float, height: float) -> "Figure":
 def log_ticks(axis: "Axes", values: Sequence[float]) -> None:
     """A logarithmic horizontal axis with a tick at each of ``values``, written where there is room beside the last."""
     place = axis.get_subplotspec()
-    across = axis.figure.get_figwidth() / (place.get_gridspec().ncols if place else 1) - 0.5  # inches, about
+    width = axis.figure.bbox.width / axis.figure.dpi
+    across = width / (place.get_gridspec().ncols if place else 1) - 0.5  # inches, about
     unit = across / max(math.log2(max(values) / min(values)), 1.0)
     written: list[float] = []
     for value in sorted(values):
