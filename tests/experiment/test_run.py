@@ -393,14 +393,18 @@ def test_what_was_told_stays_where_a_study_cannot_tell_of_it_anew(workplace):
 
 def test_telling_the_same_again_leaves_the_manifest_as_it_is(workplace, monkeypatch):
     """A report made again is no change to commit, but one that other code or a clean commit makes is."""
-    outcome = _run()
 
-    def told(commit, dirty=False):
+    def code_is(commit, dirty=False):
         monkeypatch.setattr(results, "provenance", lambda: {"git": {"commit": commit, "dirty": dirty}})
+
+    def told(commit):
+        code_is(commit)
         retell(load_study("toy"), outcome.folder, outcome.folder)
         return (outcome.folder / "manifest.json").read_bytes()
 
-    uncommitted = told("1", dirty=True)
+    code_is("1", dirty=True)
+    outcome = _run()
+    uncommitted = (outcome.folder / "manifest.json").read_bytes()
     first = told("2")
     assert first != uncommitted
     assert told("3") == first
