@@ -4,12 +4,13 @@
 # make test-peers   beside lightly, Lightning and stable-pretraining, in an environment of their own on top of .venv
 # make docs         build the documentation site into site/, strictly: no warning, no broken link
 # make bench        time the kernels side by side (two minutes)
+# make speed-history  times of SIGReg since the first commit, by asv (half an hour; renews docs/speed.md)
 # make setup        only prepare .venv
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: setup quickstart test test-long test-peers docs bench clean
+.PHONY: setup quickstart test test-long test-peers docs bench speed-history clean
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml constraints.txt
@@ -48,6 +49,12 @@ docs: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.table
+
+speed-history: setup
+	$(BIN)/asv machine --yes
+	$(BIN)/asv run --skip-existing --bench history.History HASHFILE:benchmarks/history_commits.txt
+	$(BIN)/asv run --skip-existing --bench history.History HEAD^!
+	$(BIN)/python -m benchmarks.history
 
 clean:
 	rm -rf .venv .venv-peers .asv site results/runs .pytest_cache .mypy_cache .ruff_cache

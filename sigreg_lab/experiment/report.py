@@ -31,13 +31,21 @@ from sigreg_lab.experiment.results import (
     read_object,
     sync,
 )
-from sigreg_lab.experiment.study import Study, StudyError, load_study
+from sigreg_lab.experiment.study import TOPICS, Study, StudyError, load_study
 from sigreg_lab.experiment.tables import markdown_table
 
 Record = dict[str, Any]
 PAGE = "report.html"
 TEMPLATE = "page.html.j2"
-FIRST = "atlas"  # the ranking of regularisers comes before the other studies on the page
+FIRST = "atlas"  # the ranking of regularisers comes before the other studies of its topic
+SYMBOLS = """Brackets hold 95% intervals; "exact" numbers need none.
+
+A batch has N embeddings of K dimensions. SIGReg, the loss of LeJEPA, projects them on M random directions, the slices,
+compares each projection with N(0, 1) by the Epps-Pulley statistic, and takes the mean. Lambda is its weight beside the
+prediction loss. Kinds of directions: independent; orthogonal in blocks of K; Sobol, of low discrepancy; hd3, random
+signs and fast Hadamard transforms. Control variates subtract a part whose mean over directions is known. The published
+estimate of the statistic is biased in small batches (a V-statistic); "unbiased" is the one that is not (a U-statistic).
+"""
 _DENSITY = 2  # pixels of a picture for each of the page
 
 
@@ -116,13 +124,26 @@ def read_sections(results: Path, expected: Sequence[str] = (), own: Sequence[Stu
 
 
 def _markdown(sections: Sequence[Section]) -> str:
-    lines = [
-        f"- [{title}](#{heading_anchor(title)}): {one.claims[0]['words'] if one.claims else 'not run.'}"
-        for one in sections
-        for title in [one.study.title]
-    ]
-    head = "# What the studies found\n\nWritten by `sigreg-lab study` from the rows beside it. In a line each:\n"
-    return "\n".join([head, "\n".join(lines) + "\n", *map(_section, sections)])
+    lines: list[str] = []
+    for topic, ones in by_topic(sections).items():
+        lines += ["", f"**{topic}**", ""]
+        for one in ones:
+            title = one.study.title
+            words = one.claims[0]["words"] if one.claims else "not run."
+            lines.append(f"- [{title}](#{heading_anchor(title)}): {words}")
+    head = f"# What the studies found\n\nWritten by `sigreg-lab study` from the rows beside it. {SYMBOLS}"
+    ordered = [one for ones in by_topic(sections).values() for one in ones]
+    return "\n".join([head, *lines, "", *map(_section, ordered)])
+
+
+def by_topic(sections: Sequence[Section]) -> dict[str, list[Section]]:
+    """Sections under their headings, in the order of ``TOPICS``; studies that were not run come last under each."""
+    found: dict[str, list[Section]] = {}
+    for key, heading in TOPICS.items():
+        ones = [one for one in sections if one.study.topic == key]
+        if ones:
+            found[heading] = sorted(ones, key=lambda one: (one.folder is None, one.study.name != FIRST))
+    return found
 
 
 def render(sections: Sequence[Section]) -> str:
@@ -145,12 +166,15 @@ def render(sections: Sequence[Section]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"md": md, "inline": lambda text: Markup(markdown.renderInline(text))}
-    order = sorted(sections, key=lambda one: (one.folder is None, one.study.name != FIRST))
+    topics = by_topic(sections)
+    order = [one for ones in topics.values() for one in ones]
     claims = [record for one in order for record in one.claims if not record["detail"]]
     return environment.get_template(TEMPLATE).render(
         claims=sorted(claims, key=lambda record: (not record["source"], _natural(record["source"]))),
         kinds={"holds": "holds", "fails": "fails"},
         titles={one.study.name: one.study.title for one in sections},
+        topics={heading: [one.study for one in ones] for heading, ones in topics.items()},
+        symbols=SYMBOLS,
         sections=[_shown(one) for one in order],
         written=now()[:10],
     )

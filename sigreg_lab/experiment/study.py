@@ -38,6 +38,18 @@ class StudyError(Exception):
     """Something the person at the keyboard can mend; its text is one line with the remedy."""
 
 
+#: What readers come with, in the order of the report; a study of one's own comes under "other".
+TOPICS = {
+    "choosing": "Which regulariser, which lambda, which run",
+    "batches": "What a batch must be",
+    "slices": "How many slices, and of which kind",
+    "numerics": "Grid, gradients, precision and other libraries",
+    "tests": "Testing samples",
+    "theory": "What the paper proves and prints",
+    "other": "Other studies",
+}
+
+
 class Picture(NamedTuple):
     """A figure: what it shows, in a sentence, and how it is drawn from the estimates."""
 
@@ -67,6 +79,7 @@ class Study:
         title: a few words, for tables and the report's heading.
         question: what is asked.
         expectation: what was expected before the study first ran.
+        topic: under which heading the report has it, a key of ``TOPICS``.
         seed: the study's seed; a cell's seed is derived from it and from the cell.
         axes: the settings that span the grid. Each holds a list; a cell is one combination.
         presets: settings per preset, the same keys in each: ``smoke`` (seconds, what tests run), ``quick`` (what the
@@ -111,6 +124,7 @@ class Study:
     partial: bool = False
     packages: tuple[str, ...] = ()
     needs: str = ""
+    topic: str = "other"
     folder: Path = Path()
 
     def __post_init__(self) -> None:
@@ -122,6 +136,8 @@ class Study:
         missing = [axis for axis in self.axes if axis not in self.presets["standard"]]
         if missing:
             raise ValueError(f"study {self.name}: axes without settings: {', '.join(missing)}")
+        if self.topic not in TOPICS:
+            raise ValueError(f"study {self.name}: unknown topic {self.topic!r}; use one of {', '.join(TOPICS)}")
         if not self.claims:
             raise ValueError(f"study {self.name}: no claims; the first is the headline")
 

@@ -18,7 +18,7 @@ Where a verdict has no words, plain ones are made of the claim's statement. Insi
     settings.replicates      a setting of the run
     table(...)               a Markdown table of estimates
     more_than(1)             instead of a value of an axis; likewise less_than, other_than
-    x | span(3), x | percent, x | number, x | label, xs | list_of
+    x | span(3), x | percent, x | points, x | number, x | label, xs | list_of
 
 Blocks of other names are ``tables``, which follows the findings, and ``details``, which goes into the fold.
 
@@ -137,7 +137,8 @@ def _compiled(
     import jinja2
 
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"span": _span, "percent": _percent, "label": _label, "list_of": _list_of, "number": _number}
+    environment.filters |= {"span": _span, "percent": _percent, "points": _points, "number": _number}
+    environment.filters |= {"label": _label, "list_of": _list_of}
     known: dict[str, Callable[..., Any] | Config] = {
         "at": estimates.at,
         "of": estimates.of,
@@ -165,6 +166,11 @@ def _span(number: Estimate, digits: int | None = None) -> str:
 
 def _percent(number: Estimate | float, digits: int | None = None) -> str:
     return number.span(digits, percent=True) if isinstance(number, Estimate) else f"{100 * number:.{digits or 0}f}%"
+
+
+def _points(number: Estimate, digits: int | None = None) -> str:
+    """A share, such as accuracy, in percentage points."""
+    return f"{_percent(number, digits).replace('%', '')} points"
 
 
 def _number(number: float, form: str = ",.4g") -> str:

@@ -88,6 +88,7 @@ STUDY = Study(
     "another with all labels, and differ more with few. Settings of SIGReg (slices, directions, weight) matter less "
     "than lambda. No quality of a statistic predicts accuracy well. RankMe and LiDAR choose lambda better than the "
     "loss does.",
+    topic="choosing",
     seed=20261127,
     axes=("data", "contender"),
     keep=keep,

@@ -90,6 +90,7 @@ STUDY = Study(
     question="Which lambda at another batch size, number of views or notation weighs the two terms as before?",
     expectation="lambda ~ 1/N, because the statistic carries N; flattened views V times stronger and nothing else; eq. "
     "5 and eq. 6 differ by a factor 2 where all views are global.",
+    topic="batches",
     seed=20251120,
     axes=("setting", "n"),
     keep=keep,

@@ -75,6 +75,7 @@ STUDY = Study(
     title="Type-I error of every test",
     question="Does each test reject a true null as often as its level says, from 8 samples to 1024?",
     expectation="Every rate lies within its 99.9% Monte-Carlo interval, the error of simulated laws counted in.",
+    topic="tests",
     seed=20251112,
     axes=("statistic", "dim", "n"),
     keep=keep,

@@ -81,6 +81,7 @@ STUDY = Study(
     question="What do rows that belong together do to the null of the statistic and to the minimum of the loss?",
     expectation="The statistic grows with correlation and cluster size; the loss pushes rows of a cluster apart, so "
     "that scatter between clusters shrinks; more clusters a batch mend both.",
+    topic="batches",
     seed=20261128,
     axes=("clusters", "rho"),
     presets={

@@ -109,6 +109,7 @@ STUDY = Study(
     "in the period of a grid?",
     expectation="Epps-Pulley's gradient vanishes linearly at a point, at a constant rate of growth; rank-based "
     "statistics escape in a time that does not depend on eps; moments as Epps-Pulley. Adam does not care.",
+    topic="numerics",
     seed=20251118,
     axes=("part", "statistic", "dim"),
     keep=keep,

@@ -97,6 +97,7 @@ STUDY = Study(
     title="The variance that a loss really wants",
     question="At which standard deviation is each loss least, in the mean over batches of N?",
     expectation="Below 1 for every biased statistic, nearer to 1 as N grows; at 1 for the U-statistic.",
+    topic="batches",
     seed=20251115,
     axes=("loss", "n"),
     paired=("loss",),

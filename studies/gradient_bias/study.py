@@ -96,6 +96,7 @@ STUDY = Study(
     expectation="Theorem 6 holds for T/N; the implemented T carries the factor N, so its bias is constant in N. Local "
     "batches have W times the relative bias of the whole; the V-statistic, biased, has the smaller mean squared error "
     "on small batches.",
+    topic="batches",
     seed=20251114,
     axes=("variant", "sd", "n"),
     paired=("variant",),

@@ -101,6 +101,7 @@ STUDY = Study(
     question="Are gradient and curvature of each statistic in one sample bounded, by what, and how do they grow?",
     expectation="Epps-Pulley: bounded, with the constants of Theorem 4 for T/N and hence without 1/N for T as "
     "implemented; moments grow as the third power of |x|, Anderson-Darling and Wasserstein linearly.",
+    topic="numerics",
     seed=20251117,
     axes=("part", "statistic", "n"),
     paired=("statistic",),

@@ -154,6 +154,7 @@ STUDY = Study(
     "the loss tells long from short training (C above 0.7), with both equal much less. The best alpha is positive, "
     "differs between regularisers and depends on the lambdas tried. Least loss / lambda^0.4 chooses runs within two "
     "points of the best.",
+    topic="choosing",
     seed=SEED,
     axes=("regularizer", *CONFIGURATION, "seed"),
     paired=("regularizer", *CONFIGURATION),

@@ -183,6 +183,7 @@ STUDY = Study(
     "Epps-Pulley see everything, Anderson-Darling more of the tails. Over all alternatives Anderson-Darling ranks "
     "first and needs fewer samples than Epps-Pulley against most; Shapiro-Wilk leads against shape. A few tests "
     "at small n reject light tails less often than the null. No moment test sees a Gauss-Hermite law of ten atoms.",
+    topic="tests",
     seed=20251108,
     axes=("n", "alternative"),
     paired=("alternative",),

@@ -178,6 +178,7 @@ STUDY = Study(
     "K = 128, nor a hypercube or sphere, whose projections are nearly normal. BHEP with a fixed width goes blind as "
     "K grows. Pairwise statistics see the sphere, by its radius. Some tests reject a narrower law, or one of light "
     "tails, less often than the null.",
+    topic="tests",
     seed=20251121,
     axes=("n", "dim", "alternative"),
     paired=("alternative",),

@@ -157,6 +157,7 @@ STUDY = Study(
     "N, and is it the rounding of the embeddings or that of the arithmetic; noise, or a bias of the direction?",
     expectation="float32 is as good as float64. With bfloat16 embeddings their own rounding dominates, and is noise; "
     "arithmetic in bfloat16 is worse, grows as N^0.5 and biases the gradient's direction.",
+    topic="numerics",
     seed=20251118,
     axes=("num_slices", "n", "scale"),
     keep=keep,

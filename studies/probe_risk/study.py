@@ -213,6 +213,7 @@ STUDY = Study(
     "term of the same order, as h^3 for laws with an edge; J has the printed minima and no density is below them. On "
     "finite samples laws of bounded support have the smaller error: the variance of a kernel probe is the larger, the "
     "wider the support.",
+    topic="theory",
     seed=20251121,
     axes=("part", "dim", "length"),
     keep=keep,

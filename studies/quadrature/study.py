@@ -152,6 +152,7 @@ STUDY = Study(
     "hardly matter)?",
     expectation="From 17 points on, and mostly from 5, the discretisation is negligible beside the truncation; a range "
     "of 1 loses power and gradient against differences of shape, not against location and scale; 3 and 5 are the same.",
+    topic="numerics",
     seed=20251117,
     axes=("n", "sigma2", "t_max"),
     paired=("sigma2", "t_max"),

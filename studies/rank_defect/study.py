@@ -101,6 +101,7 @@ STUDY = Study(
     "often do tests on them notice?",
     expectation="The mean dilutes the defect by about (k/K)^2 and more slices do not help it; the maximum finds it "
     "with enough slices, which grow exponentially with K.",
+    topic="batches",
     seed=20251121,
     axes=("dim", "n"),
     presets=presets(

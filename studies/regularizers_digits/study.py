@@ -95,6 +95,7 @@ STUDY = Study(
     question="Does the choice of SIGReg's statistic show in the accuracy of frozen probes?",
     expectation="Any regulariser beats none by far with few labels, since nothing else prevents collapse; among "
     "statistics differences are small once each has its own lambda.",
+    topic="choosing",
     seed=20251113,
     axes=("regularizer", "lam", "seed"),
     paired=("regularizer", "lam"),

@@ -120,6 +120,7 @@ STUDY = Study(
     question="Does the choice of regulariser show in the accuracy of frozen probes on images?",
     expectation="Statistics that see the whole law (Epps-Pulley, Anderson-Darling) and those that see mean and "
     "variance alone (VCReg) differ little; all beat no regulariser and the untrained encoder by far.",
+    topic="choosing",
     seed=20251120,
     axes=("recipe", "regularizer", "seed"),
     paired=("regularizer",),

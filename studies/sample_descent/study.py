@@ -154,6 +154,7 @@ STUDY = Study(
     "directions drawn anew at every step beat many fixed ones?",
     expectation="16 directions drawn anew beat fixed sets smaller than K; sets of several K close the gap. With steps "
     "of one length few slices leave a floor of noise. Statistics of moments leave the 'X' as it is.",
+    topic="slices",
     seed=20251122,
     axes=AXES,
     paired=("statistic", "directions", "training", "num_slices"),

@@ -210,6 +210,7 @@ STUDY = Study(
     "of directions gives the least error?",
     expectation="M^(-1/2) for independent directions in any dimension; orthogonal blocks better by a constant, "
     "low-discrepancy directions by a rate in low dimension only. For the gradient M = O(K).",
+    topic="slices",
     seed=20251116,
     axes=("law", "sample", "directions", "dim", "num_slices"),
     keep=keep,

@@ -62,7 +62,7 @@ def test_what_studies_say_is_text(page):
     sections = [
         report.Section(
             study=type("S", (), {"name": "toy", "title": "<b>T</b>", "question": "<script>q()</script>", "needs": "<i>",
-                                 "expectation": "", "pictures": {}}),
+                                 "expectation": "", "pictures": {}, "topic": "other"}),
         )
     ]  # fmt: skip
     text = report.render(sections)

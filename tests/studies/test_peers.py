@@ -103,6 +103,7 @@ RANKS = {"question": "ranks", "quantity": "gradient_error"}
     ("name", "change", "value", "expected"),
     [
         ("reduction_is_lost", RANKS | {"contestant": "stable-pretraining"}, 1e-7, ("holds", "fails")),
+        ("reduction_is_lost", RANKS | {"contestant": "lightly"}, 1e-7, ("holds", "fails")),
         ("gathering_is_exact", RANKS | {"contestant": "lightly gathering"}, 0.2, ("holds", "fails")),
         ("gathering_is_exact", RANKS | {"contestant": "sigreg-lab"}, 0.2, ("holds", "fails")),
         ("default_is_local", RANKS | {"contestant": "lightly"}, 1e-7, ("holds", "fails")),

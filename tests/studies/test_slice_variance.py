@@ -69,6 +69,7 @@ def test_errors_over_independent_ones_are_those_of_theory(rows):
     [
         ("beats_orthogonal", {"quantity": "squared error", "estimator": "control variates"}, 99.0),
         ("beats_in_time", {"quantity": "equal time", "estimator": "control variates"}, 0.5),
+        ("hd3_beats_independent", {"quantity": "equal time", "estimator": "hd3"}, 99.0),
         ("hd3_wins_in_time", {"quantity": "equal time", "estimator": "hd3"}, 99.0),
         ("near_theory", {"quantity": "equal slices", "estimator": "control variates"}, 0.5),
         ("hd3_is_orthogonal", {"quantity": "squared error", "estimator": "hd3"}, 99.0),
