@@ -70,9 +70,8 @@ def caption_17(e: Estimates) -> Decision:
        fails="false as printed: one p should be 1 - p")  # fmt: skip
 def variances_right(e: Estimates) -> Decision:
     corrected = every(e.of(OVER, formula="eq. 54, corrected"), above=0.5, below=1.5).evidence
-    inverse = e.at("eq. 56 times V, off I", formula="eq. 54, corrected")
     decision = every(e.of(OVER, formula="eq. 54"), above=0.5, below=1.5)
-    return decision.also(corrected=corrected["least"], inverse=inverse, rank=e.at("rank", formula="eq. 54"))
+    return decision.also(corrected=corrected["least"], rank=e.at("rank", formula="eq. 54"))
 
 
 @claim("skewness is 0 and kurtosis K(K + 2) on normal data", source="eq. 64 to 66", detail=True,
