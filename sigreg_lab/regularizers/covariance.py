@@ -73,8 +73,9 @@ class WeakSIGReg(Regularizer):
         R = 1/V sum_v |S C S' - I|_F,   S of shape (k, K) with entries N(0, 1/K), drawn at each call                 [1]
 
     C is the covariance of view v, divisor N - 1; S is the same for all views. Where K <= k, and for
-    ``sketch_dim=None``, there is no sketch, S = I, as in the authors' code. Gradient: that of a norm, which does not
-    shrink with the distance; the pull out of a collapse vanishes with the scale. No pull on the mean. Cost
+    ``sketch_dim=None``, there is no sketch, S = I, as in the authors' code. With a sketch the mean over S is not least
+    at C = I but, of the squared norm, at K/(K + k + 1) I (``theory.sketches``). Gradient: that of a norm, which does
+    not shrink with the distance; the pull out of a collapse vanishes with the scale. No pull on the mean. Cost
     O(V N K k + V N k^2). Shapes, dtypes and errors of a call: ``Regularizer``.
 
     Args:
