@@ -1,10 +1,10 @@
 """How fast SIGReg was at each commit:  python -m benchmarks.history [--asv .asv/results] [--out results/speed_history]
 
-``make speed-history`` has asv measure what the class below times, at the commits of ``history_commits.txt`` and at the
-present one, and then runs this, which writes ``rows.csv``, ``speed_history.png`` and ``manifest.json``, and the table of
-docs/speed.md. The class uses the official package's names alone, which every commit since the first understands. A number
-is a ratio of two processor times of one process, taken in turns, so that numbers of commits measured at different moments
-compare: a busy machine slows both.
+``make speed-history`` has asv measure what the class below times, at the commits of ``history_commits.txt`` and at
+the present one, and then runs this, which writes ``rows.csv``, ``speed_history.png`` and ``manifest.json``, and the
+table of docs/speed.md. The class uses the official package's names alone, which every commit since the first
+understands. A number is a ratio of two processor times of one process, taken in turns, so that numbers of commits
+measured at different moments compare: a busy machine slows both.
 """
 
 import argparse

@@ -36,6 +36,7 @@ STUDY = Study(
     title="Formulas as printed, beside right values",
     question="Which formulas of the paper's appendices, captions and of two later papers can be used as they stand?",
     expectation="Closed forms of appendix F hold; several other lines have slips; slicing makes a kernel heavy-tailed.",
+    topic="theory",
     seed=20261129,
     axes=("part",),
     presets=presets(
