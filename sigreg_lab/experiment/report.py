@@ -46,6 +46,7 @@ prediction loss. Kinds of directions: independent; orthogonal in blocks of K; So
 signs and fast Hadamard transforms. Control variates subtract a part whose mean over directions is known. The published
 estimate of the statistic is biased in small batches (a V-statistic); "unbiased" is the one that is not (a U-statistic).
 """
+_FOLD = "<details>\n<summary>Details</summary>"
 _DENSITY = 2  # pixels of a picture for each of the page
 
 
@@ -58,6 +59,16 @@ class Section:
     manifest: Record = dataclasses.field(default_factory=dict)
     findings: str = ""
     claims: Sequence[Record] = ()
+
+    @property
+    def text(self) -> str:
+        """The findings without their fold."""
+        return self.findings.partition(_FOLD)[0].strip()
+
+    @property
+    def fold(self) -> str:
+        """What the findings have in their fold."""
+        return self.findings.partition(_FOLD)[2].replace("</details>", "").strip()
 
     @property
     def command(self) -> str:
@@ -185,7 +196,7 @@ def _shown(one: Section) -> dict[str, Any]:
     shown: dict[str, Any] = {"study": one.study, "folder": one.folder, "command": one.command}
     if one.folder is None:
         return shown
-    text, _, fold = one.findings.partition("<details>\n<summary>Details</summary>")
+    text, fold = one.text, one.fold
     headline, _, findings = text.partition("\n\n")
     pictures = []
     for name, caption in one.pictures.items():
@@ -196,7 +207,7 @@ def _shown(one: Section) -> dict[str, Any]:
     return shown | {
         "headline": headline.strip("* \n"),
         "findings": findings,
-        "details": fold.replace("</details>", ""),
+        "details": fold,
         "pictures": pictures,
         "manifest": one.manifest,
         "commits": one.commits,
@@ -279,12 +290,13 @@ def _section(one: Section) -> str:
         return f"{heading}\n\n**Not run.**{needs} Command: `{one.command}`.\n"
     link = f"{one.folder.name}/"
     figures = "\n\n".join(f"![{caption}]({link}{name})" for name, caption in one.pictures.items())
+    more = f"More tables: [findings.md]({link}{FINDINGS}). " if one.fold else ""
     source = (
-        f"Rows: [rows.csv]({link}rows.csv), estimates: [estimates.csv]({link}estimates.csv), "
+        f"{more}Rows: [rows.csv]({link}rows.csv), estimates: [estimates.csv]({link}estimates.csv), "
         f"how they were made: [manifest.json]({link}manifest.json) "
         f"(preset {one.manifest['preset']}, commit {one.commits}, {one.cells}). Again: `{one.command}`."
     )
-    return f"{heading}\n\n{one.findings}\n\n{figures}\n\n{source}\n"
+    return f"{heading}\n\n{one.text}\n\n{figures}\n\n{source}\n"
 
 
 def heading_anchor(title: str) -> str:
