@@ -35,9 +35,11 @@ def _of_normal(half):
 
 #: Where it is not 95%. Rank defect: errors of threshold and count, taken for independent, cancel in part on the same
 #: samples. Power: between two sizes, both ends of two intervals are taken at once, weighed as the powers are (1/2 and
-#: 1/2 for Epps-Pulley, 3/4 and 1/4 for the other); for an efficiency, both ends of two of these.
+#: 1/2 for Epps-Pulley, 3/4 and 1/4 for the other); for an efficiency, both ends of two of these. What lies above the
+#: highest power is 0 where less is measured.
 COVERAGE = {
     ("rank_defect", "power"): 0.987,
+    ("power", "power above the highest"): 0.975,
     ("power", "samples for half"): _of_normal(1.96 / np.hypot(1 / 2, 1 / 2)),
     ("power", "efficiency"): _of_normal(2 * 1.96 / np.sqrt(2 / 4 + 10 / 16)),
     ("power_multivariate", "gain of the maximum"): _of_difference(0.8),
@@ -146,7 +148,7 @@ def _null_and_shifted(rng, power, reference, replicates, noise=None):
 
 
 def power(rng):
-    """Curves that cross one half at 64 and at 32 samples, on the scale of normal quantiles; a power of 0.3 at all n."""
+    """Curves that cross one half at 64 and at 32 samples, on the scale of normal quantiles; 0.3; the highest power."""
     laws = [f"law {number}" for number in range(REPEATS)]
     curves = {"epps_pulley": {16: -0.3, 256: 0.3}, "watson": {16: -0.15, 256: 0.45}}
     parts = []
@@ -155,13 +157,18 @@ def power(rng):
         parts.append(_frame(alternative=laws, n=n, statistic=name, **counts))
     sizes = 16 + np.arange(REPEATS)
     counts = _rejections(*_null_and_shifted(rng, 0.3, 1999, 2000))
-    parts.append(_frame(alternative="scale_0.8", n=sizes, statistic="vcreg_like", **counts))
+    parts.append(_frame(alternative="scale_0.8", n=sizes, statistic="any", **counts))
+    few, names = 16 + np.arange(REPEATS) % 50, [f"test {number // 50}" for number in range(REPEATS)]
+    highest = np.array([[most_powerful(0.05, n, 0.3, 1.0)] for n in few])
+    counts = _rejections(*_null_and_shifted(rng, highest, 1999, 2000))
+    parts.append(_frame(alternative="location_0.3", n=few, statistic=names, **counts))
     yield pd.concat(parts)
     law = {"alternative": laws}
     for name, curve in curves.items():
         yield from (("power", {"statistic": name, "n": n, **law}, stats.norm.cdf(at)) for n, at in curve.items())
     yield from [("samples for half", {"statistic": "epps_pulley", **law}, 64.0), ("efficiency", law, 2.0)]
     best = [most_powerful(0.05, n, 0.0, 0.8) for n in sizes]
+    yield "power above the highest", {"alternative": "location_0.3"}, 0.0
     yield "share of the highest power", {"alternative": "scale_0.8"}, 0.3 / np.array(best)
 
 
