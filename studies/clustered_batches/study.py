@@ -98,7 +98,7 @@ STUDY = Study(
     presets=presets(
         "clusters rho dim mended_dim replicates num_samples descents steps",
         smoke=([8, 32], [0.0, 0.5], [1, 2, 4], 4, 240, 64, 6, 200),
-        quick=([8, 64], [0.0, 0.5], [1, 8], 8, 1200, 256, 6, 800),
+        quick=([8, 64], [0.0, 0.5], [1, 2, 8], 8, 1200, 256, 6, 800),
         standard=([8, 16, 32, 64, 128], [0.0, 0.25, 0.5, 0.9], [1, 2, 8, 32], 8, 2400, 256, 16, 1600),
         paper=([4, 8, 16, 32, 64, 128], [0.0, 0.1, 0.25, 0.5, 0.75, 0.9], [1, 2, 8, 32], 8, 60_000, 256, 64, 6400),
         loss=["none", "batch", "queue", "workers_averaged", "workers_gathered", "centred"],
