@@ -1,111 +1,130 @@
 """Batches of clips, crops or graphs: what rows that belong together do to SIGReg's test and to its minimum."""
 
-import math
 from typing import Any
 
-import pandas as pd
-
-from sigreg_lab.experiment import Claim, Decision, Picture, Study, every
-from sigreg_lab.experiment.cells import Config, Row
-from sigreg_lab.experiment.estimates import Estimates, about, exactly, mean, rate
+from sigreg_lab.experiment import Decision, Picture, Study, claim, every, presets
+from sigreg_lab.experiment.cells import Cell, Config
+from sigreg_lab.experiment.estimates import Estimate, Estimates, difference
 from sigreg_lab.figures.kinds import curves
-from sigreg_lab.theory import clusters as theory
-from sigreg_lab.univariate import EppsPulley
 
+from .estimate import BETWEEN, LIMIT, RATES, RATIO, estimate
 from .measure import LEVEL, measure
 
-GRID = EppsPulley().nodes()
-KEPT, SMALL = "scatter kept", 0.4  # below it, a sampled minimiser piles up at 0
-RATES = {"all rows": "rejection rate, all rows", "one a cluster": "rejection rate, one row a cluster"}
+
+def gains(e: Estimates, loss: str) -> list[Estimate]:
+    """Of a loss over that of the batch alone, at each number of clusters."""
+    batch = e.of(RATIO, loss="batch")
+    return [difference(one, batch.at(RATIO, clusters=one.clusters, dim=one.dim)) for one in e.of(RATIO, loss=loss)]
 
 
-def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
-    """Means beside their exact values, rates of rejection, and the scatter at the minimum over that of N(0, 1)."""
-    found: list[Row] = []
-    for (count, rho), cell in rows.groupby(["clusters", "rho"], sort=False):
-        here = {"clusters": count, "rho": rho}
-        size, b, s = settings["num_samples"] // count, math.sqrt(rho), math.sqrt(1 - rho)
-        exact = {
-            "statistic": theory.mean_value(b, s, count, size, GRID),
-            "slope": theory.slope_between(b, s, count, size, GRID),
-            "centred": theory.mean_of_centred(s, count, size, GRID),
-        }
-        values = {quantity: part for quantity, part in cell.groupby("quantity")}
-        for name, number in exact.items():
-            (row,) = values[name].to_dict("records")
-            found.append(about(name, row["value"], row["error"], settings["replicates"], number, **here))
-        for name, quantity in RATES.items():
-            known = LEVEL if name == "all rows" and rho == 0 else math.nan
-            rejected = int(values[name]["value"].iloc[0])
-            found.append(rate(quantity, rejected, settings["replicates"], known, error=0.002, **here))
-        if rho > 0:
-            best = theory.best_between(s, count, size, GRID)
-            found.append(exactly(KEPT, best / b, **here))
-            if best > SMALL:
-                found.append(mean("minimiser", values["minimiser"]["value"], best, **here) | {"tolerance": 0.01})
-    return found
+def fewest(e: Estimates, *losses: str) -> dict[str, Any]:
+    """Ratios in the fewest clusters, by loss."""
+    return {loss: e.at(RATIO, loss=loss, clusters=e.first("clusters"), dim=mended(e)) for loss in ("batch", *losses)}
 
 
-def level_lost(e: Estimates) -> Decision:
-    """Every rate at a correlation of a half or more lies above the level."""
-    return every(e.of(RATES["all rows"], rho=lambda rho: rho >= 0.5), above=LEVEL).also(level=LEVEL)
+def mended(e: Estimates) -> Any:
+    """The dimension in which all losses were descended."""
+    return e.of(RATIO, loss="queue").first("dim")
 
 
-def one_a_cluster_holds(e: Estimates) -> Decision:
-    """No rate lies above the level by more than a fifth."""
-    return every(e.of(RATES["one a cluster"]), below=1.2 * LEVEL).also(level=LEVEL)
-
-
+@claim("descent on batches of few clusters shrinks the scatter between clusters")
 def scatter_shrinks(e: Estimates) -> Decision:
-    """In the fewest clusters, the minimum keeps less than nine tenths of the scatter between clusters."""
-    return every(e.of(KEPT, clusters=e.first("clusters")), below=0.9)
+    return every(e.of(RATIO, loss="batch", clusters=e.first("clusters")), below=0.9)
 
 
-def clusters_mend(e: Estimates) -> Decision:
-    """In the most clusters, it keeps more than nine tenths."""
-    return every(e.of(KEPT, clusters=e.last("clusters")), above=0.9)
+@claim("a batch needs several times as many clusters as dimensions: with no more, less than half of the ratio is left")
+def dimension_costs(e: Estimates) -> Decision:
+    few, many = (
+        [one for one in e.of(LIMIT) if low <= one.clusters / one.dim <= high] for low, high in ((0, 1), (8, 1e9))
+    )
+    most = every(many, above=0.7)
+    return (every(few, below=0.5) & most).also(many=most.evidence["least"])
 
 
-def _curves(e: Estimates, quantity: str | list[str], label: str, **options: Any) -> Any:
-    return curves(e.of(quantity), x="clusters", hue="rho", hue_name="correlation {}", x_label="clusters a batch",
-                  y_label=label, **options)  # fmt: skip
+@claim("a queue of earlier batches mends it, in part")
+def queue_mends(e: Estimates) -> Decision:
+    return every(gains(e, "queue"), above=0.0).also(**fewest(e, "queue"))
 
 
-def _preset(clusters: list[int], rho: list[float], replicates: int) -> Config:
-    return {"clusters": clusters, "rho": rho, "replicates": replicates, "num_samples": 256}
+@claim("more workers mend it where the statistic is that of all, and not where each has its own")
+def workers_need_gathering(e: Estimates) -> Decision:
+    gathered, own = (gains(e, f"workers_{kind}") for kind in ("gathered", "averaged"))
+    found = every(gathered, above=0.0) & every(own, above=-0.05, below=0.05)
+    return found.also(**fewest(e, "workers_gathered", "workers_averaged"))
+
+
+@claim("centred residuals leave the scatter between clusters as it began")
+def centred_leave(e: Estimates) -> Decision:
+    return every(e.of(BETWEEN, loss="centred"), above=0.99, below=1.01).also(ratios=e.of(RATIO, loss="centred"))
+
+
+@claim("a test of all rows rejects too often where rows come in clusters")
+def level_lost(e: Estimates) -> Decision:
+    return every(e.of(RATES[0], rho=lambda rho: rho >= 0.5), above=LEVEL).also(level=LEVEL)
+
+
+@claim("a test of several batches as one rejects too often too", detail=True)
+def level_of_several_lost(e: Estimates) -> Decision:
+    return every(e.of(RATES[1], rho=lambda rho: rho >= 0.5), above=LEVEL)
+
+
+@claim("a test of one row of each cluster holds its level")
+def one_a_cluster_holds(e: Estimates) -> Decision:
+    return every(e.of(RATES[-1]), below=1.2 * LEVEL).also(level=LEVEL)
+
+
+def keep(cell: Cell, settings: Config) -> bool:
+    """One dimension under the null; descent at a correlation of a half, of most losses in one number of dimensions."""
+    if cell["loss"] == "none" or cell["dim"] == 1:
+        return cell["loss"] == "none" and cell["dim"] == 1
+    return cell["rho"] == 0.5 and (cell["loss"] == "batch" or cell["dim"] == settings["mended_dim"])
+
+
+def _curves(e: Estimates, hue: str, label: str = "variance between over within", **options: Any) -> Any:
+    return curves(e, x="clusters", hue=hue, x_label="clusters a batch", y_label=label, **options)
 
 
 STUDY = Study(
     name="clustered_batches",
     title="Batches that are not independent: clusters in the batch",
-    question="What do rows that belong together do to the null of the statistic and to the minimum of the loss?",
+    question="What do rows that belong together do to the null of the statistic and to the minimum of the loss, and "
+    "what mends it?",
     expectation="The statistic grows with correlation and cluster size; the loss pushes rows of a cluster apart, so "
-    "that scatter between clusters shrinks; more clusters a batch mend both.",
+    "that scatter between clusters shrinks; more clusters a batch mend both. A queue, and workers that gather, "
+    "count as more clusters; centred residuals leave the scatter as it began.",
     topic="batches",
     seed=20261128,
-    axes=("clusters", "rho"),
-    presets={
-        "smoke": _preset([8, 64], [0.0, 0.5], 240),
-        "quick": _preset([8, 64], [0.0, 0.5], 1200),
-        "standard": _preset([8, 16, 32, 64, 128], [0.0, 0.25, 0.5, 0.9], 2400),
-        "paper": _preset([4, 8, 16, 32, 64, 128], [0.0, 0.1, 0.25, 0.5, 0.75, 0.9], 60_000),
-    },
+    axes=("clusters", "rho", "loss", "dim"),
+    keep=keep,
+    presets=presets(
+        "clusters rho dim mended_dim replicates num_samples descents steps",
+        smoke=([8, 32], [0.0, 0.5], [1, 2, 4], 4, 240, 64, 6, 200),
+        quick=([8, 64], [0.0, 0.5], [1, 2, 8], 8, 1200, 256, 6, 800),
+        standard=([8, 16, 32, 64, 128], [0.0, 0.25, 0.5, 0.9], [1, 2, 8, 32], 8, 2400, 256, 16, 1600),
+        paper=([4, 8, 16, 32, 64, 128], [0.0, 0.1, 0.25, 0.5, 0.75, 0.9], [1, 2, 8, 32], 8, 60_000, 256, 64, 6400),
+        loss=["none", "batch", "queue", "workers_averaged", "workers_gathered", "centred"],
+        batches=4,
+        table_dims=[2, 8, 32, 128, 512],
+    ),
     measure=measure,
     estimate=estimate,
-    claims=(
-        Claim("scatter_shrinks", "few clusters in a batch shrink the scatter between clusters", scatter_shrinks),
-        Claim("clusters_mend", "many clusters in a batch leave the scatter between clusters as it is", clusters_mend),
-        Claim("level_lost", "a test of all rows rejects too often where rows come in clusters", level_lost),
-        Claim("one_a_cluster_holds", "a test of one row of each cluster holds its level", one_a_cluster_holds),
-    ),
+    claims=(scatter_shrinks, dimension_costs, queue_mends, workers_need_gathering, centred_leave, level_lost,
+            level_of_several_lost, one_a_cluster_holds),
     pictures={
-        "scatter_kept": Picture(
-            "Standard deviation between clusters at the minimum, over that of N(0, 1); scatter within as it is.",
-            lambda e: _curves(e, KEPT, "scatter kept", references={"all": 1.0}),
+        "descended": Picture(
+            "Variance between clusters over that within after descent, against clusters in a batch; equal at N(0, I).",
+            lambda e: _curves(e.of(RATIO, dim=mended(e)), "loss", references={"N(0, I)": 1.0}),
+        ),
+        "minimum": Picture(
+            "The same at the minimum of the loss of a batch, exact, by dimension K.",
+            lambda e: _curves(e.of(LIMIT), "dim", references={"N(0, I)": 1.0}),
         ),
         "rejections": Picture(
-            "Rate of rejection at the level of 5% under the null.",
-            lambda e: _curves(e, [*RATES.values()], "rate", column="quantity", references={"level": LEVEL}),
+            "Rate of rejection at the level of 5% under the null: tests of all rows of a batch, of the rows of several "
+            "batches, and of one row of each cluster.",
+            lambda e: _curves(e.of([*RATES[:2], RATES[-1]]), "rho", "rejection rate", hue_name="correlation {}",
+                              column="quantity", references={"level": LEVEL},
+                              titles={"quantity": lambda name: name.removeprefix("rejection rate, ")}),
         ),
     },
-)
+)  # fmt: skip
