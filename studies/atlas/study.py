@@ -24,7 +24,8 @@ def gaps(e: Estimates, group: Any = "regularizers", **where: Any) -> Estimates:
 
 def some_better(e: Estimates) -> Decision:
     """A regulariser is better than published SIGReg, on some data."""
-    return some(gaps(e, contender=REGULARIZERS), above=0.0)
+    others = gaps(e, contender=REGULARIZERS)
+    return some(others, above=0.0).also(count=len({*others.axis("contender")} - {FIRST}))
 
 
 def controls_worse(e: Estimates) -> Decision:
