@@ -28,7 +28,7 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/asv check --environment existing:$(BIN)/python
-	$(BIN)/python -m pytest -n 2 --durations 25
+	$(BIN)/python -m pytest -n 2 --durations 60
 
 test-long: setup
 	$(BIN)/python -m pytest -n 2 -m long

@@ -304,6 +304,7 @@ def test_a_run_that_breaks_later_is_recorded_and_the_others_go_on(monkeypatch, c
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.long
 def test_killed_and_resumed_gives_the_rows_of_a_run_that_was_never_stopped(monkeypatch, capsys):
     arguments = ["sigreg-ep", "my_loss.py:MyRegularizer", "--data", "digits", *_flags("steps=20"), *SHORT]
     words = [sys.executable, "-m", "sigreg_lab.cli", "compare", *arguments, "--workers", "2", "--out", "killed"]
@@ -413,6 +414,7 @@ def test_shuffled_labels_give_chance(monkeypatch):
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.long
 def test_a_cluster_gives_the_rows_of_this_machine(monkeypatch, capsys):
     distributed = pytest.importorskip("distributed")
     arguments = ["sigreg-ep", "my_loss.py:MyRegularizer", *_flags(), *SHORT]

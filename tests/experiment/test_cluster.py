@@ -49,6 +49,7 @@ def cluster():
         process.wait()
 
 
+@pytest.mark.long
 def test_a_cluster_that_loses_a_worker_gives_the_rows_of_a_local_run(workplace, cluster):
     address, processes = cluster
     local = run_study("toy", preset="smoke", out=Path("local"), overrides=CELLS)

@@ -282,7 +282,9 @@ def test_what_cannot_be_taken_is_one_line(given, message):
         resolve_regularizer(given)
 
 
-@pytest.mark.parametrize("given", [Handed, Handed(0.5, name="half"), handed])
+@pytest.mark.parametrize(
+    "given", [Handed, *(pytest.param(one, marks=pytest.mark.long) for one in (Handed(0.5, name="half"), handed))]
+)
 def test_pretraining_takes_what_is_handed_in(given, tmp_path):
     config = configure(None, given, 0, ["steps=3", "batch_size=16", "projector=16,8"])
     folder, _ = run(config, tmp_path)

@@ -11,6 +11,7 @@ from sigreg_lab.experiment.study import PRESETS, list_studies, load_study
 from tests.compare.surrogate import Inline
 
 
+@pytest.mark.long
 def test_study_run_all_as_a_command(monkeypatch, capsys, tmp_path):
     """One command for all studies; each leaves estimates with intervals, figures and its part of the report.
 
