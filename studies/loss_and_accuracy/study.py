@@ -73,7 +73,8 @@ def as_reported(e: Estimates) -> Decision:
     decision = every(of(e, "C less that reported", list(PAPER_C)), above=0.0)
     worst = decision.evidence["least"]
     ranks = {name: of(e, "C", name).at("C", regularizer=worst.regularizer) for name in PAPER_C}
-    return decision.also(loss=ranks["loss"], scaled=ranks["scaled loss"], reported=list(PAPER_C.values()), alpha=PAPER_ALPHA)
+    reported = list(PAPER_C.values())
+    return decision.also(loss=ranks["loss"], scaled=ranks["scaled loss"], reported=reported, alpha=PAPER_ALPHA)
 
 
 @claim(
