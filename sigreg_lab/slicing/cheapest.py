@@ -54,7 +54,7 @@ class Weights(NamedTuple):
     node: float = 20.0  #: a node at a projection, forward and backward
     turn: float = 10.0  #: of Householder's factorisation, an entry of a column by a column
     step: float = 75.0  #: an element and factor of two of the fast transform, there and back
-    keep: float = 200.0  #: a projection that is written and read instead of staying in the cache
+    keep: float = 100.0  #: a projection that is written and read instead of staying in the cache
     pair: float = 17000.0  #: the two radial functions of a pair of samples
     coordinate: float = 33.0  #: a coordinate of a pair, float64
     call: float = 1e8  #: a call
