@@ -79,7 +79,7 @@ STUDY = Study(
     title="Directions and nodes at the least time",
     question="Which directions, and how many nodes, have the least time for a given error of the gradient?",
     expectation="hd3 in high dimension, orthogonal blocks in low, all directions at once for small batches and errors; "
-    "half of the official nodes are enough, and save little, for products take the time.",
+    "half of the official nodes are enough, and take half of the time.",
     seed=20261128,
     axes=("n", "dim"),
     keep=keep,
