@@ -139,9 +139,9 @@ class SIGReg(Regularizer):
         samples = int(total_samples(samples, z.device))
         if not self.per_view:
             views, samples = 1, views * samples
-        assert self.error is not None, "only directions='auto' chooses"
+        error = check_error(self.error)  # which only "auto" has
         return cheapest_directions(
-            samples, dim, self.error, self.statistic, num_views=views, ranks=world_size(), device_type=z.device.type
+            samples, dim, error, self.statistic, num_views=views, ranks=world_size(), device_type=z.device.type
         )
 
     def _over_all_directions(self, z: Tensor) -> Tensor:

@@ -144,13 +144,14 @@ def cheapest_directions(
     return min(found, key=lambda choice: choice.cost)
 
 
-def check_error(error: float | None) -> None:
-    """Raise ``ValueError`` for what no number of slices meets."""
+def check_error(error: float | None) -> float:
+    """The error; ``ValueError`` for what no number of slices meets."""
     if not isinstance(error, Real) or not 0 < error < math.inf:
         raise ValueError(
             f"error must be a positive number, the gradient's relative error such as 0.3, got {error!r}; for none at "
             "all take 'sigreg-ep-infinite', the exact mean over all directions"
         )
+    return float(error)
 
 
 def check_statistic(statistic: UnivariateTest) -> EppsPulley:

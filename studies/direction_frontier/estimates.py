@@ -17,7 +17,7 @@ from .measure import AUTO, EXACT, GRID, SHORT
 SQUARE, VALUE, MEMORY = "gradient, mean square", "value, mean square", "peak memory, MiB"
 TIME, WORK, SHORTER = "time over iid", "time at equal error", "time over the official grid"
 LAWS = ("iid", "orthogonal", "hd3")  # kinds whose error is known
-OFF, NULL, POINTS, REACHES = "error of the grid's gradient", "the same at the null", range(5, 18), (3.0, 6.0)
+OFF, NULL, POINTS, REACHES = "error of the grid's gradient", "the same at the null", range(5, 14), (3.0, 6.0)
 
 
 def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:

@@ -100,7 +100,8 @@ STUDY = Study(
         "direction_frontier": Picture(
             "Time of value and gradient over that of independent slices of the same error.",
             lambda e: curves(
-                e.of(WORK), x="dim", hue="directions", row="error", column="n", y_label="time over iid", log_y=True,
+                e.of(WORK, directions=lambda kind: kind != "iid"), x="dim", hue="directions", row="error", column="n",
+                y_label="time over iid", log_y=True,
                 titles={"n": "N = {}", "error": lambda error: f"error {error:.0%}"}, size=(2.3, 2.2),
                 references={"independent": 1.0}, legend_columns=6,
             ),

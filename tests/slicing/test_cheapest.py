@@ -135,3 +135,12 @@ def test_no_number_of_slices_meets_such_an_error(error):
 def test_what_cannot_be_had_says_so(arguments, message):
     with pytest.raises(ValueError, match=message):
         cheapest_directions(128, 64, **({"error": 0.3} | arguments))
+
+
+@pytest.mark.parametrize(
+    ("n", "orthogonal", "hd3"), [(128, (4, 16), (48, 256)), (512, (4, 32), (128, 1024)), (4096, (4, 64), (256, 4096))]
+)
+def test_hd3_takes_over_where_the_page_says(n, orthogonal, hd3):
+    """From tens of dimensions on with N in the hundreds, from more than a hundred with N in the thousands."""
+    assert {cheapest_directions(n, dim, 1.0).kind for dim in orthogonal} == {"orthogonal"}
+    assert {cheapest_directions(n, dim, 1.0).kind for dim in hd3} == {"hd3"}
