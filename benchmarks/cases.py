@@ -127,24 +127,32 @@ def peers(x: Tensor, num_slices: int, n_points: int) -> dict[str, Contestant]:
 
 
 def side_by_side(
-    contestants: Mapping[str, Contestant], budget_s: float = 12.0, clock: Clock = time.perf_counter
+    contestants: Mapping[str, Contestant],
+    budget_s: float = 12.0,
+    clock: Clock = time.perf_counter,
+    calls: int | None = None,
 ) -> dict[str, list[float]]:
     """Seconds of each call, in rounds in which every contestant runs once: a busy machine slows all of them alike.
 
-    A round leaves out those that have used up their share of the budget and have run three times.
+    A round leaves out those that have used up their share of the budget and have run three times; with ``calls`` every
+    contestant runs as often.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for run in contestants.values():
         run()
     share = budget_s / len(contestants)
-    while active := [name for name, taken in seconds.items() if len(taken) < 3 or sum(taken) < share]:
+
+    def goes_on(taken: list[float]) -> bool:
+        return len(taken) < 3 or sum(taken) < share if calls is None else len(taken) < calls
+
+    while active := [name for name, taken in seconds.items() if goes_on(taken)]:
         for name in active:
             synchronize()
             start = clock()
             contestants[name]()
             synchronize()
             seconds[name].append(clock() - start)
-        if any(len(taken) >= 200 for taken in seconds.values()):
+        if calls is None and any(len(taken) >= 200 for taken in seconds.values()):
             break
     return seconds
 

@@ -1,8 +1,9 @@
 """The kernels side by side, and whether they reach what is asked:  python -m benchmarks.table [--full] [--out DIR]
 
-Medians of interleaved calls, in milliseconds. On a busy machine ``--processor-time`` with ``--threads 1`` counts only
-what the process itself computes. ``--full`` adds ``torch.compile`` (a minute of compilation) and the sizes
-of the paper's Table 6. ``--out`` writes rows.csv, figures.csv and manifest.json.
+Medians of interleaved calls, in milliseconds. Beside a floor or a peer stand ratios of the least of 30 calls in turn,
+which a busy machine moves less, and of the medians. On a busy machine ``--processor-time`` with ``--threads 1`` counts
+only what the process itself computes. ``--full`` adds ``torch.compile`` (a minute of compilation) and the sizes of the
+paper's Table 6. ``--out`` writes rows.csv, ratios.csv, figures.csv and manifest.json.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ import torch
 from benchmarks.cases import (
     TABLE_6,
     Clock,
+    Contestant,
     Published,
     embeddings,
     errors,
@@ -34,11 +37,17 @@ from benchmarks.cases import (
     there_and_back,
     two_products,
 )
-from sigreg_lab.experiment.provenance import now, provenance
+from sigreg_lab.experiment.provenance import hardware, now, provenance
 from sigreg_lab.kernels import hd3_project
 from sigreg_lab.kernels.matmul import linear_by_onednn, uses_onednn
+from sigreg_lab.regularizers import SIGReg
+from sigreg_lab.slicing import StructuredDirections, hd3_signs, seeded_generator, sliced_statistic
+from sigreg_lab.univariate import EppsPulley
 
 LARGE, SMALL = (2048, 512, 1024), (512, 256, 1024)
+#: Where the loss stands beside its own two products, and hd3 beside those that it replaces.
+FLOORS, STRUCTURED = (LARGE, SMALL, (2048, 64, 1024)), (LARGE, (512, 2048, 4096))
+CALLS = 30
 
 MEMORY = """
 import re, torch
@@ -105,6 +114,7 @@ def main() -> None:
         first = measured(FIRST_CALL, str(arguments.processor_time), SIGREG_LAB_CACHE=cold)
         figure(figures, "first call, cold cache, after torch's import, s", first, 2, at_most=True)
     figure(figures, "dense product over HD3, N512 K2048 M4096", hd3(rows, clock), 10)
+    found = ratios(clock)
     for scale, largest in ((1.0, "5"), (10.0, "50")):
         x, directions = embeddings(2048, 256, 256)
         value, gradient = errors((x.detach() * scale).requires_grad_(), directions, 17)
@@ -112,10 +122,11 @@ def main() -> None:
         figure(figures, f"gradient's relative error, 17 points, |x| up to {largest}", gradient, 5e-6, at_most=True)
     if arguments.full:
         table_6(rows, clock)
-    show(rows, figures)
+    show(rows, [])
+    show(found, figures, (f"ratios of the least of {CALLS} calls in turn, {hardware()['cpu']}", "what is asked"))
     if arguments.out:
         write(arguments.out, rows, figures, {"started": started, "finished": now(), "load_before": load,
-              "threads": arguments.threads, "clock": clock.__name__, **provenance()})  # fmt: skip
+              "threads": arguments.threads, "clock": clock.__name__, **provenance()}, found)  # fmt: skip
 
 
 def projections_and_loss(
@@ -153,6 +164,48 @@ def hd3(rows: list[dict[str, Any]], clock: Clock) -> float:
     }
     medians = record(rows, "projection", (512, 2048, 4096), 0, side_by_side(contestants, 6, clock))
     return medians[f"dense, {own_library()}"] / medians["hd3"]
+
+
+def ratios(clock: Clock) -> list[dict[str, Any]]:
+    """The loss over its floor, hd3 over the dense products, peers over the loss: value and gradient, 17 points."""
+    found = []
+    by = linear_by_onednn if own_library() == "oneDNN" else lambda x, weight: x @ weight.T
+    for size in FLOORS:
+        x, directions = embeddings(*size)
+        ours = there_and_back(lambda x=x, directions=directions: fused(x, directions, 17), x)
+        runs = {"ours": ours, "its own two products": two_products(x, directions, by)}
+        found += beside(size, runs, [("ours", "its own two products")], clock)
+    for size in STRUCTURED:
+        x, directions = embeddings(*size)
+        signs = hd3_signs(*size[1:], generator=seeded_generator(0))
+        structured, test = StructuredDirections(signs, size[1:]), EppsPulley()
+        ours = there_and_back(lambda x=x, a=structured, t=test: sliced_statistic(x, t, a), x)
+        runs = {"hd3": ours, "the two dense products": two_products(x, directions, by)}
+        found += beside(size, runs, [("hd3", "the two dense products")], clock)
+    x, _ = embeddings(*LARGE)
+    loss, generator = SIGReg(EppsPulley(), LARGE[2]), seeded_generator(0)
+    others = peers(x, LARGE[2], 17)
+    drawn = {"ours, directions drawn": there_and_back(lambda: loss(x[None], generator), x)}
+    return found + beside(LARGE, others | drawn, [(peer, *drawn) for peer in others], clock)
+
+
+def beside(
+    size: tuple[int, int, int], runs: dict[str, Contestant], pairs: list[tuple[str, str]], clock: Clock
+) -> list[dict[str, Any]]:
+    """The ratios of pairs of contestants that run in turn."""
+    seconds = side_by_side(runs, clock=clock, calls=CALLS) if pairs else {}
+    return [
+        {
+            "what": f"{one} over {other}",
+            "size": "N{} K{} M{}".format(*size),
+            "least": float(f"{min(seconds[one]) / min(seconds[other]):.4g}"),
+            "median": float(f"{median_ms(seconds[one]) / median_ms(seconds[other]):.4g}"),
+            "median_ms": round(median_ms(seconds[one]), 4),
+            "median_ms_of_other": round(median_ms(seconds[other]), 4),
+            "calls": CALLS,
+        }
+        for one, other in pairs
+    ]
 
 
 def own_library() -> str:
@@ -229,11 +282,17 @@ def show(
         console.print(table)
 
 
-def write(folder: Path, rows: list[dict[str, Any]], figures: list[dict[str, Any]], session: dict[str, Any]) -> None:
+def write(
+    folder: Path,
+    rows: list[dict[str, Any]],
+    figures: list[dict[str, Any]],
+    session: dict[str, Any],
+    ratios: Sequence[dict[str, Any]] = (),
+) -> None:
     """Tables, of which an empty one is left out, and the manifest that names their digests."""
     folder.mkdir(parents=True, exist_ok=True)
     digests = {}
-    for name, records in (("rows.csv", rows), ("figures.csv", figures)):
+    for name, records in (("rows.csv", rows), ("ratios.csv", ratios), ("figures.csv", figures)):
         if not records:
             continue
         text = io.StringIO()

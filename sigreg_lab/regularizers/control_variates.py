@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from sigreg_lab.distributed import all_reduce_sum, total_samples, world_size
 from sigreg_lab.kernels import characteristic_function, matmul
-from sigreg_lab.regularizers.sigreg import SIGReg
+from sigreg_lab.regularizers.sigreg import SIGReg, check_slices
 from sigreg_lab.slicing import StructuredDirections, project
 from sigreg_lab.slicing.infinite import CosineRadial
 from sigreg_lab.univariate import EppsPulley, UnivariateTest
@@ -61,6 +61,7 @@ class ControlledSIGReg(SIGReg):
     def __init__(
         self, statistic: UnivariateTest, num_slices: int = 256, *, per_view: bool = True, directions: str = "iid"
     ) -> None:
+        check_slices(num_slices, directions)
         super().__init__(statistic, num_slices, per_view=per_view, directions=directions)
         if not isinstance(statistic, EppsPulley):
             raise TypeError(f"statistic must be an EppsPulley, got {statistic!r}; SIGReg takes any statistic")

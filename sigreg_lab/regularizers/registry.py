@@ -103,7 +103,7 @@ class NoneEntry(Entry):
 
 def _infinite_slices(
     t_max: float = 3.0,
-    n_points: int = 17,
+    n_points: int | Literal["auto"] = 17,
     integration: Literal["trapezoid", "exact"] = "trapezoid",
     sigma: float = math.sqrt(2.0),
 ) -> InfiniteSliceEppsPulley:

@@ -205,8 +205,9 @@ def _split(spec: str) -> tuple[str, dict[str, str]]:
 
 
 def _parsed(default: Option, text: str, where: str) -> Option:
-    """An option as its default's type; where that says nothing, a number if it reads as one."""
-    if default is not None:
+    """An option as its default's type; where that says nothing, a number if it reads as one. "auto" stays as it is: the
+    class that is made with it says whether it takes that."""
+    if default is not None and text != "auto":
         return parse_like(default, text, where)
     if text.lower() in ("none", "true", "false"):
         return {"none": None, "true": True, "false": False}[text.lower()]

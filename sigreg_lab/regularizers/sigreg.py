@@ -7,11 +7,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sigreg_lab.distributed import all_reduce_sum, gather_samples, rank, world_size
+from sigreg_lab.distributed import all_reduce_sum, gather_samples, rank, total_samples, world_size
 from sigreg_lab.regularizers.base import Regularizer
+from sigreg_lab.regularizers.multivariate import mean_over_views
 from sigreg_lab.regularizers.sums import reduced_statistic
-from sigreg_lab.slicing import DIRECTIONS, StructuredDirections, hd3_signs, make_directions, project, sliced_statistic
-from sigreg_lab.univariate import UnivariateTest
+from sigreg_lab.slicing import (
+    DIRECTIONS,
+    StructuredDirections,
+    cheapest_directions,
+    hd3_signs,
+    infinite_slice_epps_pulley,
+    make_directions,
+    project,
+    sliced_statistic,
+)
+from sigreg_lab.slicing.cheapest import EXACT, Choice, check_error, check_statistic
+from sigreg_lab.univariate import EppsPulley, UnivariateTest
 from sigreg_lab.validation import at_least_float32, table
 
 #: What ``torch.compile`` with ``fullgraph=True`` and ``torch.export`` say where a generator would draw.
@@ -19,6 +30,9 @@ UNTRACEABLE = (
     "a torch.Generator cannot be part of a graph; draw the directions outside, slicing.make_directions('iid', K, M, "
     "generator=...), and hand them in: directions= of SIGReg and LeJEPALoss; or compile without fullgraph=True"
 )
+
+
+AUTO = "auto"
 
 
 class SIGReg(Regularizer):
@@ -31,36 +45,58 @@ class SIGReg(Regularizer):
 
     Args:
         statistic: the univariate statistic T.
-        num_slices: M, directions drawn at each call.
+        num_slices: M, directions drawn at each call; not used by ``directions="auto"``.
         per_view: True takes the statistic of each view's N embeddings and averages over the V views (the paper's
             loss); False takes it once over all V N embeddings (``flattened``), which a statistic that carries the
             factor N makes about V times stronger.
         directions: kind of the directions drawn, a key of ``DIRECTIONS``. "hd3" projects by fast Hadamard transforms,
             O(log K) operations a slice and sample instead of O(K), without the matrix (K, M), but with the projections
-            in memory; there is nothing to gain for small K, where the statistic takes the time.
+            in memory; there is nothing to gain for small K, where the statistic takes the time. "auto" chooses kind
+            and number, or all directions, by ``slicing.cheapest_directions``: the least time for ``error``, a function
+            of V, N, K, the number of ranks and the type of device alone. Several ranks tell each other their N first,
+            for which a GPU waits.
+        error: of "auto" alone, which needs it: the root mean square error of the gradient at N(0, I) that is accepted,
+            over the exact gradient's: 1 is as large as the gradient.
 
     Raises:
         TypeError: ``statistic`` is no ``UnivariateTest``, or is the class instead of an instance.
-        ValueError: ``num_slices`` below 1 or no whole number, unknown ``directions``.
+        ValueError: ``num_slices`` below 1 or no whole number, unknown ``directions``; ``error`` without "auto", "auto"
+            without a positive ``error`` or for a statistic other than ``EppsPulley`` on a grid with ``estimator="v"``;
+            in use, an ``error`` that cannot be met.
 
     [1] Balestriero & LeCun (2025), arXiv:2511.08544.
     """
 
     def __init__(
-        self, statistic: UnivariateTest, num_slices: int = 1024, *, per_view: bool = True, directions: str = "iid"
+        self,
+        statistic: UnivariateTest,
+        num_slices: int = 1024,
+        *,
+        per_view: bool = True,
+        directions: str = "iid",
+        error: float | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(statistic, UnivariateTest):
             raise TypeError(f"statistic must be an instance of UnivariateTest, such as EppsPulley(), got {statistic!r}")
-        check_slices(num_slices, directions)
+        if directions == AUTO:
+            check_statistic(statistic)
+            check_error(error)
+        elif error is not None:
+            raise ValueError(f"error is what directions='auto' reaches; directions={directions!r} takes num_slices")
+        else:
+            check_slices(num_slices, directions)
         self.statistic = statistic
         self.num_slices = num_slices
         self.per_view = per_view
         self.directions = directions
-        self.capturable = directions != "sobol"  # whose points the host computes
+        self.error = error
+        # The host computes Sobol points, and reads values for the mean over all directions, which "auto" may choose.
+        self.capturable = directions not in ("sobol", AUTO)
 
     def extra_repr(self) -> str:
-        return f"num_slices={self.num_slices}, per_view={self.per_view}, directions={self.directions!r}"
+        slices = f"num_slices={self.num_slices}" if self.error is None else f"error={self.error:g}"
+        return f"{slices}, per_view={self.per_view}, directions={self.directions!r}"
 
     def forward(
         self, z: Tensor, generator: torch.Generator | None, *, directions: Tensor | StructuredDirections | None = None
@@ -83,17 +119,42 @@ class SIGReg(Regularizer):
                 not among those of the kind of directions.
         """
         self._check(z, self.statistic.min_samples)
+        kind, num_slices = self.directions, self.num_slices
+        if directions is None and kind == AUTO:
+            kind, num_slices, *_ = self.choice(z)
+            if kind == EXACT:
+                z = z if self.per_view else z.flatten(0, 1)[None]
+                return mean_over_views(at_least_float32(z), self._over_all_directions)
         if directions is None:
-            directions = self._draw(z, generator)
+            directions = self._draw(z, generator, kind, num_slices)
         if not self.per_view:
             z = z.flatten(0, -2)
         return self._over_slices(z, directions)
 
+    @torch.compiler.disable(reason=UNTRACEABLE)
+    def choice(self, z: Tensor) -> Choice:
+        """What ``directions="auto"`` chooses for embeddings ``z`` (V, N, K): kind, number, error, cost; see
+        ``slicing.cheapest_directions``. Nothing is drawn; on several ranks all call together."""
+        views, samples, dim = z.shape
+        samples = int(total_samples(samples, z.device))
+        if not self.per_view:
+            views, samples = 1, views * samples
+        error = check_error(self.error)  # which only "auto" has
+        return cheapest_directions(
+            samples, dim, error, self.statistic, num_views=views, ranks=world_size(), device_type=z.device.type
+        )
+
+    def _over_all_directions(self, z: Tensor) -> Tensor:
+        assert isinstance(self.statistic, EppsPulley)
+        return infinite_slice_epps_pulley(z, self.statistic)
+
     def _over_slices(self, z: Tensor, directions: Tensor | StructuredDirections) -> Tensor:
         return mean_over_slices(z, self.statistic, directions)
 
-    def _draw(self, z: Tensor, generator: torch.Generator | None) -> Tensor | StructuredDirections:
-        return draw_directions(self.directions, z, self.num_slices, generator, torch.float32)
+    def _draw(
+        self, z: Tensor, generator: torch.Generator | None, kind: str, num_slices: int
+    ) -> Tensor | StructuredDirections:
+        return draw_directions(kind, z, num_slices, generator, torch.float32)
 
 
 class SubspaceSIGReg(SIGReg):
@@ -136,6 +197,7 @@ class SubspaceSIGReg(SIGReg):
         per_view: bool = True,
         directions: str = "iid",
     ) -> None:
+        check_slices(num_slices, directions)
         super().__init__(statistic, num_slices, per_view=per_view, directions=directions)
         if num_subspaces < 1:
             raise ValueError(f"num_subspaces must be at least 1, got {num_subspaces}")
@@ -148,17 +210,17 @@ class SubspaceSIGReg(SIGReg):
         return f"{super().extra_repr()}, {own}"
 
     @torch.compiler.disable(reason=UNTRACEABLE)
-    def _draw(self, z: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _draw(self, z: Tensor, generator: torch.Generator | None, kind: str, num_slices: int) -> Tensor:
         generator = check_generator(generator)
         dim = z.shape[-1]
         size = self.subspace_dim or -(-dim // self.num_subspaces)
         if size > dim:
             raise ValueError(f"subspace_dim must be at most {dim}, the dimension of z, got {size}")
         bases = _subspaces(z.device, dim, self.num_subspaces, size, self.seed).float()  # (K, S, L)
-        kind, device, every = self.directions, z.device, self.num_subspaces
-        u = make_directions(kind, size, self.num_slices, generator=generator, dtype=torch.float32, device=device)
+        device, every = z.device, self.num_subspaces
+        u = make_directions(kind, size, num_slices, generator=generator, dtype=torch.float32, device=device)
         with torch.autocast(device_type=device.type, enabled=False):
-            return torch.cat([bases[:, s] @ u[:, s::every] for s in range(min(every, self.num_slices))], 1)
+            return torch.cat([bases[:, s] @ u[:, s::every] for s in range(min(every, num_slices))], 1)
 
 
 @table

@@ -11,7 +11,10 @@ the relative squared error E |mean of G - E G|^2/|E G|^2 of M slices is
     orthogonal    rho/M - (b K^2 + r^2)/M^2,   M = b K + r: b whole blocks of K directions and r < K of another
 
 for any statistic and any sample: the gradients of orthogonal directions are orthogonal. Hence rho >= K, and b blocks
-save (K - 1)/tau^2 slices of those that independent ones need for an error of tau, whatever tau.
+save (K - 1)/tau^2 slices of those that independent ones need for an error of tau, whatever tau. Blocks of n > K
+directions cut to K coordinates, as those of HD3 where K is no power of two, are nearly orthogonal, and have
+
+    cut blocks    rho/M - (K/n (b n^2 + r^2) + (1 - K/n) M)/M^2,   M = b n + r,   to leading order in 1/n
 
 Epps-Pulley on a grid under N(0, I): the mean alone is in E G at order 1/K, and
 
@@ -66,12 +69,35 @@ def exact_square(n: int, dim: int, grid: Grid) -> float:
     return n * embedding_square(1.0, n, dim, math.inf, grid)
 
 
-def squared_error(rho: float, dim: int, num_slices: int, *, orthogonal: bool) -> float:
-    """E |mean of G - E G|^2/|E G|^2 of M slices, independent ones or blocks of K orthogonal ones."""
+def squared_error(rho: float, dim: int, num_slices: int, *, orthogonal: bool, block: int | None = None) -> float:
+    """E |mean of G - E G|^2/|E G|^2 of M slices, independent ones or blocks of orthogonal ones.
+
+    Args:
+        rho: see above.
+        dim: K.
+        num_slices: M.
+        orthogonal: whether they come in blocks.
+        block: n, directions of a block; K of them if not given.
+    """
     if not orthogonal:
         return (rho - 1) / num_slices
-    blocks, rest = divmod(num_slices, dim)
-    return rho / num_slices - (blocks * dim**2 + rest**2) / num_slices**2
+    size = block or dim
+    blocks, rest = divmod(num_slices, size)
+    share = dim / size
+    return rho / num_slices - (share * (blocks * size**2 + rest**2) + (1 - share) * num_slices) / num_slices**2
+
+
+def least_slices(rho: float, dim: int, error: float, *, orthogonal: bool, block: int | None = None) -> int:
+    """The least M whose error, the root of the squared one, is at most ``error``; arguments as above."""
+    if not orthogonal:
+        return max(1, math.ceil((rho - 1) / error**2))
+    size = block or dim
+    least = max(1, math.ceil((rho - dim - 1 + dim / size) / error**2))  # of whole blocks, which have the least error
+    whole = -(-least // size) * size
+    m = np.arange(least, whole + 1, dtype=np.float64)
+    rest, share = m % size, dim / size
+    square = rho / m - (share * ((m - rest) * size + rest**2) + (1 - share) * m) / m**2
+    return int(m[np.argmax(square <= error**2 * (1 + 1e-12))])
 
 
 def slices_needed(rho: float, dim: int, error: float, *, orthogonal: bool) -> float:

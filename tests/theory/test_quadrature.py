@@ -1,13 +1,24 @@
 """What a grid leaves of the null mean, against mpmath and the grid itself."""
 
+import math
+
 import mpmath
 import numpy as np
 import pytest
+import torch
 
 from sigreg_lab import alternatives
 from sigreg_lab.theory.epps_pulley import expected_slope, expected_value
-from sigreg_lab.theory.quadrature import aliasing, end_term, null_expectation
+from sigreg_lab.theory.quadrature import (
+    aliasing,
+    end_term,
+    gradient_error,
+    least_gradient_error,
+    null_expectation,
+    null_gradient_error,
+)
 from sigreg_lab.univariate import EppsPulley
+from sigreg_lab.univariate.epps_pulley import AUTO_GRID
 
 NULL = alternatives.REGISTRY["null"]
 
@@ -49,3 +60,52 @@ def test_slope_of_the_mean_is_exact_for_a_normal_scale():
     assert expected_value(law, 10, *nodes) == pytest.approx(float(mean(mpmath.mpf("1.25"))), rel=1e-12)
     slope = mpmath.diff(mean, mpmath.mpf("1.25")) * mpmath.mpf("1.25")
     assert expected_slope(law, 10, *nodes) == pytest.approx(float(slope), rel=1e-6)
+
+
+def _push_and_pull(distance, **options):
+    """A and B of a grid from two samples each: the gradient in the first is 2 B(x_1) - A(x_1 - x_2)."""
+    found = []
+    for other in (0.0, float(distance)):
+        x = torch.tensor([[float(distance)], [other]], dtype=torch.float64, requires_grad=True)
+        (slope,) = torch.autograd.grad(EppsPulley(**options)(x).sum(), x)
+        found.append(slope[0].item())
+    apart, together = found
+    return together - apart, together / 2
+
+
+@pytest.mark.parametrize("grid", [(3.0, 17), (3.0, 9), AUTO_GRID, (5.0, 9)])
+@pytest.mark.parametrize("reach", [3.0, 6.0])
+def test_the_gradient_error_is_that_of_the_statistic_itself(grid, reach):
+    """A and B from gradients, on the grid and in the closed form of the whole line."""
+    worst = np.zeros(2)
+    largest = np.zeros(2)
+    for distance in np.linspace(0, 2 * reach, 97):
+        line = _push_and_pull(distance, integration="exact")
+        off = np.abs(np.subtract(_push_and_pull(distance, t_max=grid[0], n_points=grid[1]), line))
+        worst = np.maximum(worst, off * [1, distance <= reach])
+        largest = np.maximum(largest, np.abs(line))
+    found = gradient_error(*grid, reach)
+    assert found >= (worst / largest).max() * (1 - 1e-2)  # the largest of 97 distances may miss the peak of the line
+    assert (worst / largest).max() == pytest.approx(found, rel=0.1)
+
+
+def test_the_automatic_grid_is_the_cheapest_within_one_percent():
+    assert gradient_error(*AUTO_GRID) < 0.01
+    assert all(least_gradient_error(points)[0] > 0.01 for points in range(3, AUTO_GRID[1]))
+    assert abs(least_gradient_error(AUTO_GRID[1])[1] - AUTO_GRID[0]) < 0.02
+    assert all(null_gradient_error(*AUTO_GRID, n) < 0.01 for n in (2, 32, 8192))
+    assert gradient_error(3.0, 17) > 0.01  # the official grid is cut off too early for that
+    assert 2 * math.pi * (AUTO_GRID[1] - 1) / AUTO_GRID[0] == pytest.approx(5 * math.pi)
+
+
+@pytest.mark.parametrize("grid", [(3.0, 17), AUTO_GRID])
+@pytest.mark.parametrize("n", [5, 60])
+def test_the_null_gradient_error_is_that_of_simulated_samples(grid, n):
+    x = torch.randn(n, 20_000, generator=torch.Generator().manual_seed(4), dtype=torch.float64, requires_grad=True)
+    line, found = (
+        torch.autograd.grad(EppsPulley(t_max, points)(x).sum(), x)[0] for t_max, points in ((12.0, 97), grid)
+    )
+    off, whole = (found - line).square().sum(0), line.square().sum(0)
+    ratio = off.mean() / whole.mean()
+    error = (off - ratio * whole).std() / whole.mean() / math.sqrt(len(off))
+    assert abs(float(ratio) - null_gradient_error(*grid, n) ** 2) < 4 * float(error) < 0.1 * float(ratio)

@@ -149,3 +149,44 @@ def test_the_page_has_the_numbers_of_the_functions():
     assert limits == [round(slices.slices_per_dimension(kind, GRID), 3) for kind in slices.LEFT]
     assert "3.50 K at N = K = 128" in PAGE
     assert slices.spread(128, 128, GRID) / 128 == pytest.approx(3.50, abs=0.005)
+
+
+@pytest.mark.parametrize(("dim", "block"), [(4, None), (16, None), (24, 32), (100, 128)])
+def test_the_least_number_of_slices_is_the_first_that_is_enough(dim, block):
+    rho = slices.spread(64, dim, GRID)
+    for error in (2.0, 1.0, 0.4):
+        for orthogonal in (False, True):
+
+            def square(m, orthogonal=orthogonal):
+                return slices.squared_error(rho, dim, m, orthogonal=orthogonal, block=block)
+
+            first = next(m for m in range(1, 10**6) if square(m) <= error**2 * (1 + 1e-12))
+            assert slices.least_slices(rho, dim, error, orthogonal=orthogonal, block=block) == first
+
+
+def test_blocks_of_the_dimension_are_those_that_are_not_cut():
+    for m in (5, 16, 37):
+        whole = slices.squared_error(50.0, 16, m, orthogonal=True)
+        assert slices.squared_error(50.0, 16, m, orthogonal=True, block=16) == pytest.approx(whole, rel=1e-14)
+
+
+@pytest.mark.parametrize(("dim", "block", "num_slices"), [(48, 64, 40), (48, 64, 128), (40, 64, 150)])
+def test_errors_of_cut_blocks_are_those_of_drawn_rotations(dim, block, num_slices):
+    """Columns of uniform rotations of R^n, cut to K rows and normalised."""
+    n, draws, statistic = 40, 300, EppsPulley()
+    errors = []
+    for draw in range(draws):
+        generator = seeded_generator(11, draw)
+        x = torch.randn(n, dim, generator=generator, dtype=torch.float64).requires_grad_()
+        whole = make_directions("orthogonal", block, num_slices, generator=generator, dtype=torch.float64)
+        a = torch.nn.functional.normalize(whole[:dim], dim=0)
+        (exact,) = torch.autograd.grad(infinite_slice_epps_pulley(x), x)
+        errors.append(float((gradients(x.detach(), statistic, a) @ a.T / num_slices - exact).square().sum()))
+    found = np.array(errors) / slices.exact_square(n, dim, GRID)
+    rho = slices.spread(n, dim, GRID)
+    expected = slices.squared_error(rho, dim, num_slices, orthogonal=True, block=block)
+    error = float(found.std()) / math.sqrt(draws)
+    assert abs(found.mean() - expected) < 4 * error + expected / block < 0.15 * expected
+    others = slices.squared_error(rho, dim, num_slices, orthogonal=False), (rho - dim) / num_slices
+    if num_slices % block:  # neither that of independent ones nor that of whole blocks
+        assert min(abs(found.mean() - other) for other in others) > 4 * error

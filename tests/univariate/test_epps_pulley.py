@@ -9,6 +9,7 @@ import torch
 from scipy import integrate, stats
 
 from sigreg_lab.univariate import EppsPulley, evaluate
+from sigreg_lab.univariate.epps_pulley import AUTO_GRID
 from tests.univariate.cases import SAMPLES
 
 every = pytest.mark.parametrize("x", SAMPLES.values(), ids=SAMPLES.keys())
@@ -162,3 +163,25 @@ def test_evaluation_in_bulk_keeps_the_order_that_split_needs():
     x = torch.from_numpy(SAMPLES["100 normal"]).reshape(50, 2)
     statistic = EppsPulley(estimator="split")
     torch.testing.assert_close(evaluate([statistic], x)[0], statistic(x), rtol=1e-12, atol=1e-12)
+
+
+def test_the_automatic_grid_is_nine_points_up_to_3_2():
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for options in ({"n_points": "auto"}, {"num_points": "auto"}, {"n_points": "auto", "t_max": 3.2}):
+        test = EppsPulley(**options)
+        assert (test.t_max, test.n_points) == AUTO_GRID == (3.2, 9)
+        assert torch.equal(test(x), EppsPulley(3.2, 9)(x))
+    assert EppsPulley(n_points="auto", estimator="u").n_points == 9
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_points": "auto", "t_max": 5.0}, "chooses t_max too"),
+        ({"n_points": "auto", "sigma": 1.0}, "chooses t_max too"),
+        ({"n_points": "many"}, "a whole number or 'auto'"),
+    ],
+)
+def test_the_automatic_grid_is_for_its_own_range_and_weight(options, message):
+    with pytest.raises(ValueError, match=message):
+        EppsPulley(**options)
