@@ -12,9 +12,12 @@ import contextlib
 import hashlib
 import io
 import math
+import multiprocessing
 import os
+import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +33,7 @@ _FORMAT = 2
 _KEPT = 16_384  # distinct values that are all kept; of more some are left out
 _THINNING = 0.1  # of a p-value's standard error, by which leaving out replicates may raise it
 _ROUNDING = 100  # times the machine epsilon: values as near as that are one, as in ``scipy.stats.permutation_test``
+_SILENT = 1.0  # seconds of a simulation of which nothing is said
 _DIGEST = 32  # bytes, of SHA-256
 
 
@@ -110,7 +114,7 @@ class MonteCarlo(NullLaw):
         sizes = [min(self.chunk, self.replicates - start) for start in range(0, self.replicates, self.chunk)]
         children = np.random.SeedSequence(self.seed).spawn(len(sizes))
         parts = []
-        for size, child in zip(sizes, children, strict=True):
+        for size, child in zip(_with_progress(sizes), children, strict=True):
             values = np.asarray(simulate(np.random.default_rng(child), size), dtype=np.float64)
             if values.shape != (size,) or np.isnan(values).any():
                 raise ValueError(f"simulate must return {size} values without NaN, got shape {values.shape}")
@@ -124,6 +128,25 @@ class MonteCarlo(NullLaw):
             return cache_folder() / "nulls" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npy"
         except RuntimeError:
             return None
+
+
+def _with_progress(sizes: list[int]) -> Iterator[int]:
+    """The sizes in turn; a line on the terminal, if there is one and this is its process, says how far they are."""
+    if multiprocessing.parent_process() is not None or not sys.stderr.isatty():
+        yield from sizes
+        return
+    started, line = time.monotonic(), ""
+    try:
+        for done, size in enumerate(sizes):
+            if time.monotonic() - started > _SILENT:
+                line = f"simulating a null law, kept for the next time: {100 * done // len(sizes)}%"
+                sys.stderr.write(f"\r{line}")
+                sys.stderr.flush()
+            yield size
+    finally:
+        if line:
+            sys.stderr.write(f"\r{' ' * len(line)}\r")
+            sys.stderr.flush()
 
 
 def _thin(ordered: Array) -> tuple[Array, Array]:

@@ -1,12 +1,14 @@
 """Monte-Carlo laws: ranks, thinning, standard error, the cache."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
 from sigreg_lab.cache import cache_folder
-from sigreg_lab.nulls import MonteCarlo
+from sigreg_lab.nulls import MonteCarlo, monte_carlo
 from tests.test_cache import make_homeless
 
 
@@ -28,6 +30,19 @@ def test_pvalues_are_ranks_among_the_replicates():
     np.testing.assert_allclose(law.survival(between), law.survival(ordered[1:]), rtol=1e-14)
     assert law.survival(np.array([values.max(), 99.0, np.inf])) == pytest.approx([2 / 101, 1 / 101, 1 / 101], rel=1e-14)
     assert law.survival(np.array([-99.0, -np.inf])).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_long_simulation_says_on_a_terminal_how_far_it_is(monkeypatch, terminal):
+    stderr = io.StringIO()
+    monkeypatch.setattr(stderr, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr("sys.stderr", stderr)
+    monkeypatch.setattr(monte_carlo, "_SILENT", -1.0)
+    MonteCarlo(_exponential, key="", replicates=400, chunk=100)
+    lines = [line.strip() for line in stderr.getvalue().split("\r") if line.strip()]
+    expected = [f"simulating a null law, kept for the next time: {part}%" for part in (0, 25, 50, 75)]
+    assert lines == (expected if terminal else [])
+    assert not terminal or stderr.getvalue().endswith("\r"), "the line is wiped"
 
 
 @pytest.mark.parametrize("replicates", [100, 199, 10_000])
