@@ -515,7 +515,7 @@ def probe_command(
 
 def _noted(console: "Console") -> Callable[[str], None]:
     """What prints a note as it is: names in it are text, no markup."""
-    return lambda note: console.print(note, markup=False, highlight=False)
+    return lambda note: console.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_row(row: dict[str, float], draws: int) -> None:

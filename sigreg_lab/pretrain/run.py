@@ -316,7 +316,7 @@ def _probes(result: PretrainResult, folder: Path) -> dict[str, float]:
 
 def image_legend(epochs: int, draws: int, finetune_epochs: int = 0) -> str:
     """What the names of image probes mean, for whoever reads them for the first time."""
-    few = f"; few-shot_1, few-shot_10: on 1 and 10 labels a class, mean of {draws} random draws" if draws else ""
+    few = f"; few-shot_1, few-shot_10: on 1 and 10 labels per class, mean of {draws} random draws" if draws else ""
     tuned = f"; finetuned: the whole backbone, {finetune_epochs} epochs" if finetune_epochs else ""
     return f"Names: features_probe_labels. all: on all labels; linear: {epochs} epochs{few}{tuned}"
 
@@ -326,7 +326,7 @@ def legend(config: PretrainConfig) -> str:
     if config.augment == "crops":
         return image_legend(config.probe_epochs, config.probe_draws)
     return (
-        "Names: split_labels, of logistic regressions. all: on all labels; 1, 5: on 1 and 5 labels a class, mean of "
+        "Names: split_labels, of logistic regressions. all: on all labels; 1, 5: on 1 and 5 labels per class, mean of "
         f"{FEW_SHOT_DRAWS} random draws"
     )
 

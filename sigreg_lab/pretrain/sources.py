@@ -477,9 +477,14 @@ def read_torchvision(name: str) -> dict[str, Source]:
     """The splits of one of torchvision's data sets, downloaded if need be.
 
     Raises:
-        ValueError: it is not there and cannot be downloaded.
+        ValueError: it is not there and cannot be downloaded, or torchvision is not installed.
     """
-    from torchvision import datasets
+    try:
+        from torchvision import datasets
+    except ImportError:
+        raise ValueError(
+            f"data {name} comes from torchvision, which is not installed: pip install 'sigreg-lab[vision]'"
+        ) from None
 
     kind, splits = TORCHVISION[name]
     root = data_home() / name

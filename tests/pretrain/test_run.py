@@ -217,7 +217,7 @@ def test_probe_has_the_runs_settings_and_others_go_into_another_file(monkeypatch
         return [line for line in text.splitlines() if "chance" in line or line.startswith("Names:")]
 
     assert accuracies(again) == accuracies(first)
-    assert "linear: 3 epochs; few-shot_1, few-shot_10: on 1 and 10 labels a class, mean of 2 random draws" in again
+    assert "linear: 3 epochs; few-shot_1, few-shot_10: on 1 and 10 labels per class, mean of 2 random draws" in again
     assert re.search(r"backbone_few-shot_1 .*\), 2 draws, chance 0\.3333", again)
     assert (folder / "probes.csv").read_bytes() == own
     settings = {"epochs": 3, "draws": 2, "finetune_epochs": 0}
@@ -233,6 +233,29 @@ def test_probe_has_the_runs_settings_and_others_go_into_another_file(monkeypatch
     assert "few-shot" not in out
     assert "finetuned: the whole backbone, 1 epochs" in out
     assert {name: content for name, content in _kept(folder).items() if name in kept} == kept
+
+
+def test_own_images_and_digits_need_no_extra_and_what_does_names_it(monkeypatch, capsys, image_folder, tmp_path):
+    for name in ("timm", "torchvision", "tensorboard", "torch.utils.tensorboard"):
+        monkeypatch.setitem(sys.modules, name, None)  # as where they are not installed
+    small = [word for one in ("steps=2", "batch_size=6", "probe_epochs=1", "probe_draws=1") for word in ("--set", one)]
+    code, out, _ = _call(monkeypatch, capsys, "pretrain", "--data", image_folder, *small, "--out", tmp_path)
+    assert code == 0
+    assert "backbone_knn_all" in out
+    assert not (next(tmp_path.iterdir()) / "tensorboard").exists()
+    run(DIGITS, tmp_path)
+    for option, message in (
+        (
+            ("--set", "backbone=resnet18"),
+            "backbone 'resnet18' is none of small-conv, small-resnet, signal-conv, and timm",
+        ),
+        (("--data", "cifar10"), "data cifar10 comes from torchvision, which is not installed"),
+    ):
+        code, _, err = _call(monkeypatch, capsys, "pretrain", *option, "--out", tmp_path / "other")
+        assert code == 2
+        assert message in err
+        assert "pip install 'sigreg-lab[vision]'" in err
+        assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(("interval", "same"), [((0.2, 0.3), False), ((0.2, 0.4), True), ((0.34, 0.5), False)])
