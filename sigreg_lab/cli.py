@@ -539,7 +539,8 @@ def _print_row(row: dict[str, float], draws: int) -> None:
             told += f" ({low:.4f}, {high:.4f}){few}, chance {chance:.4f}{same}"
         print(told)
     counts = ", ".join(f"{count:,} {key.removesuffix('_images')} images" for key, count in images.items())
-    print(f"In brackets: 95% intervals of this encoder's accuracy ({counts}). Chance: the commonest class's share")
+    print(f"In brackets: 95% intervals of this encoder's accuracy ({counts})")
+    print("Chance: the share of the commonest class among the test images")
 
 
 def _names(folder: Path, pattern: str) -> str:

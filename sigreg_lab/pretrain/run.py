@@ -169,12 +169,10 @@ def run_probes(
     path = checkpoint / CHECKPOINT if os.path.isdir(checkpoint) else checkpoint
     state = load_checkpoint(path)
     config = dataclasses.replace(read_config(state["config"]), device=device)
-    settings = {
-        "epochs": config.probe_epochs if epochs is None else epochs,
-        "draws": config.probe_draws if draws is None else draws,
-        "finetune_epochs": finetune_epochs,
-    }
-    own_settings = {"epochs": config.probe_epochs, "draws": config.probe_draws, "finetune_epochs": 0}
+    made = _saved_config(path.parent) or config  # the probes may have had other settings than the first steps
+    usual = {"epochs": made.probe_epochs, "draws": made.probe_draws, "finetune_epochs": 0}
+    asked = {"epochs": epochs, "draws": draws, "finetune_epochs": finetune_epochs}
+    settings = {name: usual[name] if value is None else value for name, value in asked.items()}
     splits = load(config, data)
     known = state.get("classes", [])
     if known and sorted(known) == sorted(splits.classes):
@@ -189,7 +187,7 @@ def run_probes(
     encoder = build_encoder(config, torch.zeros(1, *shape))
     load_weights(encoder, state["encoder"], config.backbone)
     folder, mark = path.parent, "" if own or data is None else f"-{_mark(splits.name, data)}"
-    other = "".join(f"-{name}={value}" for name, value in settings.items() if value != own_settings[name])
+    other = "".join(f"-{name}={value}" for name, value in settings.items() if value != usual[name])
     table = folder / f"probes{mark}{other}.csv"
     with locked(folder, ".lock-probe"):
         encoder = encoder.to(make_fabric(config).device).eval()
@@ -242,8 +240,10 @@ def _finished_row(folder: Path, config: PretrainConfig) -> dict[str, float] | No
     try:
         with (folder / "row.csv").open(newline="") as file:
             row = {name: float(value) for name, value in next(csv.DictReader(file)).items()}
-        saved = read_config(json.loads((folder / "config.json").read_text()))
     except (OSError, ValueError, TypeError, StopIteration):
+        return None
+    saved = _saved_config(folder)
+    if saved is None:
         return None
     for name, option in (("probe_epochs", "epochs"), ("probe_draws", "draws")):
         was, given = getattr(saved, name), getattr(config, name)
@@ -253,6 +253,14 @@ def _finished_row(folder: Path, config: PretrainConfig) -> dict[str, float] | No
                 f"probe {folder} --{option} {given} fits others beside them, pretrain --again trains it anew"
             )
     return row
+
+
+def _saved_config(folder: Path) -> PretrainConfig | None:
+    """The settings that the run in a folder was last called with; None where there are none to be read."""
+    try:
+        return read_config(json.loads((folder / "config.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _skipped(data: Splits) -> list[str]:

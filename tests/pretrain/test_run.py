@@ -86,7 +86,9 @@ def test_an_unseen_folder_pieces_of_time_probes_and_pictures(monkeypatch, capsys
     code, out, _ = _call(monkeypatch, capsys, "probe", folder)
     assert code == 0
     assert re.search(r"backbone_knn_all +[01]\.\d{4} \(0\.\d{4}, [01]\.\d{4}\), chance 0\.3333", out)
-    assert re.search(r"95% intervals .* \(\d+ test images\)\. Chance: the commonest class's share\n", out)
+    assert re.search(
+        r"95% intervals .* \(\d+ test images\)\nChance: the share of the commonest class among the test", out
+    )
     assert json.loads((folder / "probes.json").read_text())["steps"] == 3
 
     other = tmp_path / "elsewhere" / image_folder.name
@@ -234,6 +236,15 @@ def test_probe_has_the_runs_settings_and_others_go_into_another_file(monkeypatch
     assert "finetuned: the whole backbone, 1 epochs" in out
     assert {name: content for name, content in _kept(folder).items() if name in kept} == kept
 
+    (folder / "row.csv").unlink()  # stopped after its last step, then resumed with other settings of the probes
+    changed = ("--resume", "--set", "probe_epochs=5", "--set", "probe_draws=1")
+    code, out, _ = _call(monkeypatch, capsys, *command, *changed)
+    assert code == 0
+    assert "linear: 5 epochs; few-shot_1, few-shot_10: on 1 and 10 labels per class, mean of 1 random draws" in out
+    own = (folder / "probes.csv").read_bytes()
+    table, _ = run_probes(folder)
+    assert (table.name, table.read_bytes()) == ("probes.csv", own)
+
 
 def test_own_images_and_digits_need_no_extra_and_what_does_names_it(monkeypatch, capsys, image_folder, tmp_path):
     for name in ("timm", "torchvision", "tensorboard", "torch.utils.tensorboard"):
@@ -263,7 +274,7 @@ def test_an_accuracy_whose_interval_holds_chance_is_marked(capsys, interval, sam
     low, high = interval
     row = {"backbone_knn_all": 0.3, "backbone_knn_all_low": low, "backbone_knn_all_high": high, "effective_rank": 3.0}
     cli._print_row({**row, "test_images": 30.0, "chance": 1 / 3}, 2)
-    first, second, last = capsys.readouterr().out.splitlines()
+    first, second, last, _ = capsys.readouterr().out.splitlines()
     assert first.split(" ", 1)[0] == "backbone_knn_all"
     assert ", chance 0.3333" in first
     assert first.endswith("not distinguishable from chance") == same
