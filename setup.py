@@ -3,9 +3,14 @@
 All else is in pyproject.toml, which cannot say where some packages of many lie without naming all.
 """
 
+import warnings
 from pathlib import Path
 
 from setuptools import find_packages, setup
+
+# An editable install of a package that lies beside others warns of folders of the package's name elsewhere. Nobody who
+# installs this one can do anything about it, and it is long.
+warnings.filterwarnings("ignore", message="Editable installation", category=UserWarning)
 
 studies = [f"sigreg_lab.studies.{script.parent.name}" for script in sorted(Path("studies").glob("*/study.py"))]
 setup(

@@ -443,6 +443,7 @@ def pretrain_command(
     settings: Set = None,
     out: Out = RUNS / "pretrain",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's checkpoint.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Train a finished run anew, and replace it.")] = False,
     max_minutes: Annotated[float, typer.Option(help="Stop after that time, to go on with --resume; 0: never.")] = 0.0,
     wandb: Annotated[str, typer.Option(help="Report to this project of W&B too.")] = "",
 ) -> None:
@@ -452,7 +453,7 @@ def pretrain_command(
 
     from sigreg_lab.pretrain.config import default_recipe
     from sigreg_lab.pretrain.progress import RunProgress
-    from sigreg_lab.pretrain.run import configure, outside_line, run
+    from sigreg_lab.pretrain.run import FEW_SHOT_DRAWS, configure, legend, outside_line, run
 
     chosen = recipe or default_recipe(data, gpu=torch.cuda.is_available())
     note = "no GPU: --recipe images-small, minutes; --recipe images is the full one" if chosen == "images-small" else ""
@@ -464,6 +465,7 @@ def pretrain_command(
             out,
             progress,
             resume=resume,
+            again=again,
             max_minutes=max_minutes,
             wandb=wandb,
             on_note=_noted(console),
@@ -475,7 +477,8 @@ def pretrain_command(
     if len(row) == 1:
         print(f"Stopped after {max_minutes:g} minutes: {folder}; run the same command with --resume to go on")
         return
-    _print_row(row)
+    _print_row(row, config.probe_draws if config.augment == "crops" else FEW_SHOT_DRAWS)
+    print(legend(config))
     print(f"Results: {folder} (row.csv, history.csv, config.json, manifest.json, checkpoint.pt, views.png)")
 
 
@@ -483,16 +486,20 @@ def pretrain_command(
 def probe_command(
     checkpoint: Annotated[Path, typer.Argument(help="checkpoint.pt of a pretraining run, or the run's folder.")],
     data: Annotated[str | None, typer.Option(help="Data to probe on; that of the run if not given.")] = None,
-    epochs: Annotated[int, typer.Option(help="Epochs of the linear probe.")] = 100,
-    draws: Annotated[int, typer.Option(help="Training sets of each few-shot probe.")] = 5,
-    finetune_epochs: Annotated[int, typer.Option(help="Epochs of full fine-tuning; 0 leaves it out.")] = 0,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of the linear probe; as in the run if not given.")
+    ] = None,
+    draws: Annotated[
+        int | None, typer.Option(min=0, help="Training sets of each few-shot probe; as in the run if not given.")
+    ] = None,
+    finetune_epochs: Annotated[int, typer.Option(min=0, help="Epochs of full fine-tuning; 0 leaves it out.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Probe a checkpoint: linear, nearest neighbours, few labels, at backbone and projector."""
     from rich.console import Console
 
     from sigreg_lab.pretrain.progress import RunProgress
-    from sigreg_lab.pretrain.run import run_probes, summary
+    from sigreg_lab.pretrain.run import image_legend, run_probes, summary
 
     console = Console(stderr=True)
     with RunProgress(checkpoint.name, console, before="reading data, fitting probes"):
@@ -500,26 +507,40 @@ def probe_command(
             checkpoint, data, epochs=epochs, draws=draws, finetune_epochs=finetune_epochs, device=device,
             on_note=_noted(console),
         )  # fmt: skip
-    _print_row(summary(rows))
+    used = max((row["draw"] + 1 for row in rows if row["probe"] == "few-shot"), default=0)
+    _print_row(summary(rows), used)
+    print(image_legend(rows[0]["epochs"], used, finetune_epochs))
     print(f"Results: {table.parent} ({table.name}, {table.with_suffix('.json').name})")
 
 
 def _noted(console: "Console") -> Callable[[str], None]:
     """What prints a note as it is: names in it are text, no markup."""
-    return lambda note: console.print(note, markup=False, highlight=False)
+    return lambda note: console.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
-def _print_row(row: dict[str, float]) -> None:
-    """Numbers of a run; accuracies with their 95% intervals, and what these rest on."""
+def _print_row(row: dict[str, float], draws: int) -> None:
+    """Numbers of a run; accuracies with their 95% intervals, what chance has, and what these rest on.
+
+    Args:
+        row: of a run, or of ``summary``.
+        draws: random draws of few labels behind each few-shot accuracy.
+    """
     images = {key: int(value) for key, value in row.items() if key.endswith("_images")}
+    chance = row["chance"]
     for key, value in row.items():
         name, _, end = key.rpartition("_")
         if key in images or key == "chance" or (end in ("low", "high") and name in row):
             continue
-        ends = f" ({row[f'{key}_low']:.4f}, {row[f'{key}_high']:.4f})" if f"{key}_low" in row else ""
-        print(f"{key:36} {value:.4f}{ends}")
+        told = f"{key:36} {value:.4f}"
+        if f"{key}_low" in row:
+            low, high = row[f"{key}_low"], row[f"{key}_high"]
+            few = f", {draws} draws" if end.isdigit() else ""
+            same = ", not distinguishable from chance" if low <= chance <= high else ""
+            told += f" ({low:.4f}, {high:.4f}){few}, chance {chance:.4f}{same}"
+        print(told)
     counts = ", ".join(f"{count:,} {key.removesuffix('_images')} images" for key, count in images.items())
-    print(f"In brackets: 95% intervals of this encoder's accuracy ({counts}); by chance {row['chance']:.4f}")
+    print(f"In brackets: 95% intervals of this encoder's accuracy ({counts})")
+    print("Chance: the share of the commonest class among the test images")
 
 
 def _names(folder: Path, pattern: str) -> str:
@@ -612,8 +633,7 @@ def _explained(error: Exception) -> str:
         return text
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
         hint = REMEDIES[errno.ENOMEM]
-    command = shlex.join(Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:])
-    return f"{command[:200]}: {type(error).__name__}{text and ': '}{text}; {hint}"
+    return f"{shlex.join(sys.argv[1:])[:200]}: {type(error).__name__}{text and ': '}{text}; {hint}"
 
 
 def _is_ours(error: Exception) -> bool:

@@ -50,9 +50,13 @@ def built(tmp_path_factory):
         _done([*git, *command])
     _done(["git", "clone", "-q", "--bare", place / "clone", place / "repository.git"])
     _done([sys.executable, "-m", "build", "--no-isolation", "--outdir", place / "dist", place / "clone"])
+    editable = ["from setuptools import build_meta", "build_meta.build_editable('.')"]
+    done = subprocess.run(
+        [sys.executable, "-c", "; ".join(editable)], cwd=place / "clone", capture_output=True, text=True, timeout=900
+    )
     shutil.rmtree(place / "clone")
     packages = {"wheel": next(place.glob("dist/*.whl")), "sdist": next(place.glob("dist/*.tar.gz"))}
-    return {**packages, "address": f"git+file://{place / 'repository.git'}"}
+    return {**packages, "address": f"git+file://{place / 'repository.git'}", "editable": done}
 
 
 @pytest.fixture(scope="module", params=["wheel", "sdist", "address"])
@@ -83,6 +87,12 @@ def test_types_and_all_studies_are_in_the_wheel(built):
     assert {name.split("/")[2] for name in names if name.startswith("sigreg_lab/studies/")} == {*list_studies()}
     tops = {name.partition("/")[0] for name in names}
     assert tops == {"sigreg_lab", f"sigreg_lab-{sigreg_lab.__version__}.dist-info"}, "no 'studies' beside the package"
+
+
+def test_an_editable_install_warns_of_nothing(built):
+    """`make setup` is one, and the first thing that a newcomer reads."""
+    assert built["editable"].returncode == 0
+    assert "****" not in built["editable"].stdout + built["editable"].stderr, "setuptools puts its warnings in boxes"
 
 
 def test_the_version_and_the_studies(installed):

@@ -38,7 +38,7 @@ def test_the_examples_run_one_after_the_other(page, capsys):
             float(names["loss_fn"](names["embeddings"].detach(), directions=names["directions"]).total), rel=1e-5
         )
     else:
-        assert len(capsys.readouterr().out.splitlines()) == 4, "from steps 5, 13, 21 and 29 on, four batches each"
+        assert len(capsys.readouterr().out.splitlines()) == 7, "begun at steps 5, 10, .. 35, four batches each"
         assert names["monitor"].messages == []
 
 

@@ -77,14 +77,7 @@ class EmbeddingHealth(Metric):
         Raises:
             ValueError: another shape, or no floating point.
         """
-        z = embeddings.detach()
-        if z.ndim == 3 and len(z):
-            z = z[0]
-        if z.ndim != 2 or z.shape[1] != self.dim or not z.is_floating_point():
-            raise ValueError(
-                f"embeddings must be floating point, of shape (N, {self.dim}) or (V, N, {self.dim}), got "
-                f"{embeddings.dtype} {tuple(embeddings.shape)}; dim= of EmbeddingHealth is the last of them"
-            )
+        z = self.first_view(embeddings)
         generator = seeded_generator(self.seed, rank(), self._updates)
         self._updates += 1
         z = z.to(self.rows.device, torch.float32)
@@ -95,6 +88,22 @@ class EmbeddingHealth(Metric):
         )
         self.seen += len(z)
         self.nonfinite += (~finite).sum()
+
+    def first_view(self, embeddings: Tensor) -> Tensor:
+        """What ``update`` takes of embeddings: shape (N, K), without gradient.
+
+        Raises:
+            ValueError: another shape, or no floating point.
+        """
+        z = embeddings.detach()
+        if z.ndim == 3 and len(z):
+            z = z[0]
+        if z.ndim != 2 or z.shape[1] != self.dim or not z.is_floating_point():
+            raise ValueError(
+                f"embeddings must be floating point, of shape (N, {self.dim}) or (V, N, {self.dim}), got "
+                f"{embeddings.dtype} {tuple(embeddings.shape)}; make EmbeddingHealth with dim= their last size"
+            )
+        return z
 
     def _least(self, rows: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         keys, places = keys.topk(self.max_samples, largest=False)

@@ -15,21 +15,29 @@ if TYPE_CHECKING:
     from sigreg_lab.monitor.metric import EmbeddingHealth
 
 
+#: So many measurements are made whatever they cost, so that a short run is watched too.
+FIRST = 10
+
+
 class HealthMonitor:
     """Measures embeddings every ``every_n_steps`` steps, more rarely where that would take too long, and warns.
 
-    From the step on at which a measurement is due, it takes the rows of as many steps as fill the metric's sample, and
-    then measures them. The time that this takes is held against the time of the steps: the next measurement is due
-    when the steps have taken 1/``max_share`` times as long. The first one is due after that time too: at the first
-    call, once, a sample of N(0, I) is measured for its time, and the bands are simulated.
+    A measurement begins ``every_n_steps`` steps after the last one began, the first as many after the first call: a
+    network that has not learnt yet may be all but constant. It takes the rows of as many steps as fill the metric's
+    sample, ``max_samples`` / N, and ends with the last of them.
+
+    The first ten measurements are made whatever they cost. From then on the time of one is held against that of the
+    steps: the next is due when the steps have taken 1/``max_share`` times as long. The bands are simulated once, at
+    the first call, before anything is measured.
 
     In an initialised process group all ranks call at every step, with their own rows, and measure together.
 
     Args:
         health: the metric; it is reset after each measurement.
-        every_n_steps: the least number of steps between two measurements.
-        max_share: the largest share of the run's time that measurements take, the first call's set-up aside; None
-            sets no limit.
+        every_n_steps: the least number of steps from the beginning of a measurement to that of the next.
+        max_share: the largest share of the run's time that measurements take. Not counted are the first ten, the
+            simulation of the bands at the first call and, on a GPU, the wait for steps that are still queued. None
+            sets no limit, for short runs.
 
     Attributes:
         alarm: what finds a collapse.
@@ -48,6 +56,7 @@ class HealthMonitor:
         self.alarm = CollapseAlarm()
         self.messages: list[str] = []
         self._cost = 0.0  # seconds of the last measurement
+        self._made = 0  # measurements so far
         self._since: tuple[int, float] | None = None  # step and time of its end
         self._due: int | None = None
         self._batches = 0  # still to be taken
@@ -55,7 +64,7 @@ class HealthMonitor:
     def is_due(self, step: int) -> bool:
         """Whether the embeddings of this step are looked at; those of other steps need not be handed in, but are not
         in the way."""
-        return self._due is None or step >= self._due
+        return self._due is None or self._batches > 0 or step >= self._due
 
     def __call__(self, step: int, embeddings: Tensor) -> dict[str, float] | None:
         """Look at a step's embeddings.
@@ -67,20 +76,26 @@ class HealthMonitor:
         Returns:
             The numbers of ``EmbeddingHealth`` at the end of a measurement, else None.
 
+        Raises:
+            ValueError: the embeddings have another shape, or are no floating-point numbers; said at the first call, and
+                at those that are measured.
+
         Warns:
             CollapseWarning: a collapse begins (see ``CollapseAlarm``); rank 0 alone warns.
         """
         device = embeddings.device
         if self._due is None:
-            self._set_up(device)
-            self._since, self._due = (step, time.perf_counter()), step + self.every_n_steps
+            self.health.first_view(embeddings)
+            self.health.prepare()
+            self._due = step + self.every_n_steps
             return None
-        if step < self._due:
+        if not self.is_due(step):
             return None
         if not self._batches:
             self._due = self._postponed(step, device)
             if step < self._due:
                 return None
+            self._due = step + self.every_n_steps  # of the next; this one goes on until its sample is full
             rows = int(total_samples(embeddings.shape[-2], device))
             self._batches = math.ceil(self.health.max_samples / max(1, rows))
             self._cost = 0.0
@@ -88,40 +103,24 @@ class HealthMonitor:
         self.health.update(embeddings)
         self._batches -= 1
         if self._batches:
-            self._cost += time.perf_counter() - start
+            self._cost += self._now(device) - start
             return None
         numbers = {name: float(value) for name, value in self.health.compute().items()}
         self.health.reset()
         end = self._now(device)
         self._cost += end - start
-        self._since, self._due = (step, end), step + self.every_n_steps
+        self._since, self._made = (step, end), self._made + 1
         self._warn(step, numbers)
         return numbers
 
     def _postponed(self, step: int, device: torch.device) -> int:
         """The step at which the measurements so far take no more than their share; the same on all ranks."""
-        if self.max_share is None or self._since is None:
+        if self.max_share is None or self._since is None or self._made < FIRST:
             return step
         last, then = self._since
         seconds = (time.perf_counter() - then) / max(1, step - last)
         steps = math.ceil(self._cost * (1 / self.max_share - 1) / max(seconds, 1e-9))
         return agreed_step(max(step, last + steps), device)
-
-    def _set_up(self, device: torch.device) -> None:
-        self.health.prepare()
-        if self.max_share is None:
-            return
-        size = (self.health.max_samples, self.health.dim)
-        trial = type(self.health)(
-            self.health.dim, max_samples=size[0], num_slices=self.health.num_slices, sync_on_compute=False
-        ).to(device)
-        sample = torch.randn(size, generator=torch.Generator().manual_seed(0)).to(device)
-        for _ in range(2):  # the first time builds and reads what later ones find
-            trial.reset()
-            start = self._now(device)
-            trial.update(sample)
-            trial.compute()
-            self._cost = self._now(device) - start
 
     def _warn(self, step: int, numbers: dict[str, float]) -> None:
         for message in self.alarm(step, numbers):

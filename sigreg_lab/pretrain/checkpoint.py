@@ -124,7 +124,7 @@ def _verify(path: Path) -> None:
         else:  # of an earlier version, or foreign: the CRCs of its members are all there is
             file.seek(0)
             if file.read(2) != b"PK":
-                raise ValueError(f"{path.name} is no checkpoint of sigreg-lab pretrain (no file of torch.save)")
+                raise ValueError(f"{path} is no checkpoint of sigreg-lab pretrain (no file of torch.save)")
             try:
                 with zipfile.ZipFile(file) as archive:
                     unfolded = sum(member.file_size for member in archive.infolist())
@@ -132,10 +132,10 @@ def _verify(path: Path) -> None:
             except Exception:  # zipfile raises half a dozen kinds for a broken file
                 whole, unfolded = False, 0
             if unfolded > size:
-                raise ValueError(f"{path.name} is no checkpoint of sigreg-lab pretrain (compressed)")
+                raise ValueError(f"{path} is no checkpoint of sigreg-lab pretrain (compressed)")
     if not whole:
         raise ValueError(
-            f"{path.name} is damaged: it is not as it was written; put a copy there, or delete it and start again"
+            f"{path} is damaged: it is not as it was written; put a copy there, or delete it and start again"
         )
 
 
@@ -161,19 +161,19 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         if not path.is_file():
-            raise ValueError(f"no checkpoint {path.name} there; give the file checkpoint.pt of a pretraining run")
+            raise ValueError(f"no checkpoint {path} there; give the file checkpoint.pt of a pretraining run")
         _verify(path)
     except OSError as error:
-        raise ValueError(f"{path.name[:80]} cannot be read: {error.strerror or error}") from error
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for a broken or foreign file
-        raise ValueError(f"{path.name} is no checkpoint of sigreg-lab pretrain: {type(error).__name__}") from error
+        raise ValueError(f"{path} is no checkpoint of sigreg-lab pretrain: {type(error).__name__}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise ValueError(f"{path.name} is no checkpoint of sigreg-lab pretrain (format {FORMAT})")
+        raise ValueError(f"{path} is no checkpoint of sigreg-lab pretrain (format {FORMAT})")
     lacking = [key for key, kind in _HELD.items() if not isinstance(state.get(key), kind)]
     if lacking:
-        raise ValueError(f"{path.name} is no checkpoint of sigreg-lab pretrain: it lacks {', '.join(lacking)}")
+        raise ValueError(f"{path} is no checkpoint of sigreg-lab pretrain: it lacks {', '.join(lacking)}")
     return state
 
 

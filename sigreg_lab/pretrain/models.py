@@ -83,11 +83,16 @@ def timm_backbone(config: PretrainConfig, channels: int, image_size: int) -> nn.
     """A timm model by name, untrained; a head to ``embedding_dim`` if that is not 0.
 
     Raises:
-        ValueError: an unknown name, or an option that the model does not have.
+        ValueError: an unknown name, an option that the model does not have, or timm is not installed.
     """
-    import timm
-
     name = config.backbone
+    try:
+        import timm
+    except ImportError:
+        raise ValueError(
+            f"backbone {name!r} is none of {', '.join(BACKBONES)}, and timm, which has more, is not installed: pip "
+            "install 'sigreg-lab[vision]'"
+        ) from None
     if not timm.is_model(name):
         near = timm.list_models(f"*{name}*")[:5]
         hint = f", such as {', '.join(near)}" if near else ""

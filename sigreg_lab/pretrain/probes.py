@@ -201,7 +201,8 @@ def probe(
     Returns:
         One row a number: ``features`` (backbone, projector), ``probe`` (linear, knn, few-shot, finetuned), ``shots``
         (labels per class, or "all"), ``draw``, ``validation`` and ``test`` accuracy; ``low`` and ``high``, Wilson's 95%
-        interval of the latter; ``images``, the number of test images; ``chance``, the share of their commonest class.
+        interval of the latter; ``images``, the number of test images; ``chance``, the share of their commonest class;
+        ``epochs``, those of the linear probe and of fine-tuning, 0 for the others.
 
     Raises:
         ValueError: fewer than two classes of labels.
@@ -218,9 +219,10 @@ def probe(
         names = {"features": "backbone", "probe": "finetuned", "shots": "all", "draw": 0}
         rows.append({**names, "validation": validation, "test": test})
     labels = data.test.labels
+    passes = {"linear": epochs, "finetuned": finetune_epochs}
     for row in rows:
         row |= dict(zip(("low", "high"), accuracy_interval([row["test"]], len(labels)), strict=True))
-        row |= {"images": len(labels), "chance": commonest(labels)}
+        row |= {"images": len(labels), "chance": commonest(labels), "epochs": passes.get(row["probe"], 0)}
     return rows
 
 

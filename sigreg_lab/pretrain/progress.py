@@ -1,4 +1,7 @@
-"""How far a run is, for whoever waits: a bar in a terminal; elsewhere an estimate early on, then a line a minute."""
+"""How far a run is, for whoever waits: a bar in a terminal; elsewhere a line early on, then one a minute.
+
+Each line of steps says how long the steps still take, as soon as that is known, and no earlier.
+"""
 
 import os
 import threading
@@ -38,6 +41,8 @@ class RunProgress:
         self._bar = Progress(console=console) if console.is_terminal else None
         self._task = self._bar.add_task(escape(name), total=None) if self._bar else None
         self._began: tuple[int, float] | None = None
+        self._left: float | None = None  # seconds of steps to come, at the time of the last one
+        self._stepping = False
         self._doing, self._since = before, clock()
         self._told, self._estimated = self._since, False
         self._ended = threading.Event()
@@ -52,22 +57,34 @@ class RunProgress:
             self._bar.update(self._task, completed=step + 1, total=steps)
             return
         self._doing, self._since = f"step {step + 1} of {steps}, loss {values['total']:.4g}", now
+        self._stepping = step + 1 < steps
+        if not self._stepping:
+            self._doing = f"all {steps} steps made, fitting probes"
+            return
         if self._began is None:
             self._began = step, now  # the first step compiles and tunes: it says little
             return
-        if step + 1 == steps:
-            self._doing = f"all {steps} steps made, fitting probes"
-            return
         first, since = self._began
-        if now - since >= _FIRST and (not self._estimated or now - self._told >= _BETWEEN):
-            self._estimated = True
-            left = (now - since) / (step - first) * (steps - step - 1)
-            self._say(f"{self._doing}, about {duration(left)} of steps left, then probes")
+        if now - since >= _FIRST:
+            self._left = (now - since) / (step - first) * (steps - step - 1)
+            if not self._estimated or now - self._told >= _BETWEEN:
+                self._estimated = True
+                self._say(self._line(now))
 
     def beat(self) -> None:
         """Say what goes on, if nothing has been said for a minute."""
-        if self._clock() - self._told >= _BETWEEN:
-            self._say(f"{self._doing} (for {duration(self._clock() - self._since)})")
+        now = self._clock()
+        if now - self._told >= _BETWEEN:
+            self._say(self._line(now))
+
+    def _line(self, now: float) -> str:
+        """What goes on, since when where it takes long, and how long the steps still take."""
+        passed = now - self._since
+        if not self._stepping:
+            return f"{self._doing}, {duration(passed)} so far"
+        line = f"{self._doing}, {duration(passed)} ago" if self._left is None or passed >= _BETWEEN else self._doing
+        left = None if self._left is None else self._left - passed
+        return f"{line}, about {duration(left)} left, then probes" if left and left > 0 else line
 
     def _say(self, line: str) -> None:
         self._told = self._clock()

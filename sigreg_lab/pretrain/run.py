@@ -47,12 +47,13 @@ def run(
     on_step: Callable[[int, dict[str, float]], None] | None = None,
     *,
     resume: bool = False,
+    again: bool = False,
     max_minutes: float = 0.0,
     wandb: str = "",
     on_note: Callable[[str], None] | None = None,
     end_group: bool = False,
 ) -> tuple[Path, dict[str, float]]:
-    """Pretrain, probe, and write what came of it.
+    """Pretrain, probe, and write what came of it. A run that is finished is not made again: its row is returned.
 
     ``history.csv`` and ``tensorboard/`` (curves), ``checkpoint.pt``, ``views.png``, ``config.json`` and
     ``manifest.json``; at the end of the run also ``row.csv`` (one row), ``spectrum.csv`` and, for images,
@@ -60,13 +61,15 @@ def run(
 
     Args:
         config: the run.
-        out: a folder is made in it, named after data, regulariser and seed; an earlier run of the same settings there
-            is replaced.
+        out: a folder is made in it, named after data, regulariser and seed; an unfinished run of the same settings
+            there is replaced, if it is not resumed.
         on_step: called after each logged step.
         resume: go on from the folder's checkpoint if there is one.
+        again: train a finished run anew, and replace it.
         max_minutes: stop after that time, to go on later; 0: never.
         wandb: project in W&B; empty: none.
-        on_note: called with each sentence that the user should read: images that were skipped, a changed setting.
+        on_note: called with each sentence that the user should read: images that were skipped, a changed setting,
+            that the run is finished already.
         end_group: of many processes, the process group ends with the training, before the first of them probes alone:
             for a command, which has nothing else to do. torchrun lets a process enter a group once.
 
@@ -74,8 +77,8 @@ def run(
         The folder, and the row; with ``share_of_step_time_outside_network`` alone in it the run is to go on.
 
     Raises:
-        ValueError: as ``load_data`` and ``pretrain`` do; the folder holds a run of other settings or data, another
-            process writes to it, or it cannot be written.
+        ValueError: as ``load_data`` and ``pretrain`` do; the folder holds a run of other settings or data, or a
+            finished one with other probes; another process writes to it, or it cannot be written.
     """
     start, started = time.perf_counter(), now()
     data = load(config)
@@ -86,9 +89,17 @@ def run(
     first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes, which are not connected yet
     tell = on_note if on_note and first else _silent
     with locked(folder) if first else contextlib.nullcontext():
-        _refuse_another_run(folder, settled, data)
+        trained = _refuse_another_run(folder, settled, data)
         for note in notes:
             tell(note)
+        if trained and not again:
+            if (found := _finished_row(folder, settled)) is not None:
+                tell(
+                    f"{folder} holds this run already, finished: nothing was trained; --again trains it anew, --out "
+                    "names another folder"
+                )
+                return folder, found if first else {}
+            resume = True
         with writing(folder):
             result = pretrain(config, data, on_step, folder=folder, resume=resume, max_minutes=max_minutes, wandb=wandb)
         if end_group:
@@ -126,22 +137,23 @@ def run_probes(
     checkpoint: Path,
     data: str | None = None,
     *,
-    epochs: int = 100,
-    draws: int = 5,
+    epochs: int | None = None,
+    draws: int | None = None,
     finetune_epochs: int = 0,
     device: str = "auto",
     on_note: Callable[[str], None] | None = None,
 ) -> tuple[Path, list[dict[str, Any]]]:
     """Probe a checkpoint; writes ``probes.csv`` and ``probes.json`` (its manifest) beside it, ``patches.png`` too.
 
-    On other data than the run's they are called ``probes-NAME.csv`` and so on, NAME that of the data; for a path with
-    a digest of it.
+    The run's own probes are never replaced by others. On other data the files are called ``probes-NAME.csv`` and so
+    on, NAME that of the data; for a path with a digest of it. With other settings than the run's these are in the
+    name: ``probes-epochs=50.csv``.
 
     Args:
         checkpoint: ``checkpoint.pt`` of a run, or the run's folder.
         data: a data set to probe on; the one it was trained on if None. The checkpoint's classes keep their labels.
-        epochs: of the linear probe.
-        draws: training sets of each few-shot probe.
+        epochs: of the linear probe; the run's ``probe_epochs`` if None.
+        draws: training sets of each few-shot probe; the run's ``probe_draws`` if None.
         finetune_epochs: of full fine-tuning; 0 leaves it out.
         device: auto, cpu or cuda.
         on_note: called with each sentence that the user should read: images that were skipped.
@@ -157,6 +169,10 @@ def run_probes(
     path = checkpoint / CHECKPOINT if os.path.isdir(checkpoint) else checkpoint
     state = load_checkpoint(path)
     config = dataclasses.replace(read_config(state["config"]), device=device)
+    made = _saved_config(path.parent) or config  # the probes may have had other settings than the first steps
+    usual = {"epochs": made.probe_epochs, "draws": made.probe_draws, "finetune_epochs": 0}
+    asked = {"epochs": epochs, "draws": draws, "finetune_epochs": finetune_epochs}
+    settings = {name: usual[name] if value is None else value for name, value in asked.items()}
     splits = load(config, data)
     known = state.get("classes", [])
     if known and sorted(known) == sorted(splits.classes):
@@ -171,16 +187,17 @@ def run_probes(
     encoder = build_encoder(config, torch.zeros(1, *shape))
     load_weights(encoder, state["encoder"], config.backbone)
     folder, mark = path.parent, "" if own or data is None else f"-{_mark(splits.name, data)}"
-    table = folder / f"probes{mark}.csv"
+    other = "".join(f"-{name}={value}" for name, value in settings.items() if value != usual[name])
+    table = folder / f"probes{mark}{other}.csv"
     with locked(folder, ".lock-probe"):
         encoder = encoder.to(make_fabric(config).device).eval()
         result = PretrainResult(encoder, splits, [], config)
-        rows = probe(result, splits, epochs=epochs, draws=draws, finetune_epochs=finetune_epochs)
+        rows = probe(result, splits, **settings)
         for note in _skipped(splits):
             tell(note)
         _write_csv(table, rows)
         _write_patches(result, folder / f"patches{mark}.png")
-        manifest = {"steps": state["step"], "probed": splits.name, "data": _facts(splits), "linear_epochs": epochs}
+        manifest = {"steps": state["step"], "probed": splits.name, "data": _facts(splits), "settings": settings}
         _write_json(table.with_suffix(".json"), {**manifest, **provenance()})
     return table, rows
 
@@ -197,19 +214,53 @@ def _silent(note: str) -> None:
     """Tell nobody."""
 
 
-def _refuse_another_run(folder: Path, config: PretrainConfig, data: Splits) -> None:
-    """Refuse a folder with a run of other settings or data, which would be lost."""
+def _refuse_another_run(folder: Path, config: PretrainConfig, data: Splits) -> bool:
+    """Refuse a folder with a run of other settings or data, which would be lost; whether this one is trained."""
     path, settings = folder / CHECKPOINT, folder / "config.json"
     if path.is_file():
         state = load_checkpoint(path)
         check_same_run(state["config"], config)
         check_same_data(state, data.identity())
-    elif settings.is_file():
+        return bool(state["step"] >= config.steps)
+    if settings.is_file():
         try:
             saved = json.loads(settings.read_text())
         except (OSError, ValueError) as error:
             raise ValueError(f"{settings} is damaged; delete it, or choose another --out") from error
         check_same_run(saved, config, str(settings))
+    return False
+
+
+def _finished_row(folder: Path, config: PretrainConfig) -> dict[str, float] | None:
+    """The row of a run whose steps are all made; None where its probes are still to be fitted.
+
+    Raises:
+        ValueError: its probes were fitted with other settings, and would be lost.
+    """
+    try:
+        with (folder / "row.csv").open(newline="") as file:
+            row = {name: float(value) for name, value in next(csv.DictReader(file)).items()}
+    except (OSError, ValueError, TypeError, StopIteration):
+        return None
+    saved = _saved_config(folder)
+    if saved is None:
+        return None
+    for name, option in (("probe_epochs", "epochs"), ("probe_draws", "draws")):
+        was, given = getattr(saved, name), getattr(config, name)
+        if was != given:
+            raise ValueError(
+                f"{folder} holds this run already, finished, with probes of {name}={was} (now {given}): sigreg-lab "
+                f"probe {folder} --{option} {given} fits others beside them, pretrain --again trains it anew"
+            )
+    return row
+
+
+def _saved_config(folder: Path) -> PretrainConfig | None:
+    """The settings that the run in a folder was last called with; None where there are none to be read."""
+    try:
+        return read_config(json.loads((folder / "config.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _skipped(data: Splits) -> list[str]:
@@ -235,7 +286,8 @@ def _first(names: list[str]) -> str:
 def _facts(data: Splits) -> dict[str, Any]:
     streams = (images.pixels for images in (data.train, data.validation, data.test))
     replaced = sorted(name for stream in streams if isinstance(stream, Stream) for name in stream.corrupt)
-    return {**data.facts, "class_names": list(data.classes), "corrupt_replaced": replaced}
+    digest = data.identity()["labels"]  # the command holds no path: this tells which data they were
+    return {**data.facts, "class_names": list(data.classes), "labels_sha256": digest, "corrupt_replaced": replaced}
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
@@ -268,6 +320,23 @@ def _probes(result: PretrainResult, folder: Path) -> dict[str, float]:
     _write_csv(folder / "probes.csv", rows)
     _write_patches(result, folder / "patches.png")
     return summary(rows)
+
+
+def image_legend(epochs: int, draws: int, finetune_epochs: int = 0) -> str:
+    """What the names of image probes mean, for whoever reads them for the first time."""
+    few = f"; few-shot_1, few-shot_10: on 1 and 10 labels per class, mean of {draws} random draws" if draws else ""
+    tuned = f"; finetuned: the whole backbone, {finetune_epochs} epochs" if finetune_epochs else ""
+    return f"Names: features_probe_labels. all: on all labels; linear: {epochs} epochs{few}{tuned}"
+
+
+def legend(config: PretrainConfig) -> str:
+    """What the names in a run's row mean; see ``run``."""
+    if config.augment == "crops":
+        return image_legend(config.probe_epochs, config.probe_draws)
+    return (
+        "Names: split_labels, of logistic regressions. all: on all labels; 1, 5: on 1 and 5 labels per class, mean of "
+        f"{FEW_SHOT_DRAWS} random draws"
+    )
 
 
 def _write_patches(result: PretrainResult, path: Path) -> None:

@@ -80,7 +80,7 @@ def read_path(path: Path) -> dict[str, Source]:
         ValueError: nothing there, no images, no classes, an empty class, splits with different classes, names of which
             some are those of splits and others not, or labels that are no classes of train.
     """
-    name = printable(path.name)
+    name = printable(str(path))
     try:
         if not path.exists():
             raise ValueError(
@@ -111,7 +111,7 @@ def read_path(path: Path) -> dict[str, Source]:
             raise ValueError(f"{name} holds {names}, two names of one split; keep one of them")
         splits = {split: _folder(folder) for split, (folder,) in found.items()}
     except OSError as error:
-        raise ValueError(f"{name[:80]} cannot be read: {error.strerror or error}") from error
+        raise ValueError(f"{name} cannot be read: {error.strerror or error}") from error
     for split, source in splits.items():
         if source.classes != splits["train"].classes:
             odd = sorted(set(source.classes) ^ set(splits["train"].classes))
@@ -160,14 +160,15 @@ def _folder(path: Path) -> Source:
     if not classes:
         loose = any(p.suffix.lower() in IMAGE_SUFFIXES for p in path.iterdir())
         what = "images without classes" if loose else "no images"
-        raise ValueError(f"{path.name} holds {what}; make one folder per class: {path.name}/CLASS/image.png")
+        name = printable(str(path))
+        raise ValueError(f"{name} holds {what}; make one folder per class: {name}/CLASS/image.png")
     _refuse_loose(path, "its class folders")
     files: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
         own = sorted(p for p in (path / name).rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.is_dir())
         if not own:
-            where = printable(f"{path.name}/{name}")
+            where = printable(str(path / name))
             raise ValueError(f"class folder {where} holds no images ({', '.join(IMAGE_SUFFIXES)}); remove it")
         files += own
         labels += [label] * len(own)
@@ -194,10 +195,10 @@ def unlabelled_images(folder: Path) -> Source:
     try:
         files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.is_dir())
     except OSError as error:
-        raise ValueError(f"{printable(folder.name)[:80]} cannot be read: {error.strerror or error}") from error
+        raise ValueError(f"{printable(str(folder))} cannot be read: {error.strerror or error}") from error
     files = [p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
     if not files:
-        raise ValueError(f"{printable(folder.name)} holds no images ({', '.join(IMAGE_SUFFIXES)})")
+        raise ValueError(f"{printable(str(folder))} holds no images ({', '.join(IMAGE_SUFFIXES)})")
     return _of_files(files, np.zeros(len(files), dtype=np.int64), folder, ["all"])
 
 
@@ -206,7 +207,7 @@ def _refuse_loose(path: Path, where: str) -> None:
     loose = [name for name in loose if not name.startswith(".")]
     if loose:
         raise ValueError(
-            f"{printable(path.name)} holds {len(loose)} image(s) outside {where}, for example {printable(loose[0])}; "
+            f"{printable(str(path))} holds {len(loose)} image(s) outside {where}, for example {printable(loose[0])}; "
             "move them into one or away"
         )
 
@@ -219,7 +220,7 @@ def _parquet(splits: dict[str, list[Path]]) -> dict[str, Source]:
     order = ["train", *(split for split in splits if split != "train")]
     for split in order:
         paths = splits[split]
-        name = printable(paths[0].name)
+        name = printable(str(paths[0]))
         if not all(path.is_file() for path in paths):
             raise ValueError(f"{name} or a file beside it is no regular file; give parquet files")
         try:
@@ -247,7 +248,7 @@ def _encoded(paths: Sequence[Path]) -> Callable[[int], Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    name = printable(paths[0].name)
+    name = printable(str(paths[0]))
     size = 0
     for path in paths:
         with pq.ParquetFile(path) as file:
@@ -357,7 +358,7 @@ def _read_labels(path: Path) -> _Labels:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    name = printable(path.name)
+    name = printable(str(path))
     with pq.ParquetFile(path) as file:
         schema = file.schema_arrow
         column = _column(schema, ("label", "fine_label", "labels"), name, "label")
@@ -423,7 +424,7 @@ def _mapped(paths: Sequence[Path], size: int) -> Any:
             os.replace(fresh, copy)
     except OSError as error:
         raise ValueError(
-            f"{paths[0].name} is large and its copy of {size / 2**30:.1f} GiB could not be written "
+            f"{printable(str(paths[0]))} is large and its copy of {size / 2**30:.1f} GiB could not be written "
             f"({error.strerror or error}); name a folder with room for it in ${DATA_HOME}"
         ) from error
     return pa.ipc.open_file(pa.memory_map(str(copy))).read_all()
@@ -476,9 +477,14 @@ def read_torchvision(name: str) -> dict[str, Source]:
     """The splits of one of torchvision's data sets, downloaded if need be.
 
     Raises:
-        ValueError: it is not there and cannot be downloaded.
+        ValueError: it is not there and cannot be downloaded, or torchvision is not installed.
     """
-    from torchvision import datasets
+    try:
+        from torchvision import datasets
+    except ImportError:
+        raise ValueError(
+            f"data {name} comes from torchvision, which is not installed: pip install 'sigreg-lab[vision]'"
+        ) from None
 
     kind, splits = TORCHVISION[name]
     root = data_home() / name

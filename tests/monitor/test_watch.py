@@ -131,27 +131,54 @@ class Clock:
 
 @pytest.mark.parametrize(("measurement", "expected"), [(0.001, 10), (0.5, 496)])
 def test_measurements_take_their_share_of_the_time_at_most(monkeypatch, measurement, expected):
-    """Steps of 0.1 s and a measurement of 0.5 s: 1% leaves one in 495 steps, and one more for the rounding."""
+    """Steps of 0.1 s and a measurement of 0.5 s: 1% leaves one in 495 steps, and one more for the rounding; the first
+    ten are made whatever they cost."""
     clock = Clock(monkeypatch, 0.1, measurement)
     health = monitor.EmbeddingHealth(4, max_samples=32)
     watch = HealthMonitor(health, every_n_steps=10)
     x = torch.randn(32, 4)
     watch(0, x)
-    clock.measuring, begin = 0.0, clock.now
+    assert clock.measuring == 0, "nothing is measured at the first call"
     found = []
-    for step in range(1, 100 if expected == 10 else 2000):
+    for step in range(1, 200 if expected == 10 else 2000):
         clock.now += clock.step
         if watch.is_due(step) and watch(step, x) is not None:
             found.append(step)
-    assert found[0] == pytest.approx(expected, abs=1)
-    assert all(b - a == pytest.approx(expected, abs=1) for a, b in itertools.pairwise(found))
+            if len(found) == watching.FIRST:
+                clock.measuring, begin = 0.0, clock.now
+    assert found[: watching.FIRST] == list(range(10, 101, 10))
+    later = found[watching.FIRST - 1 :]
+    assert len(later) > 3
+    assert all(b - a == pytest.approx(expected, abs=1) for a, b in itertools.pairwise(later))
     assert clock.measuring / (clock.now - begin) <= 0.0101
+
+
+def test_by_default_a_collapse_in_a_short_run_of_fast_steps_is_found_at_the_first_measurement():
+    """A thousand steps of no time at all, in which one measurement takes far more than 1%."""
+    watch = HealthMonitor(monitor.EmbeddingHealth(8, max_samples=512))
+    random = torch.Generator().manual_seed(0)
+    line = torch.randn(1, 8, generator=random)
+    with pytest.warns(CollapseWarning, match=r"^step 103: the embeddings collapse to few dimensions"):
+        found = [
+            step
+            for step in range(1000)
+            if watch(step, torch.randn(128, 1, generator=random) * line + 0.01 * torch.randn(128, 8, generator=random))
+        ]
+    assert found == list(range(103, 1000, 100))
+
+
+def test_embeddings_of_another_width_are_refused_at_the_first_call():
+    watch = HealthMonitor(monitor.EmbeddingHealth(32))
+    with pytest.raises(
+        ValueError, match=r"of shape \(N, 32\) or .*, got torch\.float32 \(128, 16\); make .* dim= their"
+    ):
+        watch(0, torch.randn(128, 16))
 
 
 def test_a_measurement_takes_as_many_steps_as_fill_the_sample():
     watch = HealthMonitor(monitor.EmbeddingHealth(4, max_samples=64), every_n_steps=10, max_share=None)
     found = [step for step in range(40) if watch(step, torch.randn(20, 4)) is not None]
-    assert found == [13, 26, 39]
+    assert found == [13, 23, 33], "begun every ten steps, and told when the fourth has filled the sample"
     assert float(watch.health.seen) == 0, "the sample begins anew"
 
 

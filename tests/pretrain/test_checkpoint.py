@@ -96,7 +96,7 @@ def test_what_unfolds_to_more_than_the_file_is_not_read(path):
 
 def test_what_is_no_file_or_lacks_parts_is_refused(path):
     os.mkfifo(path.with_name("pipe.pt"))
-    with pytest.raises(ValueError, match=r"no checkpoint pipe\.pt there"):
+    with pytest.raises(ValueError, match=r"no checkpoint .*/pipe\.pt there"):
         load_checkpoint(path.with_name("pipe.pt"))
     with pytest.raises(ValueError, match="File name too long"):
         load_checkpoint(path.with_name("x" * 300))

@@ -23,7 +23,8 @@ def told(seconds_a_step, steps, note=""):
 def test_without_a_terminal_the_first_steps_tell_how_long_it_takes_then_a_line_a_minute():
     lines = told(1.0, 200, "no GPU: small")
     assert lines[0] == "no GPU: small"
-    assert lines[1] == "photos sigreg-ep: step 3 of 200, loss 1.5, about 3 min of steps left, then probes"
+    assert lines[1] == "photos sigreg-ep: step 3 of 200, loss 1.5, about 3 min left, then probes"
+    assert lines[3] == "photos sigreg-ep: step 123 of 200, loss 1.5, about 77 s left, then probes"
     assert [line.split(" of ")[0] for line in lines[2:]] == [f"photos sigreg-ep: step {n}" for n in (63, 123, 183)]
 
 
@@ -42,15 +43,25 @@ def test_slow_steps_data_and_probes_have_a_line_a_minute_too():
         wait(150)
     lines = [line.removeprefix("photos sigreg-ep: ") for line in text.getvalue().splitlines()]
     assert lines == [
-        *("reading data (for 60 s)", "reading data (for 2 min)"),
-        *(
-            "step 1 of 10, loss 1.5 (for 30 s)",
-            "step 1 of 10, loss 1.5 (for 2 min)",
-            "step 1 of 10, loss 1.5 (for 2 min)",
-        ),
-        "step 6 of 10, loss 1.5, about 2 min of steps left, then probes",
-        *("step 6 of 10, loss 1.5 (for 60 s)", "step 6 of 10, loss 1.5 (for 2 min)"),
-        *(f"all 10 steps made, fitting probes (for {time})" for time in ("30 s", "2 min", "2 min")),
+        *("reading data, 60 s so far", "reading data, 2 min so far"),
+        *("step 1 of 10, loss 1.5, 30 s ago", "step 1 of 10, loss 1.5, 2 min ago", "step 1 of 10, loss 1.5, 2 min ago"),
+        "step 6 of 10, loss 1.5, about 2 min left, then probes",
+        *("step 6 of 10, loss 1.5, 60 s ago, about 60 s left, then probes", "step 6 of 10, loss 1.5, 2 min ago"),
+        *(f"all 10 steps made, fitting probes, {time} so far" for time in ("30 s", "2 min", "2 min")),
+    ]
+
+
+def test_a_line_between_two_logged_steps_says_the_time_left_too():
+    """Steps are logged every 40 s, a line is due every minute: the time since the last step is taken off."""
+    text, now = io.StringIO(), [0.0]
+    progress = RunProgress("photos", Console(file=text, width=40), clock=lambda: now[0])
+    for step in (0, 10, 20):
+        progress(step, {"steps": 101, "total": 0.348})
+        now[0] += 40
+    progress.beat()
+    assert text.getvalue().splitlines() == [
+        "photos: step 11 of 101, loss 0.348, about 6 min left, then probes",
+        "photos: step 21 of 101, loss 0.348, about 5 min left, then probes",
     ]
 
 

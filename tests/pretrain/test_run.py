@@ -71,6 +71,7 @@ def test_an_unseen_folder_pieces_of_time_probes_and_pictures(monkeypatch, capsys
     }
     assert str(tmp_path) not in json.dumps(manifest)
     assert str(image_folder) not in json.dumps(manifest)
+    assert manifest["data"]["labels_sha256"] == load_data(str(image_folder)).identity()["labels"]
     with Image.open(folder / "views.png") as sheet, Image.open(folder / "patches.png") as patches:
         assert (sheet.width, patches.width) == (5 * 66, 2 * 66), "32 px, doubled; each image with its four views"
         for picture, rows in ((sheet, 8), (patches, 6)):
@@ -84,8 +85,10 @@ def test_an_unseen_folder_pieces_of_time_probes_and_pictures(monkeypatch, capsys
 
     code, out, _ = _call(monkeypatch, capsys, "probe", folder)
     assert code == 0
-    assert re.search(r"backbone_knn_all +[01]\.\d{4} \(0\.\d{4}, [01]\.\d{4}\)\n", out)
-    assert re.search(r"95% intervals .* \(\d+ test images\); by chance 0\.\d{4}\n", out)
+    assert re.search(r"backbone_knn_all +[01]\.\d{4} \(0\.\d{4}, [01]\.\d{4}\), chance 0\.3333", out)
+    assert re.search(
+        r"95% intervals .* \(\d+ test images\)\nChance: the share of the commonest class among the test", out
+    )
     assert json.loads((folder / "probes.json").read_text())["steps"] == 3
 
     other = tmp_path / "elsewhere" / image_folder.name
@@ -116,11 +119,13 @@ def test_an_unseen_folder_pieces_of_time_probes_and_pictures(monkeypatch, capsys
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("pretrain", "--data", "no/such/folder"), "no such file or folder: folder"),
+        (("pretrain", "--data", "no/such/folder"), "no such file or folder: no/such/folder;"),
         (("pretrain", "--recipe", "vit"), "unknown recipe 'vit'; known: digits, mnist1d, images"),
         (("pretrain", "--recipe", "imagenette-vit-s8"), "recipe imagenette-vit-s8 needs --data"),
         (("pretrain", "--set", "steps=1", "--wandb", "mine"), "--wandb: wandb is not installed"),
         (("probe", "nowhere.pt"), "no checkpoint nowhere.pt there"),
+        (("pretrain", "--data", "/no/such/shape"), "no such file or folder: /no/such/shape;"),
+        (("probe", "/no/such/run.pt"), "no checkpoint /no/such/run.pt there"),
     ],
 )
 def test_what_the_user_can_mend_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path, arguments, message):
@@ -169,9 +174,112 @@ def test_a_run_of_other_settings_is_not_replaced(tmp_path):
     with pytest.raises(ValueError, match=r"config\.json is damaged; delete it"):
         run(other, tmp_path)
     (folder / "config.json").unlink()
-    again, repeated = run(DIGITS, tmp_path)
-    assert again == folder
+    place, repeated = run(DIGITS, tmp_path)
+    assert place == folder
     assert {k: v for k, v in row.items() if "share" not in k} == {k: v for k, v in repeated.items() if "share" not in k}
+
+
+def test_a_finished_run_is_not_made_again(tmp_path):
+    folder, row = run(DIGITS, tmp_path)
+    before, told, steps = _kept(folder), [], []
+    for resume in (False, True):
+        again = run(DIGITS, tmp_path, lambda step, _: steps.append(step), resume=resume, on_note=told.append)
+        assert again == (folder, row)
+    assert (steps, _kept(folder)) == ([], before)
+    assert told == 2 * [
+        f"{folder} holds this run already, finished: nothing was trained; --again trains it anew, --out names another "
+        "folder"
+    ]
+    with pytest.raises(ValueError, match=rf"probe_epochs=100 \(now 7\): sigreg-lab probe {folder} --epochs 7 fits"):
+        run(dataclasses.replace(DIGITS, probe_epochs=7), tmp_path)
+    assert _kept(folder) == before
+    (folder / "row.csv").unlink()
+    run(DIGITS, tmp_path, lambda step, _: steps.append(step))
+    assert steps == [], "all steps are made: the probes alone are left to do"
+    assert (folder / "checkpoint.pt").read_bytes() == before["checkpoint.pt"]
+    assert (folder / "history.csv").read_bytes() == before["history.csv"]
+    run(DIGITS, tmp_path, lambda step, _: steps.append(step), again=True)
+    assert steps == [0, 1]
+
+
+def test_probe_has_the_runs_settings_and_others_go_into_another_file(monkeypatch, capsys, image_folder, tmp_path):
+    command = ["pretrain", "--data", image_folder, *_flags("probe_epochs=3", "probe_draws=2"), "--out", tmp_path]
+    code, first, _ = _call(monkeypatch, capsys, *command)
+    assert code == 0
+    (folder,) = tmp_path.iterdir()
+    own = (folder / "probes.csv").read_bytes()
+    with (folder / "probes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["probe"], row["epochs"]) for row in rows} == {("linear", "3"), ("knn", "0"), ("few-shot", "0")}
+
+    code, again, _ = _call(monkeypatch, capsys, "probe", folder)
+    assert code == 0
+
+    def accuracies(text):
+        return [line for line in text.splitlines() if "chance" in line or line.startswith("Names:")]
+
+    assert accuracies(again) == accuracies(first)
+    assert "linear: 3 epochs; few-shot_1, few-shot_10: on 1 and 10 labels per class, mean of 2 random draws" in again
+    assert re.search(r"backbone_few-shot_1 .*\), 2 draws, chance 0\.3333", again)
+    assert (folder / "probes.csv").read_bytes() == own
+    settings = {"epochs": 3, "draws": 2, "finetune_epochs": 0}
+    assert json.loads((folder / "probes.json").read_text())["settings"] == settings
+
+    kept = _kept(folder)
+    options = (("--epochs", 4), ("--draws", 1), ("--draws", 0, "--finetune-epochs", 1))
+    for option, mark in zip(options, ("epochs=4", "draws=1", "draws=0-finetune_epochs=1"), strict=True):
+        code, out, _ = _call(monkeypatch, capsys, "probe", folder, *option)
+        assert code == 0
+        assert f"(probes-{mark}.csv, probes-{mark}.json)" in out
+        assert (folder / f"probes-{mark}.csv").read_bytes() != own
+    assert "few-shot" not in out
+    assert "finetuned: the whole backbone, 1 epochs" in out
+    assert {name: content for name, content in _kept(folder).items() if name in kept} == kept
+
+    (folder / "row.csv").unlink()  # stopped after its last step, then resumed with other settings of the probes
+    changed = ("--resume", "--set", "probe_epochs=5", "--set", "probe_draws=1")
+    code, out, _ = _call(monkeypatch, capsys, *command, *changed)
+    assert code == 0
+    assert "linear: 5 epochs; few-shot_1, few-shot_10: on 1 and 10 labels per class, mean of 1 random draws" in out
+    own = (folder / "probes.csv").read_bytes()
+    table, _ = run_probes(folder)
+    assert (table.name, table.read_bytes()) == ("probes.csv", own)
+
+
+def test_own_images_and_digits_need_no_extra_and_what_does_names_it(monkeypatch, capsys, image_folder, tmp_path):
+    for name in ("timm", "torchvision", "tensorboard", "torch.utils.tensorboard"):
+        monkeypatch.setitem(sys.modules, name, None)  # as where they are not installed
+    small = [word for one in ("steps=2", "batch_size=6", "probe_epochs=1", "probe_draws=1") for word in ("--set", one)]
+    code, out, _ = _call(monkeypatch, capsys, "pretrain", "--data", image_folder, *small, "--out", tmp_path)
+    assert code == 0
+    assert "backbone_knn_all" in out
+    assert not (next(tmp_path.iterdir()) / "tensorboard").exists()
+    run(DIGITS, tmp_path)
+    for option, message in (
+        (
+            ("--set", "backbone=resnet18"),
+            "backbone 'resnet18' is none of small-conv, small-resnet, signal-conv, and timm",
+        ),
+        (("--data", "cifar10"), "data cifar10 comes from torchvision, which is not installed"),
+    ):
+        code, _, err = _call(monkeypatch, capsys, "pretrain", *option, "--out", tmp_path / "other")
+        assert code == 2
+        assert message in err
+        assert "pip install 'sigreg-lab[vision]'" in err
+        assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("interval", "same"), [((0.2, 0.3), False), ((0.2, 0.4), True), ((0.34, 0.5), False)])
+def test_an_accuracy_whose_interval_holds_chance_is_marked(capsys, interval, same):
+    low, high = interval
+    row = {"backbone_knn_all": 0.3, "backbone_knn_all_low": low, "backbone_knn_all_high": high, "effective_rank": 3.0}
+    cli._print_row({**row, "test_images": 30.0, "chance": 1 / 3}, 2)
+    first, second, last, _ = capsys.readouterr().out.splitlines()
+    assert first.split(" ", 1)[0] == "backbone_knn_all"
+    assert ", chance 0.3333" in first
+    assert first.endswith("not distinguishable from chance") == same
+    assert "chance" not in second
+    assert "(30 test images)" in last
 
 
 @pytest.mark.usefixtures("short_probes")
@@ -211,7 +319,7 @@ def test_results_that_cannot_be_written_are_one_line(tmp_path):
     for name in ("manifest.json", "row.csv", "views.png", "checkpoint.pt"):
         (folder / f"{name}.partial").mkdir()
         with pytest.raises(ValueError, match=rf"cannot write .*{name}: Is a directory"):
-            run(DIGITS, tmp_path)
+            run(DIGITS, tmp_path, again=True)
         (folder / f"{name}.partial").rmdir()
         assert (folder / name).is_file()
     assert _kept(folder)["manifest.json"] == before["manifest.json"]

@@ -313,14 +313,14 @@ def _empty_class(folder, rows):
 
 
 def test_what_is_wrong_with_a_folder_is_said(image_folder, tmp_path):
-    with pytest.raises(ValueError, match="class folder set/dog holds no images"):
+    with pytest.raises(ValueError, match=r"class folder .*/set/dog holds no images"):
         load_data(str(_empty_class(tmp_path, image_folder)))
     loose = tmp_path / "loose"
     loose.mkdir()
     Image.new("RGB", (8, 8)).save(loose / "a.png")
     with pytest.raises(ValueError, match="images without classes; make one folder per class"):
         load_data(str(loose))
-    with pytest.raises(ValueError, match="no such file or folder: nowhere"):
+    with pytest.raises(ValueError, match=r"no such file or folder: .*/nowhere;"):
         load_data(str(tmp_path / "nowhere"))
     one = tmp_path / "one"
     shutil.copytree(image_folder / "ant", one / "ant")
