@@ -8,12 +8,12 @@ from sigreg_lab.check import pictures
 from sigreg_lab.check.findings import Findings, TestFinding
 from sigreg_lab.check.plain import plain
 from sigreg_lab.check.text import (
-    DIRECTIONS_TITLE,
     EXPLANATION_TITLE,
     FEATURE_COLUMNS,
     FEATURES_REMARK,
     SHOWN_FEATURES,
     classical,
+    directions_title,
     feature_row,
     features_title,
     groups,
@@ -89,7 +89,7 @@ def render(findings: Findings) -> str:
             f'<p class="small">{f.num_slices} random directions ({f.directions_kind}, seed {f.seed}).</p>',
         ]
     sections += [
-        f"<h2>{escape(DIRECTIONS_TITLE)}</h2>",
+        f"<h2>{escape(directions_title(f))}</h2>",
         _directions(f),
         '<p class="small">Chosen from this sample for being extreme, so their values have no p-value of their own. A '
         "random slice loads on all features a little; look at features and principal axes for names.</p>",

@@ -20,7 +20,6 @@ QUESTIONS = {
     "correlation? Units do not count.",
 }
 SHOWN_FEATURES = 10
-DIRECTIONS_TITLE = "Directions: those furthest from N(0, 1), two principal axes, the median slice"
 EXPLANATION_TITLE = "What this says, and what not"
 
 
@@ -36,7 +35,7 @@ def show(findings: Findings, console: Console) -> None:
     console.print(_text("Mean and covariance", "bold"))
     console.print(_pairs(summary(f)))
     console.print()
-    console.print(_text(DIRECTIONS_TITLE, "bold"))
+    console.print(_text(directions_title(f), "bold"))
     console.print(_directions(f))
     console.print()
     console.print(_text(EXPLANATION_TITLE, "bold"))
@@ -91,6 +90,13 @@ def classical(f: Findings) -> list[tuple[str, str]]:
         shown = pvalue(test.pvalue)
         lines.append((test.test, f"{value}, p {shown if shown.startswith('<') else f'= {shown}'}"))
     return lines
+
+
+def directions_title(f: Findings) -> str:
+    """What the table of directions holds, in its order."""
+    if f.num_features == 1:
+        return "Directions"
+    return "Directions: those furthest from N(0, 1), two principal axes, the median slice"
 
 
 def features_title(f: Findings) -> str:

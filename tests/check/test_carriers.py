@@ -109,3 +109,15 @@ def test_the_share_and_the_number_of_features_decide():
     assert named(1, 1, 1, 1, 0, 0, 0, 0) == []  # three make 75%
     assert named(2, 1.9, 0) == []  # two of three would be needed
     assert named(2) == [0]
+
+
+def test_standardised_features_carry_nothing_by_their_variance():
+    """Not even a constant one, whose variance is 0: the pair is named."""
+    x = _normal()
+    x[:, 5] = 0.3 * x[:, 2] + 0.91**0.5 * x[:, 5]
+    x = (x - x.mean(0)) / x.std(0, ddof=1)
+    x[:, 0] = 0.0
+    z = torch.from_numpy(x)
+    spectrum = torch.linalg.eigvalsh(torch.cov(z.T))
+    found = carriers.carriers(z, spectrum, mean=False, covariance=True, standardised=True)
+    assert found == {2: ("correlation",), 5: ("correlation",)}
