@@ -60,7 +60,7 @@ def effective_rank(x: Tensor) -> Tensor:
     Raises:
         ValueError: a sample that is empty, not floating point, not finite, or of fewer than 2 rows.
     """
-    check_sample(x, "x", ndim=2, min_samples=2)
+    check_sample(x, "x", ndim=2, min_samples=2, can_omit=True)
     return _rank(svdvals(_centred_and_scaled(x)[0]))
 
 
@@ -90,7 +90,7 @@ def spectrum(x: Tensor) -> Tensor:
     Raises:
         ValueError: as ``effective_rank``.
     """
-    check_sample(x, "x", ndim=2, min_samples=2)
+    check_sample(x, "x", ndim=2, min_samples=2, can_omit=True)
     centred, scale = _centred_and_scaled(x)
     return _variances(centred) * scale.squeeze(-1).square()
 
@@ -108,7 +108,7 @@ def condition_number(x: Tensor) -> Tensor:
     Raises:
         ValueError: as ``effective_rank``.
     """
-    check_sample(x, "x", ndim=2, min_samples=2)
+    check_sample(x, "x", ndim=2, min_samples=2, can_omit=True)
     values = _variances(_centred_and_scaled(x)[0])
     least = torch.where(values[..., -1] > _rounding(x, values), values[..., -1], 0.0)
     return values[..., 0] / least
@@ -130,7 +130,7 @@ def alpha_req(x: Tensor) -> Tensor:
     Raises:
         ValueError: as ``effective_rank``.
     """
-    check_sample(x, "x", ndim=2, min_samples=2)
+    check_sample(x, "x", ndim=2, min_samples=2, can_omit=True)
     values = _variances(_centred_and_scaled(x)[0])
     used = values > _rounding(x, values).unsqueeze(-1)
     count = used.sum(-1, keepdim=True)
@@ -250,7 +250,7 @@ def mean_test(x: ArrayLike, *, axis: int = -2, nan_policy: NanPolicy = "raise") 
 
 
 def _mean_tested(x: Tensor) -> Tested:
-    check_sample(x, "x", ndim=2, min_samples=2)
+    check_sample(x, "x", ndim=2, min_samples=2, can_omit=True)
     n, dim = x.shape[-2:]
     law = ChiSquared(dim)
     law.kind = "exact"
@@ -284,7 +284,7 @@ def covariance_test(x: ArrayLike, *, axis: int = -2, nan_policy: NanPolicy = "ra
 
 
 def _covariance_tested(x: Tensor) -> Tested:
-    check_sample(x, "x", ndim=2, min_samples=2)
+    check_sample(x, "x", ndim=2, min_samples=2, can_omit=True)
     centred, scale = _centred_and_scaled(x)
     scale = scale.squeeze(-1).squeeze(-1)
     # In units of m^2 with m = max(scale, 1), no variance overflows.

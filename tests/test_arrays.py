@@ -472,6 +472,8 @@ def test_a_result_unpacks_prints_and_pickles():
         row = next(line for line in text.splitlines() if f" {name} " in line)
         assert row.split() == [name, f"{value:.6g}", f"{p:.4g}"]
     assert repr(quick.test(X[:, 0])).startswith("TestResult(statistic=")
+    assert text.endswith("\n  3 p-values, each by itself: not corrected for their number")
+    assert "not corrected" not in str(quick.test(X[:, 0]))
     assert "p-value: " in str(quick.test(X[:, 0]))
     assert "standard error" in str(quick.test(X[:, 0]))
     assert "standard error" not in str(quick.test(X[:, 0], **ASYMPTOTIC))

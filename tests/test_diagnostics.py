@@ -51,6 +51,15 @@ def _normal(n, dim, seed=0):
     return torch.randn(n, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.parametrize("measure", [effective_rank, spectrum, condition_number, alpha_req, mean_test, covariance_test])
+def test_missing_values_are_refused_with_the_option_that_leaves_them_out(measure):
+    x = np.random.default_rng(0).standard_normal((20, 3))
+    x[4, 1] = np.nan
+    with pytest.raises(ValueError, match=r"x holds 1 NaN .*nan_policy='omit' leaves NaN out"):
+        measure(x)
+    assert np.array_equal(measure(x, nan_policy="omit"), measure(np.delete(x, 4, 0)))
+
+
 def test_spectrum_and_condition_number_are_those_of_numpy():
     x = _normal(40, 6) * torch.arange(1.0, 7.0)
     covariance = np.cov(x.numpy().T)

@@ -116,7 +116,7 @@ def _read(lines: Iterator[str], request: Request) -> Table:
     if (separator, decimal) != (",", "."):
         sign = {value: name for name, value in SEPARATORS.items()}[separator]
         notes.append(f"read with {sign} as separator and decimal {'comma' if decimal == ',' else 'point'}")
-    return sampler.table([shown[i] for i in kept], notes, request.path.name)
+    return sampler.table([shown[i] for i in kept], notes, request.path.name, columns=all(names[i] for i in kept))
 
 
 def _opening(lines: Iterator[str]) -> list[str]:
@@ -217,7 +217,8 @@ def _equally_long(records: Iterable[tuple[int, Record]], names: Record, request:
         if len(fields) != len(names):
             raise request.refuse(
                 f"line {number:,} has {len(fields):,} field(s), the first line has {len(names):,} ({some(names)}); "
-                "mend it, or name the signs of the file with --separator and --decimal"
+                "mend the line, or give the file's separator and decimal sign, such as --separator semicolon "
+                "--decimal comma"
             )
         yield fields
 

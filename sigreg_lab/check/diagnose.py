@@ -26,11 +26,12 @@ from torch import Tensor
 from sigreg_lab import diagnostics
 from sigreg_lab.arrays import ArrayLike, as_tensor
 from sigreg_lab.check import laws, verdict
+from sigreg_lab.check.carriers import carriers
 from sigreg_lab.check.classical import classical_findings
 from sigreg_lab.check.features import discrete_features, feature_findings, feature_tests, holm
 from sigreg_lab.check.findings import DirectionFinding, Findings, TestFinding
 from sigreg_lab.check.reader import LARGEST_VALUE, Sample
-from sigreg_lab.check.request import LEAST_ROWS, MAX_GIGABYTES, one_row_a_sample, some
+from sigreg_lab.check.request import LEAST_ROWS, MAX_GIGABYTES, empty_features, note_on_shape, one_row_a_sample, some
 from sigreg_lab.nulls import NullLaw, combine_pvalues, split_groups
 from sigreg_lab.slicing import make_directions, project, seeded_generator
 from sigreg_lab.univariate import AndersonDarling, EppsPulley
@@ -106,17 +107,18 @@ def diagnose(
 
     Raises:
         ValueError: a sample that is not (N, K), a tensor that is not floating point, values that are not finite, fewer
-            than 8 rows, or values beyond 1e60; ``groups`` of another length or fewer than 8; an unknown ``nan_policy``;
-            ``alpha`` outside (0, 1); ``num_slices`` below 1, ``replicates`` below 100; more memory or time than
-            ``max_gigabytes`` and ``max_minutes``.
+            than 8 rows, with ``nan_policy="omit"`` a feature of fewer than 8 values, or values beyond 1e60; ``groups``
+            of another length or fewer than 8; an unknown ``nan_policy``; ``alpha`` outside (0, 1); ``num_slices`` below
+            1, ``replicates`` below 100; more memory or time than ``max_gigabytes`` and ``max_minutes``.
     """
     if nan_policy not in ("raise", "omit"):
         raise ValueError(f"nan_policy must be 'raise' or 'omit' here, got {nan_policy!r}")
+    can_omit = not isinstance(sample, Sample)
     if not isinstance(sample, Sample):
         sample = _of_array_like(sample, groups, nan_policy)
     elif groups is not None:
         raise ValueError("groups go with a tensor or array; a Sample brings its own, read_sample(..., group=...)")
-    check_sample(sample.x, "sample", ndim=2, min_samples=LEAST_ROWS)
+    check_sample(sample.x, "sample", ndim=2, min_samples=LEAST_ROWS, can_omit=can_omit)
     if sample.x.ndim != 2:
         shape, remedy = tuple(sample.x.shape), one_row_a_sample(sample.x.ndim, "sample", "groups=")
         raise ValueError(f"sample must have shape (N, K), got {shape}; {remedy}")
@@ -152,7 +154,6 @@ def diagnose(
 
     notes = (*sample.notes, *_note_on_discrete(x, sample.features), *_note_on_groups(sample.groups, num_views, n))
     adjusted = holm(pvalues).nan_to_num(1.0).amin(0)
-    features = feature_findings(first, std, sample.features, views[0].statistics, pvalues, adjusted)
     x = z if standardise else first
     slices = laws.slice_values(x, directions)
     mean = x.mean(0)
@@ -168,6 +169,15 @@ def diagnose(
     order = slices.argsort(descending=True)
     pairs, pair_points = _pairs(y, dim)
     found = {test.name for test in tests if test.adjusted is not None and test.adjusted < alpha}
+    off_centre = constant or (not standardise and _mean_pvalue(mean / unit, relative, n) < alpha / len(tests))
+    carried = {} if constant else carriers(
+        x, variances, mean="mean" in found and off_centre, covariance=bool(found & {"covariance", "correlation"}),
+        standardised=standardise,
+    )  # fmt: skip
+    bad_shape = adjusted < alpha if "feature_normality" in found else torch.zeros(dim, dtype=torch.bool)
+    features = feature_findings(
+        first, std, sample.features, views[0].statistics, pvalues, adjusted, bad_shape=bad_shape, carried=carried
+    )
     worst = _worst(x, sample.features, directions[:, order], pairs if "square_correlation" in found else ())
     expected = diagnostics.expected_spectrum(n, dim)
     distance = torch.maximum(first.mean(0).abs(), (std - 1).abs() / math.sqrt(0.5))
@@ -215,7 +225,6 @@ def diagnose(
         pairs=tuple((sample.features[i], sample.features[j], r) for i, j, r in pairs),
         pair_points=pair_points,
     )
-    off_centre = constant or (not standardise and _mean_pvalue(mean / unit, relative, n) < alpha / len(tests))
     return verdict.with_verdict(findings, off_centre=off_centre)
 
 
@@ -226,7 +235,7 @@ def _of_array_like(data: ArrayLike, groups: ArrayLike | None, nan_policy: str) -
     is_frame = labels is not None and len(labels) == 2
     names = tuple(map(str, labels[1] if is_frame and labels else range(dim)))
     source = "tensor" if labels is None else "DataFrame" if is_frame else "array"
-    notes = []
+    notes = list(note_on_shape(total, dim)) if x.ndim == 2 else []
     if groups is not None and not isinstance(groups, Tensor):
         _, codes = np.unique(np.asarray(groups), return_inverse=True)
         groups = torch.from_numpy(codes)
@@ -234,6 +243,12 @@ def _of_array_like(data: ArrayLike, groups: ArrayLike | None, nan_policy: str) -
         complete = ~x.isnan().any(-1)
         if not complete.all():
             notes.append(f"excluded {int((~complete).sum()):,} row(s) with missing values")
+            empty = empty_features(x.isnan().cpu().numpy(), names)
+            if empty and len(empty) < dim:
+                raise ValueError(
+                    f"sample holds fewer than {LEAST_ROWS} values of {len(empty)} feature(s): {some(empty)}; leave "
+                    f"{'it' if len(empty) == 1 else 'them'} out{', as sample.drop(columns=...) does' * is_frame}"
+                )
             x = x[complete]
             if groups is not None and len(groups) == total:
                 groups = groups[complete.to(groups.device)]

@@ -10,7 +10,9 @@ all 2 K p-values together, Holm's correction says which features depart.
 [2] Stephens (1986), in D'Agostino & Stephens, Goodness-of-Fit Techniques, table 4.9.
 """
 
+import itertools
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -74,9 +76,17 @@ def _pvalue(value: Array) -> Array:
 
 
 def feature_findings(
-    x: Tensor, std: Tensor, names: tuple[str, ...], statistics: Tensor, pvalues: Tensor, adjusted: Tensor
+    x: Tensor,
+    std: Tensor,
+    names: tuple[str, ...],
+    statistics: Tensor,
+    pvalues: Tensor,
+    adjusted: Tensor,
+    *,
+    bad_shape: Tensor,
+    carried: Mapping[int, tuple[str, ...]],
 ) -> tuple[FeatureFinding, ...]:
-    """A finding for each of at most 512 features, the smallest p-value first.
+    """A finding for each of at most 512 features: those of ``carried`` first, then by the smallest p-value.
 
     Args:
         x: the sample, shape (N, K), float64.
@@ -84,9 +94,12 @@ def feature_findings(
         names: of the features.
         statistics, pvalues: of ``feature_tests``; the p-values may be combined from several views.
         adjusted: the smaller of each feature's two by Holm's method, shape (K,).
+        bad_shape: which features are found not normal, shape (K,).
+        carried: what departures of mean and covariance are carried by which feature, see ``carriers``.
     """
     least = pvalues.nan_to_num(2.0).amin(0)
-    chosen = least.argsort(stable=True)[:MOST_FEATURES].tolist()
+    others = (k for k in least.argsort(stable=True).tolist() if k not in carried)
+    chosen = [*carried, *itertools.islice(others, MOST_FEATURES - len(carried))]
     found = []
     for k in chosen:
         column = x[:, k]
@@ -110,6 +123,7 @@ def feature_findings(
                 shapiro_wilk_pvalue=values[2],
                 anderson_darling_pvalue=values[3],
                 adjusted=float(adjusted[k]) if scale else None,
+                departs=(*carried.get(k, ()), *(("shape",) if bad_shape[k] else ())),
             )
         )
     return tuple(found)

@@ -74,6 +74,8 @@ class FeatureFinding:
             rows.
         anderson_darling, anderson_darling_pvalue: the same of A2.
         adjusted: the smaller of its two p-values by Holm's method over all features and both tests.
+        departs: in what it departs: "mean", "std" and "correlation" where it is among the few that carry most of that
+            departure of the whole sample (see ``sigreg_lab.check.carriers``), "shape" where it is not normal.
     """
 
     name: str
@@ -87,6 +89,7 @@ class FeatureFinding:
     shapiro_wilk_pvalue: float | None
     anderson_darling_pvalue: float | None
     adjusted: float | None
+    departs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,9 +111,9 @@ class ClassicalFinding:
     pvalue: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Findings:
-    """What ``diagnose`` returns.
+    """What ``diagnose`` returns; printed, it gives the verdict, the features and the tests as the command does.
 
     Attributes:
         verdict: one plain sentence.
@@ -122,7 +125,8 @@ class Findings:
         tests: one each.
         standardised: whether each feature was brought to mean 0 and variance 1 first; features keep their own units.
         rank: how many directions vary, judged on the features' correlations, so that units do not count.
-        features: at most 512, those furthest from a normal law first.
+        features: at most 512, those that carry most of a departure of mean or covariance first, then those furthest
+            from a normal law.
         num_not_normal: how many features are not normal, Holm's p-values below alpha.
         classical: tests of a normal law by the limit laws that other packages print; of the first view.
         mean_length: Euclidean length of the mean vector.
@@ -136,7 +140,7 @@ class Findings:
         slice_statistics: Epps-Pulley of each slice.
         slice_threshold: what one slice named in advance exceeds with probability alpha under N(0, 1).
         max_threshold: what the largest of all slices exceeds with probability alpha under N(0, I).
-        worst: directions, the furthest from N(0, 1) first.
+        worst: slices, features and diagonals, the furthest from N(0, 1) first; then the extreme principal axes.
         typical: the slice of the median statistic.
         pairs: (feature, feature, correlation of their squares) after whitening, largest first.
         pair_points: the whitened columns of the first pair, shape (N, 2), or None; not part of the JSON.
@@ -177,6 +181,14 @@ class Findings:
     typical: DirectionFinding
     pairs: tuple[tuple[str, str, float], ...]
     pair_points: Tensor | None = field(repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        return f"Findings({self.verdict!r}, {self.num_rows:,} rows, {self.num_features:,} features)"
+
+    def __str__(self) -> str:
+        from sigreg_lab.check.text import brief  # which reads findings itself
+
+        return brief(self)
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists and numbers; what is not finite (a condition number) becomes None."""

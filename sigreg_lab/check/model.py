@@ -80,7 +80,9 @@ def read_embeddings(
         rows, table = _of_timm(model, data, limit, seed)
     total, notes, source = table
     features = [str(k) for k in range(rows.shape[1])]
-    return checked_sample(Table(rows.double().numpy(), features, total, notes, printable(source)), source, seed)
+    return checked_sample(
+        Table(rows.double().numpy(), features, total, notes, printable(source)), source, seed, may_be_transposed=False
+    )
 
 
 #: How many images there are, notes on them, and what the sample is called.

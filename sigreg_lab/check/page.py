@@ -8,10 +8,12 @@ from sigreg_lab.check import pictures
 from sigreg_lab.check.findings import Findings, TestFinding
 from sigreg_lab.check.plain import plain
 from sigreg_lab.check.text import (
+    EXPLANATION_TITLE,
     FEATURE_COLUMNS,
     FEATURES_REMARK,
     SHOWN_FEATURES,
     classical,
+    directions_title,
     feature_row,
     features_title,
     groups,
@@ -19,6 +21,7 @@ from sigreg_lab.check.text import (
     number,
     pvalue,
     size,
+    std_in_words,
     summary,
 )
 from sigreg_lab.check.verdict import null_law, rejected
@@ -59,8 +62,10 @@ def render(findings: Findings) -> str:
     sections = [
         f'<p class="about">{escape(f.source)} &middot; {size(f)} &middot; checked against {escape(null_law(f))}</p>',
         f"<h1>{escape(f.verdict)}</h1>",
-        "".join(f"<p>{escape(line)}</p>" for line in f.explanation),
+        _features(f) if f.features else "",
         _list(f.notes),
+        f"<h2>{EXPLANATION_TITLE}</h2>",
+        "".join(f"<p>{escape(line)}</p>" for line in f.explanation),
         "<h2>Tests</h2>",
         *(f"<h3>{escape(question)}</h3>{_tests(f, tests)}" for question, tests in groups(f)),
         f'<p class="small">Coloured: departures at level {f.alpha:.0%} over all tests together.</p>',
@@ -71,16 +76,6 @@ def render(findings: Findings) -> str:
             _table(("", ""), [("", list(line)) for line in classical(f)], set()),
             '<p class="small">Limit laws hold for many rows. The tests above are decided by simulation at this number '
             "of rows.</p>",
-        ]
-    if f.features:
-        rows = []
-        for d in f.features[:SHOWN_FEATURES]:
-            rows.append(("found" if d.adjusted is not None and d.adjusted < f.alpha else "", [*feature_row(d)]))
-        sections += [
-            "<h2>Features</h2>",
-            f"<p>{escape(features_title(f))}.</p>",
-            _table(FEATURE_COLUMNS, rows, {*range(1, len(FEATURE_COLUMNS))}),
-            f'<p class="small">{escape(FEATURES_REMARK)}</p>',
         ]
     sections += ["<h2>Mean and covariance</h2>", _summary(f)]
     if f.num_features > 1:
@@ -94,7 +89,7 @@ def render(findings: Findings) -> str:
             f'<p class="small">{f.num_slices} random directions ({f.directions_kind}, seed {f.seed}).</p>',
         ]
     sections += [
-        "<h2>Directions</h2>",
+        f"<h2>{escape(directions_title(f))}</h2>",
         _directions(f),
         '<p class="small">Chosen from this sample for being extreme, so their values have no p-value of their own. A '
         "random slice loads on all features a little; look at features and principal axes for names.</p>",
@@ -137,6 +132,12 @@ def _tests(f: Findings, tests: list[TestFinding]) -> str:
     return _table(("test", "value", "p", "p, Holm", "rows", "law of p", "sensitive to"), rows, {1, 2, 3, 4})
 
 
+def _features(f: Findings) -> str:
+    rows = [("found" if d.departs else "", [*feature_row(d)]) for d in f.features[:SHOWN_FEATURES]]
+    table = _table(FEATURE_COLUMNS, rows, {*range(1, len(FEATURE_COLUMNS) - 1)})
+    return f'<h2>{escape(features_title(f))}</h2>{table}<p class="small">{escape(FEATURES_REMARK)}</p>'
+
+
 def _summary(f: Findings) -> str:
     return _table(("", ""), [("", [name, value]) for name, value in summary(f)], set())
 
@@ -145,9 +146,8 @@ def _directions(f: Findings) -> str:
     header = ("direction", "Epps-Pulley", "mean", "std", "skewness", "excess kurtosis", "features that load on it")
     rows = []
     for d in (*f.worst, f.typical):
-        std = f"{d.std:.3g}" + (f" ({d.expected_std:.2g} expected)" if d.expected_std != 1 else "")
         shape = ["-" if v is None else f"{v:.2g}" for v in (d.skewness, d.excess_kurtosis)]
-        rows.append(("", [d.label, number(d.statistic), f"{d.mean:.2g}", std, *shape, loadings(d)]))
+        rows.append(("", [d.label, number(d.statistic), f"{d.mean:.2g}", std_in_words(d), *shape, loadings(d)]))
     return _table(header, rows, {1, 2, 3, 4, 5})
 
 

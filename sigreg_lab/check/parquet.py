@@ -57,7 +57,7 @@ def _table(file: Any, request: Request) -> Table:
         sampler.add(batch.num_rows, partial(_rows_of_columns, batch, numbers), labels)
     others = [field.name for field in fields if field.name not in numbers]
     notes = column_notes(request, others, index)
-    return sampler.table(numbers, notes, request.path.name)
+    return sampler.table(numbers, notes, request.path.name, columns=True)
 
 
 def _batches(file: Any, request: Request, columns: list[str], width: int) -> Iterator[tuple[Any, list[Any] | None]]:

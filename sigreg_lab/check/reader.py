@@ -7,6 +7,7 @@ and .csv batch by batch, so that memory holds the sample and one batch.
 """
 
 import math
+import shlex
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +20,17 @@ from torch import Tensor
 from sigreg_lab.check.arrays import read_npy, read_npz, read_pt
 from sigreg_lab.check.csv_table import DECIMALS, SEPARATORS, read_csv
 from sigreg_lab.check.parquet import read_parquet
-from sigreg_lab.check.request import LEAST_ROWS, MAX_GIGABYTES, ReadError, Request, Table, line
+from sigreg_lab.check.request import (
+    LEAST_ROWS,
+    MAX_GIGABYTES,
+    ReadError,
+    Request,
+    Table,
+    empty_features,
+    line,
+    note_on_shape,
+    some,
+)
 
 #: Squares and fourth powers stay finite up to here.
 LARGEST_VALUE = 1e60
@@ -147,13 +158,15 @@ def _sign(name: str, value: str | None, known: dict[str, str]) -> str | None:
     return known[value]
 
 
-def checked_sample(table: Table, path: Path | str, seed: int) -> Sample:
-    """The finite rows of a table, with notes on what was sampled and excluded.
+def checked_sample(table: Table, path: Path | str, seed: int, *, may_be_transposed: bool = True) -> Sample:
+    """The finite rows of a table, with notes on what was sampled and excluded, and on a table that may be transposed.
 
     Raises:
         ReadError: fewer than 8 rows are left, or values are too large; it names ``path``.
     """
-    rows, groups, notes = table.rows, table.groups, list(table.notes)
+    rows, groups = table.rows, table.groups
+    hints = note_on_shape(table.total, len(table.features)) if may_be_transposed else ()
+    notes = [*hints, *table.notes]
     if table.total > len(rows):
         whole = "" if groups is None else ", whole groups"
         notes.insert(
@@ -161,16 +174,22 @@ def checked_sample(table: Table, path: Path | str, seed: int) -> Sample:
         )
     missing = ~np.isfinite(rows)
     finite = ~missing.any(1)
-    excluded = ""
+    excluded = remedy = ""
     if not finite.all():
         excluded = f"excluded {int((~finite).sum()):,} of {len(rows):,} rows that hold NaN, infinite or missing values"
         notes.append(excluded)
         worst = table.features[int(missing.sum(0).argmax())]
         excluded = f" ({excluded}, most of them in feature '{worst}')"
+        empty = empty_features(missing, table.features)
+        if empty and len(empty) < len(table.features):
+            options = some([f"--drop {shlex.quote(name)}" for name in empty], " ")
+            them = "it" if len(empty) == 1 else "them"
+            remedy = f"; leave {them} out: {options}" if table.columns else f"; leave {them} out of the array"
         rows, groups = rows[finite], None if groups is None else groups[finite]
     if len(rows) < LEAST_ROWS:
+        remedy = remedy or "".join(f"; {hint}" for hint in hints)
         usable = "1 usable row" if len(rows) == 1 else f"{len(rows)} usable rows"
-        raise ReadError(f"{path}: {usable}{excluded}, at least {LEAST_ROWS} are needed")
+        raise ReadError(f"{path}: {usable}{excluded}, at least {LEAST_ROWS} are needed{remedy}")
     largest = float(np.abs(rows).max())
     if largest > LARGEST_VALUE:
         raise ReadError(

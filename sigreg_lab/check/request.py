@@ -67,7 +67,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Table:
-    """What a reader returns: rows (N, K) of ``total``, names of the features, groups (N,) as integers if asked for."""
+    """What a reader returns: rows (N, K) of ``total``, names of the features, groups (N,) as integers if asked for.
+
+    ``columns`` says whether the features are columns of the file, which --drop takes by these names.
+    """
 
     rows: Array
     features: list[str]
@@ -75,6 +78,7 @@ class Table:
     notes: list[str]
     source: str
     groups: Index | None = field(default=None)
+    columns: bool = field(default=False)
 
 
 class Sampler:
@@ -123,14 +127,14 @@ class Sampler:
         self._key_of_code = np.concatenate([self._key_of_code, self.request.rng.random(fresh)])
         return codes
 
-    def table(self, features: list[str], notes: list[str], source: str) -> Table:
+    def table(self, features: list[str], notes: list[str], source: str, *, columns: bool = False) -> Table:
         """The sample, once the stream has ended."""
         grouped = self.request.group is not None
         if grouped and self.total and not len(self._rows):
             raise self.request.refuse(
                 f"no group of '{self.request.group}' fits into {self.limit:,} rows; raise --max-rows"
             )
-        return Table(self._rows, features, self.total, notes, source, self._codes if grouped else None)
+        return Table(self._rows, features, self.total, notes, source, self._codes if grouped else None, columns)
 
 
 def choose(names: Iterable[str], request: Request, what: str) -> str:
@@ -174,15 +178,31 @@ def column_notes(request: Request, others: list[str], index: list[str]) -> list[
     return notes
 
 
-def some(names: Sequence[str]) -> str:
+def some(names: Sequence[str], between: str = ", ") -> str:
     """The first of many names."""
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return between.join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def note_on_shape(rows: int, dim: int) -> tuple[str, ...]:
+    """A hint where a table has more columns than rows."""
+    if rows >= dim:
+        return ()
+    return (
+        f"more columns ({dim:,}) than rows ({rows:,}): is the table transposed? Each row is taken as a sample, each "
+        "column as a feature",
+    )
 
 
 def line(error: Exception) -> str:
     """An error's text in one line."""
     text = " ".join(str(error).split())
     return f"{text[:120]}..." if len(text) > 120 else text or type(error).__name__
+
+
+def empty_features(missing: NDArray[np.bool_], features: Sequence[str]) -> list[str]:
+    """Features with too few values for a check, whatever rows are left out; ``missing`` has shape (N, K)."""
+    counts = (~missing).sum(0).tolist()
+    return [name for name, count in zip(features, counts, strict=True) if count < LEAST_ROWS]
 
 
 def one_row_a_sample(ndim: int, name: str, option: str) -> str:

@@ -1,5 +1,7 @@
 """Findings on the terminal."""
 
+import io
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,37 +20,53 @@ QUESTIONS = {
     "correlation? Units do not count.",
 }
 SHOWN_FEATURES = 10
+EXPLANATION_TITLE = "What this says, and what not"
 
 
 def show(findings: Findings, console: Console) -> None:
-    """Print verdict, tests, features, mean and covariance, and directions."""
+    """Print verdict, features, notes, tests, mean and covariance, directions, and what stands behind the verdict."""
     f = findings
-    console.print(_text(f.verdict, "bold"))
-    console.print()
-    console.print(_text(f"Checked: {f.source}, {size(f)}, against {null_law(f)}."))
-    for note in f.notes:
-        console.print(_text(f"Note: {note}"))
-    for line in f.explanation:
-        console.print(_text(line))
-    for question, tests in groups(f):
-        console.print()
-        console.print(_text(question, "bold"))
-        console.print(_tests(f, tests))
+    _show_main(f, console)
     if f.classical:
         console.print()
         console.print(_text("The classical tests of shape by their limit laws, as R's MVN prints them:", "bold"))
         console.print(_pairs(classical(f)))
+    console.print()
+    console.print(_text("Mean and covariance", "bold"))
+    console.print(_pairs(summary(f)))
+    console.print()
+    console.print(_text(directions_title(f), "bold"))
+    console.print(_directions(f))
+    console.print()
+    console.print(_text(EXPLANATION_TITLE, "bold"))
+    for line in f.explanation:
+        console.print(_text(line))
+
+
+def brief(findings: Findings, width: int = 100) -> str:
+    """Verdict, features, notes and tests as text, in lines of at most ``width`` characters."""
+    console = Console(file=io.StringIO(), width=width, record=True)
+    _show_main(findings, console)
+    return "\n".join(line.rstrip() for line in console.export_text().splitlines())
+
+
+def _show_main(f: Findings, console: Console) -> None:
+    console.print(_text(f.verdict, "bold"))
+    console.print()
+    console.print(_text(f"Checked: {f.source}, {size(f)}, against {null_law(f)}."))
     if f.features:
         console.print()
         console.print(_text(features_title(f), "bold"))
         console.print(_features(f))
         console.print(_text(f"  {FEATURES_REMARK}", "dim"))
-    console.print()
-    console.print(_text("Mean and covariance", "bold"))
-    console.print(_pairs(summary(f)))
-    console.print()
-    console.print(_text("Directions, the furthest from N(0, 1) first", "bold"))
-    console.print(_directions(f))
+    if f.notes:
+        console.print()
+    for note in f.notes:
+        console.print(_text(f"Note: {note}"))
+    for question, tests in groups(f):
+        console.print()
+        console.print(_text(question, "bold"))
+        console.print(_tests(f, tests))
 
 
 def groups(f: Findings) -> list[tuple[str, list[TestFinding]]]:
@@ -74,13 +92,20 @@ def classical(f: Findings) -> list[tuple[str, str]]:
     return lines
 
 
+def directions_title(f: Findings) -> str:
+    """What the table of directions holds, in its order."""
+    if f.num_features == 1:
+        return "Directions"
+    return "Directions: those furthest from N(0, 1), two principal axes, the median slice"
+
+
 def features_title(f: Findings) -> str:
     """What the table of features holds."""
     if f.num_features == 1:
         return "The feature against a normal law of any mean and variance"
     shown = min(SHOWN_FEATURES, len(f.features))
-    which = "all" if shown == f.num_features else f"the {shown} of {f.num_features:,} furthest from one"
-    return f"Each feature against a normal law of any mean and variance: {f.num_not_normal} not normal ({which} shown)"
+    which = "" if shown == f.num_features else f" ({shown} of {f.num_features:,} shown)"
+    return f"Features, the largest departures first{which}"
 
 
 def feature_row(d: FeatureFinding) -> tuple[str, ...]:
@@ -88,11 +113,18 @@ def feature_row(d: FeatureFinding) -> tuple[str, ...]:
     shape = ("-" if v is None else f"{v:.2g}" for v in (d.skewness, d.excess_kurtosis))
     statistics = ("-" if v is None else f"{v:.3f}" for v in (d.shapiro_wilk, d.anderson_darling))
     values = f"{d.num_values:,}"
-    return (d.name, f"{d.mean:.3g}", f"{d.std:.3g}", *shape, values, *statistics, pvalue(d.adjusted))
+    departs = ", ".join(d.departs)
+    return (d.name, f"{d.mean:.3g}", f"{d.std:.3g}", *shape, values, *statistics, pvalue(d.adjusted), departs)
 
 
-FEATURES_REMARK = "W: Shapiro-Wilk. A²: Anderson-Darling. p: the smaller of both, by Holm over all features."
-FEATURE_COLUMNS = ("feature", "mean", "std", "skewness", "excess kurtosis", "values", "W", "A²", "p, Holm")
+FEATURES_REMARK = (
+    "distinct: number of different values. p: of a normal shape, the smaller of Shapiro-Wilk (W) and Anderson-Darling "
+    "(A²), by Holm over all features. departs in: mean, std or correlation if few features make most of that "
+    "departure, this one among them; shape if it is not normal."
+)
+FEATURE_COLUMNS = (
+    "feature", "mean", "std", "skewness", "excess kurtosis", "distinct", "W", "A²", "p, Holm", "departs in",
+)  # fmt: skip
 
 
 def size(f: Findings) -> str:
@@ -140,6 +172,12 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
+def std_in_words(direction: DirectionFinding) -> str:
+    """A direction's std, and the one to expect of N(0, I) where that is not 1."""
+    expected = f" ({direction.expected_std:.2g} expected)" if direction.expected_std != 1 else ""
+    return f"{direction.std:.3g}{expected}"
+
+
 def loadings(direction: DirectionFinding, most: int = 5) -> str:
     """The features of a direction, the largest coefficients first."""
     return ", ".join(f"{name} ({weight:+.2f})" for name, weight in direction.loadings[:most])
@@ -174,28 +212,32 @@ def _pairs(lines: list[tuple[str, str]]) -> Table:
 
 
 def _features(f: Findings) -> Table:
+    """Without W and A², for which a terminal has no room."""
+    shown = [place for place, name in enumerate(FEATURE_COLUMNS) if place and name not in ("W", "A²", "departs in")]
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("  feature", no_wrap=True)
-    for name in FEATURE_COLUMNS[1:]:
-        table.add_column(name.replace("skewness", "skew").replace("excess ", ""), justify="right", no_wrap=True)
+    for place in shown:
+        name = FEATURE_COLUMNS[place].replace("skewness", "skew").replace("excess kurtosis", "kurt.")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column(FEATURE_COLUMNS[-1], min_width=len("correlation"))
     for d in f.features[:SHOWN_FEATURES]:
-        name, *numbers = feature_row(d)
-        found = d.adjusted is not None and d.adjusted < f.alpha
-        table.add_row(_text(f"  {_short(name, 20)}"), *numbers, style="bold red" if found else None)
+        cells = feature_row(d)
+        numbers = [cells[place] for place in shown]
+        table.add_row(_text(f"  {_short(d.name, 14)}"), *numbers, cells[-1], style="bold red" if d.departs else None)
     return table
 
 
 def _directions(f: Findings) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("  direction", no_wrap=True)
-    for name in ("Epps-Pulley", "mean", "std"):
+    for name in ("Epps-Pulley", "mean"):
         table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("std", no_wrap=True)
     table.add_column("features that load on it")
     for direction in (*f.worst, f.typical):
         load = ", ".join(f"{_short(name, 16)} ({weight:+.2f})" for name, weight in direction.loadings[:2])
-        std = f"{direction.std:.3g}"
         label = _text(f"  {_short(direction.label, 24)}")
-        table.add_row(label, number(direction.statistic), f"{direction.mean:.2g}", std, _text(load))
+        table.add_row(label, number(direction.statistic), f"{direction.mean:.2g}", std_in_words(direction), _text(load))
     return table
 
 

@@ -6,7 +6,7 @@ Each finding has its part in the sentence, whatever the others are.
 import dataclasses
 import math
 
-from sigreg_lab.check.findings import Findings
+from sigreg_lab.check.findings import FeatureFinding, Findings
 
 _NAMED = 3  # features that the sentence names
 
@@ -62,14 +62,17 @@ def _departures(f: Findings, off_centre: bool) -> list[str]:
         directions = f"{f.rank} of {seen} directions {'varies' if f.rank == 1 else 'vary'}"
         parts.append(f"rank-deficient, {directions} (judged on correlations)")
     if "mean" in found and off_centre:
-        parts.append(f"off centre, mean of length {f.mean_length:.2g}")
+        shifted = [f"{feature.name} (mean {feature.mean:.2g})" for feature in _carriers(f, "mean")]
+        parts.append(
+            f"off centre, {f'mostly by {_named(shifted)}' if shifted else f'mean of length {f.mean_length:.2g}'}"
+        )
     if "covariance" in found or "correlation" in found:
         parts.append(_covariance(f))
     bad_shape = [test.label for test in shape if test.name in found]
     if bad_shape:
         parts.append(f"the shape is not normal ({', '.join(bad_shape)})")
     if "feature_normality" in found and f.num_features > 1:
-        names = [feature.name for feature in f.features[: f.num_not_normal][:_NAMED]]
+        names = [feature.name for feature in _carriers(f, "shape")[:_NAMED]]
         more = ", ..." if f.num_not_normal > len(names) else ""
         parts.append(f"{f.num_not_normal} of {f.num_features} features not normal ({', '.join(names)}{more})")
     elif "feature_normality" in found and not bad_shape:
@@ -90,11 +93,27 @@ def _covariance(f: Findings) -> str:
     if f.num_features == 1:
         return f"variance {f.mean_variance:.3g}, not 1"
     what = "features are correlated" if f.standardised else "covariance not I"
+    if scaled := _carriers(f, "std"):
+        what += f", mostly by {_named([f'{feature.name} (std {feature.std:.2g})' for feature in scaled])}"
+    elif correlated := _carriers(f, "correlation"):
+        what += f", mostly by the correlation of {_named([feature.name for feature in correlated])}"
     last = min(f.num_rows - 1, f.num_features) - 1
     return (
         f"{what}, variances of {f.spectrum[last]:.2g} to {f.spectrum[0]:.2g} along principal axes "
         f"({f.expected_spectrum[last]:.2g} to {f.expected_spectrum[0]:.2g} expected)"
     )
+
+
+def _carriers(f: Findings, what: str) -> list[FeatureFinding]:
+    """The features that depart in ``what``, see ``FeatureFinding.departs``."""
+    return [feature for feature in f.features if what in feature.departs]
+
+
+def _named(features: list[str]) -> str:
+    """One feature, or several, in words."""
+    if len(features) == 1:
+        return f"feature {features[0]}"
+    return f"features {', '.join(features[:-1])} and {features[-1]}"
 
 
 def _explanation(f: Findings) -> list[str]:
@@ -110,8 +129,8 @@ def _explanation(f: Findings) -> list[str]:
         )
     if found or collapsed(f):
         lines.append(
-            "A small p-value says that there is a departure, not that it is large: its size is in the means, variances "
-            "and directions below."
+            "A small p-value says that there is a departure, not that it is large: its size is in the tables of "
+            "features, mean and covariance, and directions."
         )
     else:
         power = ""

@@ -168,7 +168,11 @@ class TestResult(_Pair):
         widths = [max(map(len, column)) for column in table]
         for row in zip(*table, strict=True):
             lines.append("  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
-        return "\n".join(lines + ([f"  and {len(names) - _SHOWN:,} more"] if len(names) > _SHOWN else []))
+        if len(names) > _SHOWN:
+            lines.append(f"  and {len(names) - _SHOWN:,} more")
+        if len(names) > 1:
+            lines.append(f"  {len(names):,} p-values, each by itself: not corrected for their number")
+        return "\n".join(lines)
 
     def _thresholds_in_words(self) -> str:
         """At the usual levels, as far as the law knows them; of one law only."""

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
@@ -206,6 +207,24 @@ def test_memory_and_time_are_bounded_before_the_work(monkeypatch, options, messa
     monkeypatch.setattr(laws, "slice_values", None)  # nothing is computed
     with pytest.raises(ValueError, match=message):
         diagnose(_sample("null"), **{"num_slices": 32} | options)
+
+
+def test_missing_values_of_a_frame_are_refused_with_the_remedy_that_works():
+    frame = pd.DataFrame(_sample("null").numpy(), columns=list("abcdef"))
+    frame.loc[3, "b"] = math.nan
+    with pytest.raises(ValueError, match=r"sample holds 1 NaN .*nan_policy='omit' leaves NaN out"):
+        diagnose(frame, **OPTIONS)
+    assert diagnose(frame, nan_policy="omit", **OPTIONS).num_rows == N - 1
+    frame["g"] = math.nan
+    with pytest.raises(ValueError, match=r"fewer than 8 values of 1 feature\(s\): g; leave it out, as sample.drop"):
+        diagnose(frame, nan_policy="omit", **OPTIONS)
+    with pytest.raises(ValueError, match=r"feature\(s\): 6; leave it out$"):
+        diagnose(frame.to_numpy(), nan_policy="omit", **OPTIONS)
+
+
+def test_an_array_with_more_columns_than_rows_gets_a_hint():
+    assert "is the table transposed?" in diagnose(_sample("null", n=12, dim=30), **OPTIONS).notes[0]
+    assert not diagnose(_sample("null", n=30, dim=12), **OPTIONS).notes
 
 
 def test_features_may_share_a_name():

@@ -57,8 +57,11 @@ def test_features_and_pairs_do_not_see_units():
     scales = np.array([1e-6, 1.0, -30.0, 1e5])
     usual, found = diagnose(x, **OPTIONS), diagnose(x * scales + scales, **OPTIONS)
     _same(_tests(found, null), _tests(usual, null))
-    assert [f.name for f in found.features] == [f.name for f in usual.features]
-    assert [f.adjusted for f in found.features] == pytest.approx([f.adjusted for f in usual.features], rel=1e-6)
+    own, moved = ({f.name: f.adjusted for f in findings.features} for findings in (usual, found))
+    assert moved == pytest.approx(own, rel=1e-6)
+    # Units count for mean and covariance, and feature 3 carries both; the others are in the order of their shapes.
+    assert [f.departs for f in found.features] == [("mean", "std"), (), (), ()]
+    assert [*moved] == ["3", *(name for name in own if name != "3")]
     assert found.pairs[0][:2] == usual.pairs[0][:2]
     assert found.rank == usual.rank == K
 

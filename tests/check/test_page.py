@@ -5,12 +5,14 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from sigreg_lab.alternatives import MULTIVARIATE
 from sigreg_lab.check import Sample, diagnose, pictures, text
 from sigreg_lab.check.page import render
+from tests.browser import look
 
 OPTIONS = {"num_slices": 32, "replicates": 199}
 
@@ -43,7 +45,7 @@ def test_the_page_stands_alone_and_holds_what_was_found(findings, page):
 
 def test_on_narrow_screens_figures_are_drawn_anew_and_cells_carry_their_names(page):
     assert page.count("<picture><source media") == 3
-    directions = page[page.index("<h2>Directions</h2>") :]
+    directions = page[page.index("<h2>Directions") :]
     row = directions[directions.index("</tr>") : directions.index("</tr>", directions.index("</tr>") + 1)]
     names = re.findall(r'data-name="([^"]*)"', row)
     assert names == re.findall(r"<th[^>]*>([^<]*)</th>", directions[: directions.index("</tr>")])
@@ -86,6 +88,59 @@ def test_names_of_columns_are_escaped_and_nothing_is_markup(name):
     assert "[/]" in printed
     assert "$\\alpha_$" in printed
     page.encode()
+
+
+def test_the_features_stand_right_after_the_verdict_and_the_explanations_after_them(tmp_path):
+    findings = _findings("location_0.3", n=800)
+    page = render(findings)
+    places = [page.index(part) for part in ("<h1>", "<h2>Features", "sampled 300", "<h2>What this says", "<h2>Tests")]
+    assert places == sorted(places)
+    assert page[: page.index("<h2>Features")].count("<p") == 1  # what was checked
+    printed = _printed(findings)
+    titles = ("Checked:", "Features", "Note:", "Is it N(0, I)?", "Directions", "What this says")
+    places = [printed.index(part) for part in titles]
+    assert places == sorted(places)
+    (tmp_path / "page.html").write_text(page)
+    for told in look(tmp_path / "page.html", tmp_path):
+        assert told["reach"] <= told["width"]
+        assert not told["problems"] + told["broken"]
+
+
+def test_directions_are_in_the_order_that_their_title_says_and_axes_have_their_expected_std():
+    findings = _findings("scale_1.1", n=800)
+    extreme = [d for d in findings.worst if not d.label.startswith("axis")]
+    assert [d.statistic for d in extreme] == sorted((d.statistic for d in extreme), reverse=True)
+    assert [d.label for d in findings.worst[len(extreme) :]] == ["axis of most variance", "axis of least variance"]
+    shown = _printed(findings)
+    assert "Directions: those furthest from N(0, 1), two principal axes, the median slice" in shown
+    for axis in findings.worst[-2:]:
+        told = f"{axis.std:.3g} ({axis.expected_std:.2g} expected)"
+        assert told in shown
+        assert told in render(findings)
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_a_terminal_has_room_for_what_a_feature_departs_in(columns):
+    x = np.random.default_rng(0).standard_normal((300, 6))
+    x[:, 3] = 0.9 * x[:, 2] + 0.4 * x[:, 3]
+    findings = diagnose(pd.DataFrame(x, columns=[f"a very long name, {k}" for k in range(6)]), **OPTIONS)
+    table = text.brief(findings, columns).split("distinct: number")[0]
+    assert table.count("correlation\n") == 2
+    assert "values" not in table
+    assert "distinct  p, Holm  departs in" in table
+
+
+def test_printed_findings_are_the_verdict_the_features_and_the_tests():
+    findings = _findings("location_0.3", n=800)
+    printed = str(findings)
+    assert printed.startswith(findings.verdict[:40])
+    assert " ".join(findings.verdict.split()) in " ".join(printed.split())
+    for label in (*(test.label for test in findings.tests), *(feature.name for feature in findings.features)):
+        assert label in printed
+    assert "What this says" not in printed
+    assert "Directions" not in printed
+    assert max(map(len, printed.splitlines())) <= 100
+    assert repr(findings) == f"Findings({findings.verdict!r}, 800 rows, 4 features)"
 
 
 def _printed(findings):

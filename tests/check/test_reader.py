@@ -164,7 +164,8 @@ REASONS = {
     "noise.csv": "",
     "words.csv": "has no column of numbers",
     "names.csv": "no rows",
-    "ragged.csv": "line 12 has 4 field(s), the first line has 2 (a, b)",
+    "ragged.csv": "line 12 has 4 field(s), the first line has 2 (a, b); mend the line, or give the file's separator "
+    "and decimal sign, such as --separator semicolon --decimal comma",
     "object.npy": "pickles are never loaded",
     "object.npz": "pickles are never loaded",
     "pickle.npy": "pickles are never loaded",
@@ -201,6 +202,35 @@ def test_what_cannot_be_read_is_refused_in_one_line(bad_files, capsys, name):
     assert REASONS[name] in message
     assert "\n" not in message
     assert "executed" not in capsys.readouterr().out
+
+
+def test_a_feature_without_values_is_named_with_the_way_to_leave_it_out(tmp_path):
+    import pandas as pd
+
+    frame = pd.DataFrame(ROWS, columns=list("abc"))
+    frame["e 9"] = np.nan
+    frame.loc[:4, "e 9"] = 1.0
+    for name in ("e.csv", "e.parquet"):
+        path = tmp_path / name
+        frame.to_csv(path, index=False) if name == "e.csv" else frame.to_parquet(path)
+        with pytest.raises(ValueError, match=r"5 usable rows .*; leave it out: --drop 'e 9'$"):
+            read_sample(path)
+        assert read_sample(path, drop=("e 9",)).x.shape == ROWS.shape
+    np.save(tmp_path / "e.npy", frame.to_numpy())
+    with pytest.raises(ValueError, match=r"in feature '3'.*; leave it out of the array$"):
+        read_sample(tmp_path / "e.npy")
+
+
+def test_more_columns_than_rows_may_be_a_transposed_table(tmp_path):
+    hint = "is the table transposed? Each row is taken as a sample"
+    for shape, told in (((20, 16), False), ((16, 16), False), ((16, 20), True)):
+        np.save(tmp_path / "e.npy", np.random.default_rng(0).standard_normal(shape))
+        assert (hint in " ".join(read_sample(tmp_path / "e.npy").notes)) == told
+    np.save(tmp_path / "e.npy", np.zeros((4, 500)))
+    with pytest.raises(ValueError, match=r"4 usable rows, .*more columns \(500\) than rows \(4\): is the table transp"):
+        read_sample(tmp_path / "e.npy")
+    np.save(tmp_path / "e.npy", np.zeros((40, 20)))
+    assert not any(hint in note for note in read_sample(tmp_path / "e.npy", max_rows=10).notes)
 
 
 def test_options_that_do_not_fit_are_refused(tmp_path, bad_files):
