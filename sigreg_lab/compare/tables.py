@@ -237,6 +237,8 @@ def verdict(found: Findings) -> list[str]:
         if clear:
             parts = ", ".join(f"{line.name} by {interval(line.less_first, sign)}" for line in clear)
             told.append(f"{adjective} than {found.first}: {parts}.")
+    if any(clearly(line) and line.rank == found.lines[0].rank == _rank(found, found.first) for line in others):
+        told.append(f"These are corrected for the comparisons with {found.first} alone, the ranks for all pairs.")
     unclear = [line.name for line in others if not clearly(line)]
     if unclear:
         told.append(f"We cannot tell {', '.join(unclear)} from {found.first}.")
@@ -247,6 +249,10 @@ def verdict(found: Findings) -> list[str]:
             f"that is not enough (p = {pvalue(line.less_first.pvalue)} after Holm's correction)."
         )
     return told
+
+
+def _rank(found: Findings, name: str) -> int | None:
+    return next(line.rank for line in found.lines if line.name == name)
 
 
 def clearly(line: Line) -> bool:
@@ -334,8 +340,9 @@ def _digits(value: float) -> str:
 
 
 def pvalue(value: float) -> str:
-    """A p-value to two digits."""
-    return "-" if math.isnan(value) else "<0.0001" if value < 1e-4 else f"{value:.2g}"
+    """A p-value to two digits; near the level to three, so that the side it lies on is seen."""
+    digits = 3 if f"{value:.2g}" == f"{1 - LEVEL:.2g}" else 2
+    return "-" if math.isnan(value) else "<0.0001" if value < 1e-4 else f"{value:.{digits}g}"
 
 
 Columns = dict[str, Callable[[Line], str]]
@@ -365,7 +372,7 @@ WORKING: Columns = {
 SHAPE: dict[str, Columns] = {
     "backbone": {
         "effective rank": lambda line: _known(line.ranks["backbone"], ".1f"),
-        "of that before training": lambda line: _known(line.kept, ".0%"),
+        "of the start": lambda line: _known(line.kept, ".0%"),
     },
     "projector": {
         "effective rank": lambda line: _known(line.ranks["projector"], ".1f"),

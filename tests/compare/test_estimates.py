@@ -9,7 +9,7 @@ from scipy import stats
 
 from sigreg_lab.compare.estimates import Estimate, accuracy, crossed_interval, difference, holm, seeds_interval
 from sigreg_lab.compare.measure import packed, unpacked
-from sigreg_lab.compare.tables import find, interval, notes, show, verdict
+from sigreg_lab.compare.tables import find, interval, notes, pvalue, show, verdict
 from sigreg_lab.experiment import rate_interval
 from tests.compare.surrogate import CRITERION, Surrogate, candidates, run, settings
 
@@ -80,8 +80,14 @@ def test_an_interval_that_leaves_out_0_beside_a_corrected_p_value_is_explained()
         "The interval of two leaves out 0 by itself; among 2 comparisons with one that is not enough "
         "(p = 0.08 after Holm's correction)."
     )
+    assert not any("alone, the ranks" in line for line in text)
     certain = [line._replace(less_first=told["two"]._replace(pvalue=0.04)) for line in lines if line.name == "two"]
-    assert not any("by itself" in line for line in verdict(found._replace(lines=certain)))
+    first = [line for line in found.lines if line.name == "one"]
+    text = verdict(found._replace(lines=[line._replace(beaten_by=set()) for line in first + certain]))
+    assert not any("by itself" in line for line in text)
+    assert text[0].startswith("We cannot tell which of one, two is best.")
+    assert text[1].startswith("Better than one: two by 0.020")
+    assert text[2] == "These are corrected for the comparisons with one alone, the ranks for all pairs."
 
 
 def test_each_column_of_the_terminal_that_is_no_plain_word_is_explained():
@@ -98,6 +104,11 @@ def test_each_column_of_the_terminal_that_is_no_plain_word_is_explained():
     ):
         assert f"\n{words}" in text or f", {words}" in text
     assert "tuned by 17 runs on 4 other seeds." in text
+
+
+def test_a_p_value_near_the_level_shows_its_side():
+    shown = [pvalue(value) for value in (0.04972, 0.0503, 0.048, 0.3, 1e-5, math.nan)]
+    assert shown == ["0.0497", "0.0503", "0.048", "0.3", "<0.0001", "-"]
 
 
 def test_without_tuning_noise_the_interval_would_be_too_narrow():

@@ -89,7 +89,7 @@ def test_the_page_has_a_title_and_tells_scale_beside_rank(tmp_path):
     text = render(found, ABOUT)
     assert "<header>Comparison of regularisers on made up, 2026-01-01</header>" in text
     assert '<td data-label="effective rank" class="">8.0</td>' in text
-    assert '<td data-label="of that before training" class="">25%</td>' in text
+    assert '<td data-label="of the start" class="">25%</td>' in text
     assert '<td data-label="standard deviation" class="">0.0021</td>' in text
     assert "The effective rank ignores scale" in text
     assert {row["std_projector"] for row in summary_rows(found)} == {0.0021}
