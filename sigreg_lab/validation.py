@@ -1,12 +1,22 @@
 """What is handed in: checks, each of which names the argument and the remedy, and its dtype and device."""
 
+import difflib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+_NEAR = 0.6  # difflib's own threshold
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """The known name that is nearest to one that is not known: "did you mean sigreg-ep? "; empty if none is near."""
+    likeness = {name: difflib.SequenceMatcher(None, given, name).ratio() for name in known}
+    nearest = max(likeness, key=lambda name: likeness[name], default="")  # of equals the first
+    return f"did you mean {nearest}? " if likeness.get(nearest, 0.0) >= _NEAR else ""
 
 
 def check_sample(

@@ -68,7 +68,10 @@ def test_help_names_the_studies(monkeypatch, capsys, command):
         (("study", "publish", "../power", "--preset", "smoke"), "power has no study.py"),
         (("pretrain", "--max-minutes", "nan"), "--max-minutes must be a finite number, got nan"),
         (("pretrain", "--set", "epochs=inf"), "--set epochs=inf: expected a finite number, got 'inf'"),
-        (("pretrain", "--regularizer", "sigreg"), "unknown regularizer 'sigreg'; known: sigreg-ep"),
+        (
+            ("pretrain", "--regularizer", "sigreg"),
+            "unknown regularizer 'sigreg'; did you mean sigreg-ep? known: sigreg-ep",
+        ),
         (("pretrain", "--data", "cats"), "unknown data 'cats'; known: digits"),
         (("pretrain", "--set", "speed=9"), "--set speed=9: not a setting of pretraining"),
         (("pretrain", "--set", "lr=fast"), "--set lr=fast: expected a value of type float, got 'fast'"),

@@ -19,12 +19,21 @@ from sigreg_lab.compare.protocol import (
     CONTROLS,
     DEFAULT_WEIGHTS,
     FIRST_TUNING_SEED,
-    Plan,
     Protocol,
     Wanted,
     weight_of,
 )
-from sigreg_lab.compare.runs import Candidate, Measure, Progress, Settings, all_rows, make_job, make_runs, run_job
+from sigreg_lab.compare.runs import (
+    Candidate,
+    Measure,
+    Progress,
+    Settings,
+    all_rows,
+    make_job,
+    make_runs,
+    missing,
+    run_job,
+)
 from sigreg_lab.compare.tables import CRITERIA, Findings, find, summary_rows
 from sigreg_lab.experiment.cells import canonical
 from sigreg_lab.experiment.executor import cluster_executor, local_executor
@@ -41,6 +50,7 @@ if TYPE_CHECKING:
 STORE, PAGE, MANIFEST = "runs.sqlite", "page.html", "manifest.json"
 _SEEN = 64  # images of each split that tell data of one name from others
 _TRIAL_STEPS = 4
+_MARGIN = 1.25  # of a budget that is proposed, over the time that is expected
 
 
 class Comparison(NamedTuple):
@@ -181,11 +191,14 @@ def compare(
         expected = 0.0
         if budget is not None:
             expected = _expected(settings, candidates, store, local=scheduler is None)
-            if expected > seconds:
+            tuning, reported = missing(settings, candidates, store)
+            if expected > seconds and tuning + reported:
                 raise ValueError(
                     f"--budget {budget} is too small: one run takes about {math.ceil(expected)} s, and "
-                    f"{_runs(settings, candidates)} are to be made; raise --budget, or lower steps with --set"
+                    f"{tuning + reported} are to be made; raise --budget, or lower steps with --set"
                 )
+            if scheduler is None and tuning * expected / count > seconds - (time.monotonic() - start):
+                on_note(_too_short(settings, str(budget), tuning, reported, expected, count))
         outcome = make_runs(
             settings,
             candidates,
@@ -295,8 +308,23 @@ def _shared(settings: Settings, candidates: Sequence[Candidate]) -> dict[str, An
     return make_job(settings, control, Wanted(None, 0, "report")).shown
 
 
-def _runs(settings: Settings, candidates: Sequence[Candidate]) -> int:
-    return sum(sum(Plan(candidate.name, settings.protocol).missing()) for candidate in candidates)
+def _too_short(settings: Settings, budget: str, tuning: int, reported: int, expected: float, workers: int) -> str:
+    """What a budget that ends before tuning gives, and what to do about it."""
+    from sigreg_lab.pretrain.progress import duration
+
+    protocol, steps = settings.protocol, settings.base.steps
+    enough = math.ceil(_MARGIN * (tuning + reported) * expected / workers / 60)
+    remedies = [f"--budget {enough}m"]
+    if protocol.tuning_seeds > 1:
+        fewer = dataclasses.replace(protocol, tuning_seeds=1).tuning_runs
+        remedies.append(f"--tuning-seeds 1 (tuning by {fewer} runs each, not {protocol.tuning_runs})")
+    if steps >= 3:
+        remedies.append(f"--set steps={steps // 3}")
+    return (
+        f"--budget {budget} ends before tuning does: {tuning} tuning runs of about {duration(expected)}, {workers} at "
+        f"a time, take about {duration(tuning * expected / workers)}. Nothing will be ranked; finished runs are kept, "
+        f"and the same command goes on from there. For a ranking at once take one or more of: {', '.join(remedies)}"
+    )
 
 
 def _expected(settings: Settings, candidates: Sequence[Candidate], store: Store, local: bool) -> float:

@@ -34,11 +34,15 @@ def render(found: Findings, about: dict[str, Any]) -> str:
     shown = [line for line in found.lines if line.probes]
     return environment.get_template(TEMPLATE).render(
         title=f"{found.settings.data['name']}: {', '.join(names)}",
+        data=found.settings.data["name"],
+        day=about["written"][:10],
         about=tables.about(found),
         verdict=tables.verdict(found),
         notes=tables.notes(found),
         ranking=tables.RANKING,
         working=tables.WORKING,
+        tuned=tables.tuned(found),
+        shape=tables.SHAPE,
         lines=found.lines,
         sources=next((line.accuracy.over for line in found.lines if line.accuracy.over), ""),
         first=found.first,

@@ -1,5 +1,6 @@
 """How far a comparison is, for whoever waits: a bar in a terminal, elsewhere a line from time to time."""
 
+import statistics
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -35,11 +36,12 @@ class TerminalProgress(Progress):
             TextColumn("{task.fields[left]}"),
         )
         self._bar = Bar(*columns, console=console, disable=not console.is_terminal)
-        self._total = self._done = self._found = 0
+        self._total = self._done = self._found = self._workers = 0
         self._began = self._told = 0.0
+        self._seconds: list[float] = []
 
-    def begin(self, total: int) -> None:
-        self._total = total
+    def begin(self, total: int, workers: int) -> None:
+        self._total, self._workers = total, workers
         self._began = self._told = self._clock()
         self._bar.start()
         self._task = self._bar.add_task("runs", total=total, left="")
@@ -47,6 +49,8 @@ class TerminalProgress(Progress):
     def advance(self, name: str, wanted: Wanted, row: Row, found: bool) -> None:
         self._done += 1
         self._found += found
+        if not found and row["seconds"] > 0:
+            self._seconds.append(row["seconds"])
         if row["broke"] and not found:
             what = "" if wanted.weight is None else f", weight {wanted.weight:.3g}"
             self._say(f"{name}{what}, seed {wanted.seed} broke: {row['broke']}")
@@ -61,11 +65,17 @@ class TerminalProgress(Progress):
             self._say(f"{self._found} runs were there from before")
 
     def _left(self) -> str:
+        """By the runs' own seconds, without each worker's first, which starts up and reads the data."""
         made = self._done - self._found
         if not made:
             return ""
-        each = (self._clock() - self._began) / made
-        return f"about {duration(each * (self._total - self._done))} left"
+        settled = self._seconds[self._workers :]
+        if self._workers and self._seconds:
+            each = statistics.mean(settled or self._seconds) / self._workers
+        else:
+            each = (self._clock() - self._began) / made
+        most = "" if self._workers and settled else "at most "
+        return f"{most}about {duration(each * (self._total - self._done))} left"
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -67,8 +67,8 @@ class Job(NamedTuple):
 class Progress:
     """Told how a comparison goes; this one keeps silent."""
 
-    def begin(self, total: int) -> None:
-        """``total`` runs are to come, at most; those in the store count."""
+    def begin(self, total: int, workers: int) -> None:
+        """``total`` runs are to come, at most; those in the store count. ``workers`` go on at a time; 0: unknown."""
 
     def advance(self, name: str, wanted: Wanted, row: Row, found: bool) -> None:
         """A run is there, ``found`` in the store or made."""
@@ -137,7 +137,7 @@ def make_runs(
     tell = progress or Progress()
     plans = [Plan(candidate.name, settings.protocol) for candidate in candidates]
     queue = _Queue(settings, candidates, plans, store, tell)
-    tell.begin(sum(sum(plan.missing()) for plan in plans))
+    tell.begin(sum(sum(plan.missing()) for plan in plans), workers)
     deadline = time.monotonic() + seconds
     out_of_time = False
     start = time.perf_counter()
@@ -159,6 +159,18 @@ def make_runs(
         if session:
             store.end_session(session, round(time.perf_counter() - start, 1))
     return Outcome(plans, queue.made, queue.found, store.sessions(queue.sessions), out_of_time)
+
+
+def missing(settings: Settings, candidates: Sequence[Candidate], store: Store) -> tuple[int, int]:
+    """Tuning runs and reported runs that the store does not hold yet.
+
+    Raises:
+        StudyError: the store cannot be used.
+    """
+    plans = [Plan(candidate.name, settings.protocol) for candidate in candidates]
+    _Queue(settings, candidates, plans, store, Progress()).fill()
+    counts = [plan.missing() for plan in plans]
+    return sum(tuning for tuning, _ in counts), sum(reported for _, reported in counts)
 
 
 def _work(queue: "_Queue", pool: Executor, workers: int, deadline: float, expected: float, session: int) -> bool:

@@ -58,6 +58,8 @@ class Line(NamedTuple):
         seconds: of a step of the regulariser, over its runs.
         mib: memory of a step of the regulariser; None if unknown.
         ranks: mean effective ranks at backbone and projector of the reported runs.
+        kept: that of the backbone over what it was before training; a run below a third has collapsed.
+        std: mean standard deviation of the projector's dimensions.
         missing: tuning runs and reported runs that were not made.
     """
 
@@ -80,6 +82,8 @@ class Line(NamedTuple):
     seconds: Estimate
     mib: float | None
     ranks: dict[str, float]
+    kept: float
+    std: float
     missing: tuple[int, int]
 
     @property
@@ -165,6 +169,8 @@ def _line(
             name: _mean(reported, column)
             for name, column in zip(FEATURES, ("embedding_rank", "projection_rank"), strict=True)
         },
+        _mean(reported, "embedding_rank") / _mean(reported, "initial_rank"),
+        _mean(reported, "projection_std"),
         plan.missing(),
     )
 
@@ -190,14 +196,22 @@ def about(found: Findings) -> str:
     settings, protocol = found.settings, found.settings.protocol
     base = settings.base
     seeds = f"{protocol.seeds} seed{'s' if protocol.seeds > 1 else ''}"
-    tuned = (
-        f"{protocol.tuning_runs} runs on {protocol.tuning_seeds} other seed{'s' if protocol.tuning_seeds > 1 else ''}"
-    )
+    planned = " (planned)" if any(line.missing[1] for line in found.lines) else ""
     return (
         f"{settings.data['name']}, {base.backbone}, {base.steps} training steps, batch size {base.batch_size}: test "
-        f"accuracy of the {words(protocol.criterion)} probe over {seeds}. The lambda of each regulariser was tuned by "
-        f"{tuned}."
+        f"accuracy of the {words(protocol.criterion)} probe over {seeds}{planned}. {tuned(found)}"
     )
+
+
+def tuned(found: Findings) -> str:
+    """How lambda was tuned; where that is not finished, what is planned and what was done."""
+    protocol = found.settings.protocol
+    how = f"{protocol.tuning_runs} runs on {protocol.tuning_seeds} other seed{'s' if protocol.tuning_seeds > 1 else ''}"
+    if not any(line.missing[0] for line in found.lines):
+        return f"The lambda of each regulariser was tuned by {how}."
+    made = [(plan.name, sum(map(len, plan.tried.values()))) for plan in found.outcome.plans if not plan.control]
+    done = ", ".join(f"{name} {count}" for name, count in made)
+    return f"Lambda is to be tuned by {how} for each regulariser; run so far: {done}."
 
 
 def words(probe: str) -> str:
@@ -209,7 +223,7 @@ def words(probe: str) -> str:
 def verdict(found: Findings) -> list[str]:
     """What to believe, in sentences: the order, then against the first, then what is to be known of the runs."""
     ranked = [line for line in found.lines if line.rank is not None]
-    told = []
+    told = [] if ranked else ["Nothing to rank yet."]
     if ranked:
         top = [line for line in ranked if line.rank == 1]
         if all(top[0].name in (line.beaten_by or ()) for line in ranked if line is not top[0]):
@@ -223,10 +237,22 @@ def verdict(found: Findings) -> list[str]:
         if clear:
             parts = ", ".join(f"{line.name} by {interval(line.less_first, sign)}" for line in clear)
             told.append(f"{adjective} than {found.first}: {parts}.")
+    if any(clearly(line) and line.rank == found.lines[0].rank == _rank(found, found.first) for line in others):
+        told.append(f"These are corrected for the comparisons with {found.first} alone, the ranks for all pairs.")
     unclear = [line.name for line in others if not clearly(line)]
     if unclear:
         told.append(f"We cannot tell {', '.join(unclear)} from {found.first}.")
+    alone = [line for line in others if not clearly(line) and not line.less_first.low <= 0 <= line.less_first.high]
+    for line in alone:
+        told.append(
+            f"The interval of {line.name} leaves out 0 by itself; among {len(others)} comparisons with {found.first} "
+            f"that is not enough (p = {pvalue(line.less_first.pvalue)} after Holm's correction)."
+        )
     return told
+
+
+def _rank(found: Findings, name: str) -> int | None:
+    return next(line.rank for line in found.lines if line.name == name)
 
 
 def clearly(line: Line) -> bool:
@@ -314,8 +340,9 @@ def _digits(value: float) -> str:
 
 
 def pvalue(value: float) -> str:
-    """A p-value to two digits."""
-    return "-" if math.isnan(value) else "<0.0001" if value < 1e-4 else f"{value:.2g}"
+    """A p-value to two digits; near the level to three, so that the side it lies on is seen."""
+    digits = 3 if f"{value:.2g}" == f"{1 - LEVEL:.2g}" else 2
+    return "-" if math.isnan(value) else "<0.0001" if value < 1e-4 else f"{value:.{digits}g}"
 
 
 Columns = dict[str, Callable[[Line], str]]
@@ -341,18 +368,44 @@ WORKING: Columns = {
     ),
     "MiB": lambda line: f"{line.mib:.3g}" if line.mib else "-",
 }
+#: How the features lie, by where: beside the probes.
+SHAPE: dict[str, Columns] = {
+    "backbone": {
+        "effective rank": lambda line: _known(line.ranks["backbone"], ".1f"),
+        "of the start": lambda line: _known(line.kept, ".0%"),
+    },
+    "projector": {
+        "effective rank": lambda line: _known(line.ranks["projector"], ".1f"),
+        "standard deviation": lambda line: _known(line.std, ".2g"),
+    },
+}
+
+
+def _known(value: float, form: str) -> str:
+    return "-" if math.isnan(value) else format(value, form)
 
 
 def _scaled(estimate: Estimate, by: float) -> Estimate:
     return estimate._replace(value=by * estimate.value, low=by * estimate.low, high=by * estimate.high)
 
 
+#: What the columns of the second table mean, for a terminal.
+_LEGEND = """\
+factor: the width of that range, upper over lower weight; in brackets what is certain and what is possible at 95%;
+  + goes on beyond the values tried.
+collapsed: training took the backbone's effective rank below a third of what it was.
+ms a step, MiB: time and memory of the regulariser alone, value and gradient, not of a training step."""
+
+
 def show(found: Findings) -> str:
     """The findings as text for a terminal."""
     sources = next((line.accuracy.over for line in found.lines if line.accuracy.over), "")
-    foot = f"Intervals: 95%, over {sources}. " if sources else ""
-    foot += f"less first: test accuracy less that of {found.first}, paired by seed."
-    parts = [about(found), " ".join(verdict(found)), _text(RANKING, found.lines), foot, _text(WORKING, found.lines)]
+    foot = "rank: one more than the number that are better, corrected over all pairs.\n"
+    foot += f"less first: test accuracy less that of {found.first}, paired by seed.\n"
+    foot += "p, Holm: of that difference, corrected for the comparisons in this table; it decides what we can tell."
+    foot += f"\nIntervals: 95%, over {sources}, each by itself." if sources else ""
+    working = f"{_text(WORKING, found.lines)}\n\n{_LEGEND}"
+    parts = [about(found), " ".join(verdict(found)), _text(RANKING, found.lines), foot, working]
     return "\n\n".join(part for part in (*parts, "\n".join(notes(found))) if part)
 
 
@@ -395,6 +448,7 @@ def summary_rows(found: Findings) -> list[dict[str, Any]]:
         row |= {"tuning_runs_missing": line.missing[0], "seeds_missing": line.missing[1]}
         row |= _flat("regularizer_seconds", line.seconds) | {"regularizer_mib": line.mib}
         row |= {f"effective_rank_{features}": rank for features, rank in line.ranks.items()}
+        row |= {"effective_rank_kept": line.kept, "std_projector": line.std}
         for name in KEYS:
             row |= _flat(name, line.probes.get(name, NOTHING))
         rows.append(row)

@@ -1,6 +1,7 @@
 """The contract of a regulariser: embeddings of all views go in, one number comes out."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +30,14 @@ class Regularizer(torch.nn.Module):
     min_samples: int = 2
     min_views: int = 1
     capturable: bool = True
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        if len(inputs) + ("z" in named) + ("generator" in named) < 2:
+            raise TypeError(
+                f"{type(self).__name__} takes embeddings and a torch.Generator: regularizer(z, generator), such as "
+                "slicing.seeded_generator(run, step); adapters.SteppedRegularizer(regularizer) steps one of its own"
+            )
+        return super().__call__(*inputs, **named)
 
     def forward(self, z: Tensor, generator: torch.Generator) -> Tensor:
         """The regulariser's value.

@@ -32,6 +32,7 @@ from sigreg_lab.univariate import (
     Wasserstein,
     Watson,
 )
+from sigreg_lab.validation import did_you_mean
 
 Option = int | float | bool | str | None
 
@@ -164,7 +165,7 @@ def regularizer_options(name: str) -> dict[str, Option]:
         ValueError: an unknown name; the message lists the known ones.
     """
     if name not in REGISTRY:
-        raise ValueError(f"unknown regularizer {name!r}; known: {', '.join(REGISTRY)}")
+        raise ValueError(f"unknown regularizer {name!r}; {did_you_mean(name, REGISTRY)}known: {', '.join(REGISTRY)}")
     return dict(REGISTRY[name].options)
 
 
@@ -183,5 +184,7 @@ def make_regularizer(name: str, **options: Option) -> Regularizer | None:
     unknown = [option for option in options if option not in known]
     if unknown and name != "none":
         takes = f"it takes {', '.join(known)}" if known else "it takes none"
-        raise ValueError(f"unknown option {', '.join(unknown)} of regularizer {name!r}; {takes}")
+        raise ValueError(
+            f"unknown option {', '.join(unknown)} of regularizer {name!r}; {did_you_mean(unknown[0], known)}{takes}"
+        )
     return REGISTRY[name](**options)

@@ -2,7 +2,7 @@
 
     sigreg-ep                        a name of the registry
     sigreg-ep:num_slices=64,t_max=5  with options
-    my_loss.py:MyRegularizer         a class in a file
+    my_loss.py:MyRegularizer         a class in a file, or a function of (z, generator)
     my_package.losses:MyRegularizer  a class in a module
     my-name                          an entry point of the group ``sigreg_lab.regularizers``
 
@@ -15,6 +15,7 @@ import ast
 import contextlib
 import copy
 import dataclasses
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -22,6 +23,8 @@ import inspect
 import marshal
 import re
 import sys
+import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -37,12 +40,14 @@ from sigreg_lab.experiment.study import parse_like
 from sigreg_lab.regularizers.base import Regularizer
 from sigreg_lab.regularizers.registry import REGISTRY, Option, make_regularizer, regularizer_options
 from sigreg_lab.slicing import seeded_generator
+from sigreg_lab.validation import did_you_mean
 
 #: Where packages announce their regularisers: name = module:Class.
 ENTRY_POINTS = "sigreg_lab.regularizers"
 _NOT_OPTIONS = ("name", "training", "capturable")  # of an object's attributes
 _LIBRARIES = ("builtins", "collections", "numpy", "torch")  # whose code is told by their versions
 _TRIED_SCALES = (1.0, 0.3, 3.0)  # of the samples that a regulariser is tried on: a hinge may be flat at one of them
+_SAME = 1e-4  # largest difference of two values of one generator state, over the largest value: less is rounding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +141,9 @@ def resolve_regularizer(spec: Any) -> ResolvedRegularizer:
         unknown = [key for key in given if key not in known]
         if unknown:
             takes = f"it takes {', '.join(known)}" if known else "it takes none"
-            raise ValueError(f"unknown option {', '.join(unknown)} of regularizer {head!r}; {takes}")
+            raise ValueError(
+                f"unknown option {', '.join(unknown)} of regularizer {head!r}; {did_you_mean(unknown[0], known)}{takes}"
+            )
         options = {key: _parsed(known[key], text, f"{spec}: {key}") for key, text in given.items()}
         return ResolvedRegularizer(head, options, known, "", spec, lambda **o: make_regularizer(head, **o))
     if points:
@@ -146,9 +153,10 @@ def resolve_regularizer(spec: Any) -> ResolvedRegularizer:
         if not kind.isidentifier() or not place:
             raise ValueError(f"{spec}: names no class; write {place or 'FILE.py'}:CLASS")
         return _own(spec, f"{Path(place).name if place.endswith('.py') else place}:{kind}", head, given)
-    known_names = ", ".join([*REGISTRY, *(point.name for point in metadata.entry_points(group=ENTRY_POINTS))])
+    names = [*REGISTRY, *(point.name for point in metadata.entry_points(group=ENTRY_POINTS))]
     raise ValueError(
-        f"unknown regularizer {head!r}; known: {known_names}; a class of your own goes by FILE.py:CLASS or MODULE:CLASS"
+        f"unknown regularizer {head!r}; {did_you_mean(head, names)}known: {', '.join(names)}; "
+        "a class of your own goes by FILE.py:CLASS or MODULE:CLASS"
     )
 
 
@@ -158,24 +166,23 @@ def check_regularizer(
     """Try a regulariser on random embeddings of ``shape`` (V, N, K) before any run.
 
     Raises:
-        ValueError: it cannot be built or called, its value is no finite scalar, or it has no gradient that is finite
-            and not 0.
+        ValueError: it cannot be built or called, its value is no finite scalar or another one for a generator in the
+            same state, or it has no gradient that is finite and not 0.
     """
     regularizer = chosen.build(**defaults)
     if regularizer is None:
         return
-    moved = False
+    _check_signature(chosen.name, regularizer)
+    where = f"{chosen.name}: on random embeddings of shape {shape}"
     sample = torch.randn(shape, generator=seeded_generator(0)).to(device)
+    values, moved = [], False
     for scale in _TRIED_SCALES:
         z = (scale * sample).requires_grad_()
-        where = f"{chosen.name}: on random embeddings of shape {shape}"
-        try:
-            value = regularizer(z, seeded_generator(1, device=device))
-        except Exception as error:
-            raise ValueError(f"{where} it fails: {type(error).__name__}: {error}") from error
+        value = _tried(regularizer, z, where)
         if not isinstance(value, Tensor) or value.ndim:
             found = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(f"{where} its value must be a scalar tensor, got {found}; end with .mean() or .sum()")
+            remedy = "is `return` missing?" if value is None else "end with .mean() or .sum()"
+            raise ValueError(f"{where} its value must be a scalar tensor, got {found}; {remedy}")
         if not bool(value.isfinite()):
             raise ValueError(f"{where} its value must be finite, got {value.item()}")
         if not value.requires_grad:
@@ -186,8 +193,57 @@ def check_regularizer(
         if gradient is not None and not bool(gradient.isfinite().all()):
             raise ValueError(f"{where} its gradient must be finite; it holds NaN or infinity")
         moved = moved or (gradient is not None and bool(gradient.any()))
+        values.append(value.item())
     if not moved:
         raise ValueError(f"{where} its gradient is 0 everywhere; compute the value from z")
+    anew = chosen.build(**defaults)  # what it keeps from call to call begins again; global generators have gone on
+    again = [_tried(anew, (scale * sample).requires_grad_(), where).item() for scale in _TRIED_SCALES]
+    for one, other in zip(values, again, strict=True):
+        if not abs(one - other) <= _SAME * max(map(abs, values)):
+            raise ValueError(
+                f"{where} its value is {one:.6g}, then {other:.6g} with a generator in the same state; draw from the "
+                "generator that is handed in, as torch.randn(..., generator=generator), and in __init__ from a seed"
+            )
+
+
+def _tried(regularizer: Any, z: Tensor, where: str) -> Any:
+    """The value of a first try, without the warnings that its steps would give again."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return regularizer(z, seeded_generator(1, device=z.device))
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{where} it fails{_line_of(error, regularizer)}: {told}") from error
+
+
+def _check_signature(name: str, regularizer: Any) -> None:
+    """Raise ``ValueError`` where it cannot be called with embeddings and a generator."""
+    function = inspect.isfunction(regularizer) or isinstance(regularizer, functools.partial)
+    method = "forward" if isinstance(regularizer, torch.nn.Module) else "__call__"
+    called = regularizer if function else getattr(regularizer, method)
+    try:
+        signature = inspect.signature(called)
+    except (TypeError, ValueError):
+        return  # code that is not Python's does not say
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        takes = ", ".join(signature.parameters) or "nothing"
+        wanted = "(z, generator)" if function else f"{method}(self, z, generator)"
+        raise ValueError(f"{name} takes {takes}; write it as {wanted}: it is called with both") from None
+
+
+def _line_of(error: Exception, regularizer: Any) -> str:
+    """The last line of one's own code that an error came through: " at FILE.py:LINE", or ""."""
+    code = regularizer.func if isinstance(regularizer, functools.partial) else regularizer
+    with contextlib.suppress(TypeError, OSError, ValueError):
+        file = inspect.getsourcefile(code if inspect.isfunction(code) else type(code))
+        own = dict(_sources(Path(file))) if file is not None else {}
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).resolve() in own]
+        if frames:
+            return f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}"
+    return ""
 
 
 def _split(spec: str) -> tuple[str, dict[str, str]]:
@@ -218,7 +274,7 @@ def _parsed(default: Option, text: str, where: str) -> Option:
 
 
 def _own(spec: str, name: str, place: str, given: dict[str, str]) -> ResolvedRegularizer:
-    """A class at ``place``, FILE.py:CLASS or MODULE:CLASS."""
+    """A class or function at ``place``, FILE.py:CLASS or MODULE:CLASS."""
     where, _, kind = place.rpartition(":")
     module = _load_file(Path(where)) if where.endswith(".py") else _load_module(where)
     cls = getattr(module, kind, None)
@@ -229,22 +285,31 @@ def _own(spec: str, name: str, place: str, given: dict[str, str]) -> ResolvedReg
     except (TypeError, ValueError) as error:
         raise ValueError(f"{spec}: {kind} is no class that can be made: {error}") from error
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    needs = [p.name for p in named if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    function = inspect.isfunction(cls)
+    make: Callable[..., Any] = cls
+    if function and len(needs) > 1 and not {*needs[:2]} & {*given}:  # of (z, generator); else it makes a regulariser
+        make, named = lambda **options: functools.partial(cls, **options), named[2:]
     known = {p.name: p.default for p in named if p.default is not p.empty}
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters)
     takes = f"it takes {', '.join(p.name for p in named)}" if named else "it takes none"
     unknown = [key for key in given if key not in {p.name for p in named}]
     if unknown and not anything:
-        raise ValueError(f"unknown option {', '.join(unknown)} of {name}; {takes}")
+        raise ValueError(f"unknown option {', '.join(unknown)} of {name}; {did_you_mean(unknown[0], known)}{takes}")
     lacking = [p.name for p in named if p.default is p.empty and p.name not in given]
     if lacking:
-        raise ValueError(f"{name} needs the option(s) {', '.join(lacking)}; write {spec}:{lacking[0]}=VALUE")
+        more = f"; a function that is a regulariser itself takes (z, generator): def {kind}(z, generator)"
+        raise ValueError(
+            f"{name} needs the option(s) {', '.join(lacking)}; write {spec}:{lacking[0]}=VALUE"
+            + (more if function and make is cls else "")
+        )
     options = {key: _parsed(_plain(known.get(key)), text, f"{spec}: {key}") for key, text in given.items()}
     plain = _shown(known)
     source = Path(str(module.__file__))
     located = f"{source.resolve() if where.endswith('.py') else where}:{kind}"
     if given:
         located += ":" + ",".join(f"{key}={text}" for key, text in given.items())
-    return ResolvedRegularizer(name, options, plain, source_digest(source), located, cls)
+    return ResolvedRegularizer(name, options, plain, source_digest(source), located, make)
 
 
 def _handed_in(thing: Any) -> ResolvedRegularizer:
@@ -327,7 +392,9 @@ def _plain(value: Any) -> Option:
 
 def _classes(module: ModuleType) -> str:
     names = [
-        name for name, item in vars(module).items() if isinstance(item, type) and item.__module__ == module.__name__
+        name
+        for name, item in vars(module).items()
+        if (isinstance(item, type) or inspect.isfunction(item)) and item.__module__ == module.__name__
     ]
     return ", ".join(names) or "no class"
 
@@ -388,8 +455,15 @@ def source_digest(path: Path) -> str:
     Raises:
         ValueError: the file cannot be read.
     """
-    pending, seen = [path.resolve()], set[Path]()
     digest = hashlib.sha256()
+    for place, text in _sources(path):
+        digest.update(f"{place.name}:{len(text)}:".encode() + text)
+    return digest.hexdigest()
+
+
+def _sources(path: Path) -> Iterator[tuple[Path, bytes]]:
+    """A Python file and the modules beside it that it imports, and these in turn, with what they hold."""
+    pending, seen = [path.resolve()], set[Path]()
     while pending:
         place = pending.pop(0)
         if place in seen:
@@ -399,9 +473,8 @@ def source_digest(path: Path) -> str:
             text = place.read_bytes()
         except OSError as error:
             raise ValueError(f"{place.name} cannot be read: {error.strerror or error}") from error
-        digest.update(f"{place.name}:{len(text)}:".encode() + text)
+        yield place, text
         pending += _beside(place, text)
-    return digest.hexdigest()
 
 
 def _beside(place: Path, text: bytes) -> list[Path]:

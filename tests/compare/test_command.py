@@ -229,7 +229,13 @@ def _bad(body):
         ((), "name regularisers to compare, or --all; known: sigreg-ep"),
         (("none", "untrained"), "name regularisers to compare, or --all"),
         (("none", "vicreg", "none"), "two regularisers are called none"),
-        (("sigreg",), "unknown regularizer 'sigreg'; known: sigreg-ep"),
+        (("sigreg",), "unknown regularizer 'sigreg'; did you mean sigreg-ep? known: sigreg-ep"),
+        (
+            ("my_loss.py:alone",),
+            "my_loss.py:alone needs the option(s) z; write my_loss.py:alone:z=VALUE; a function that",
+        ),
+        (("global.py:Mine",), "with a generator in the same state; draw from the generator that is handed in"),
+        (("forgetful.py:Mine",), "its value must be a scalar tensor, got NoneType; is `return` missing?"),
         (("nowhere.py:Mine",), "no file nowhere.py there"),
         (("my_loss.py:Mine",), "my_loss.py holds no class Mine; it holds MyRegularizer"),
         (("vector.py:Mine",), "its value must be a scalar tensor, got a tensor of shape (32, 8)"),
@@ -266,6 +272,10 @@ def test_what_is_wrong_is_one_line_before_any_run(monkeypatch, capsys, arguments
     Path("there", "my_loss.py").write_text(OWN)
     Path("vector.py").write_text(_bad("return z.mean(0)"))
     Path("nan.py").write_text(_bad("return z.sum() * float('nan')"))
+    with Path("my_loss.py").open("a") as file:
+        file.write("\n\ndef alone(z):\n    return z.square().mean()\n")
+    Path("global.py").write_text(_bad("return (z + torch.randn_like(z)).square().mean()"))
+    Path("forgetful.py").write_text(_bad("z.square().mean()"))
     Path("flat.py").write_text(_bad("return z.detach().sum()"))
     own = {text.partition("=")[0] for text in arguments if "=" in text}
     flags = [w for s in TINY if s.partition("=")[0] not in own for w in ("--set", s)]
@@ -362,6 +372,14 @@ def test_a_budget_ends_with_what_is_there_and_says_what_is_missing(monkeypatch, 
     assert "The time ran out. Not run: " in out
     assert "50 of 50 seeds" in out
     assert "The same command goes on from here." in out
+    assert "Nothing to rank yet." in out
+    assert "run so far: sigreg-ep 5, vicreg 0." in out
+    warned = (
+        "--budget 60s ends before tuning does: 34 tuning runs of about 7 s, 1 at a time, take about 4 min. Nothing "
+        "will be ranked; finished runs are kept, and the same command goes on from there. For a ranking at once take "
+        "one or more of: --budget 35m, --tuning-seeds 1 (tuning by 9 runs each, not 17), --set steps=1"
+    )  # 34 * 7 s = 238 s; of all 234 runs, a quarter longer: 34.1 min
+    assert warned in " ".join(err.split())
     (folder,) = Path("out").glob("digits-*")
     made = 5  # after three to tell how long one takes, 39 seconds are left; a sixth run would end at 42
     assert len(_read(folder / "rows.csv")) == made

@@ -1,14 +1,15 @@
 """Intervals against brute force, and the whole protocol on regularisers that do not differ."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from sigreg_lab.compare.estimates import accuracy, crossed_interval, difference, holm, seeds_interval
+from sigreg_lab.compare.estimates import Estimate, accuracy, crossed_interval, difference, holm, seeds_interval
 from sigreg_lab.compare.measure import packed, unpacked
-from sigreg_lab.compare.tables import find, interval, notes, show, verdict
+from sigreg_lab.compare.tables import find, interval, notes, pvalue, show, verdict
 from sigreg_lab.experiment import rate_interval
 from tests.compare.surrogate import CRITERION, Surrogate, candidates, run, settings
 
@@ -64,6 +65,50 @@ def test_a_regulariser_that_is_better_is_found():
     assert any(line.startswith("Better than fair: good by ") for line in text)
     assert any(line.startswith("Worse than fair: ") and "bad by " in line for line in text)
     assert "good" in show(found)
+
+
+def test_an_interval_that_leaves_out_0_beside_a_corrected_p_value_is_explained():
+    shared = settings(Surrogate())
+    found = find(shared, run(shared, candidates("one", "two", "three")))
+    told = {"two": Estimate(0.02, 0.001, 0.039, "seeds", 0.08), "three": Estimate(0.0, -0.01, 0.01, "seeds", 0.9)}
+    lines = [line._replace(less_first=told[line.name]) for line in found.lines if line.name in told]
+    text = verdict(found._replace(lines=[line for line in found.lines if line.name == "one"] + lines))
+    cannot, why = text[-2:]
+    assert cannot.startswith("We cannot tell ")
+    assert {"two", "three"} <= set(re.findall(r"\w+", cannot.partition(" from one")[0]))
+    assert why == (
+        "The interval of two leaves out 0 by itself; among 2 comparisons with one that is not enough "
+        "(p = 0.08 after Holm's correction)."
+    )
+    assert not any("alone, the ranks" in line for line in text)
+    certain = [line._replace(less_first=told["two"]._replace(pvalue=0.04)) for line in lines if line.name == "two"]
+    first = [line for line in found.lines if line.name == "one"]
+    text = verdict(found._replace(lines=[line._replace(beaten_by=set()) for line in first + certain]))
+    assert not any("by itself" in line for line in text)
+    assert text[0].startswith("We cannot tell which of one, two is best.")
+    assert text[1].startswith("Better than one: two by 0.020")
+    assert text[2] == "These are corrected for the comparisons with one alone, the ranks for all pairs."
+
+
+def test_each_column_of_the_terminal_that_is_no_plain_word_is_explained():
+    shared = settings(Surrogate())
+    text = show(find(shared, run(shared, candidates("one", "two"))))
+    for words in (
+        "rank: ",
+        "less first: ",
+        "p, Holm: ",
+        "Intervals: 95%, over ",
+        "factor: ",
+        "collapsed: ",
+        "MiB: time",
+    ):
+        assert f"\n{words}" in text or f", {words}" in text
+    assert "tuned by 17 runs on 4 other seeds." in text
+
+
+def test_a_p_value_near_the_level_shows_its_side():
+    shown = [pvalue(value) for value in (0.04972, 0.0503, 0.048, 0.3, 1e-5, math.nan)]
+    assert shown == ["0.0497", "0.0503", "0.048", "0.3", "<0.0001", "-"]
 
 
 def test_without_tuning_noise_the_interval_would_be_too_narrow():

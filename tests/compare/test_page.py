@@ -5,7 +5,8 @@ import re
 import pytest
 
 from sigreg_lab.compare.page import render
-from sigreg_lab.compare.tables import find, summary_rows
+from sigreg_lab.compare.tables import find, show, summary_rows
+from tests.browser import look
 from tests.compare.surrogate import Surrogate, candidates, run, settings
 
 pytestmark = pytest.mark.usefixtures("light")
@@ -66,6 +67,42 @@ def test_a_comparison_without_results_has_a_page():
     page = render(found, ABOUT)
     assert "Nothing to rank yet." in page
     assert "The time ran out. Not run: one: 5 tuning runs and 3 of 3 seeds" in page
+    planned = "Lambda is to be tuned by 5 runs on 2 other seeds for each regulariser; run so far: one 0, two 0."
+    for text in (page, show(found)):
+        assert "Nothing to rank yet." in text
+        assert "over 3 seeds (planned)" in text
+        assert planned in text
+        assert "was tuned by" not in text
+
+
+class Shaped(Curved):
+    """With what measures the features' shape, as rows hold it."""
+
+    def __call__(self, config):
+        ranks = {"embedding_rank": 8.0, "initial_rank": 32.0, "projection_rank": 29.9, "projection_std": 0.0021}
+        return super().__call__(config) | ranks
+
+
+def test_the_page_has_a_title_and_tells_scale_beside_rank(tmp_path):
+    shared = settings(Shaped(), **SMALL)
+    found = find(shared, run(shared, candidates("one", "two")))
+    text = render(found, ABOUT)
+    assert "<header>Comparison of regularisers on made up, 2026-01-01</header>" in text
+    assert '<td data-label="effective rank" class="">8.0</td>' in text
+    assert '<td data-label="of the start" class="">25%</td>' in text
+    assert '<td data-label="standard deviation" class="">0.0021</td>' in text
+    assert "The effective rank ignores scale" in text
+    assert {row["std_projector"] for row in summary_rows(found)} == {0.0021}
+    page = tmp_path / "page.html"
+    page.write_text(text)
+    for told in look(page, tmp_path):
+        assert told["reach"] <= told["width"]
+        assert told["problems"] == []
+        assert told["beyond"] == []
+
+
+def test_rows_without_a_shape_are_told_without_one():
+    assert '<td data-label="standard deviation" class="none">-</td>' in render(_found("one"), ABOUT)
 
 
 def test_every_number_of_the_summary_is_of_one_regulariser():

@@ -32,7 +32,7 @@ class Counting(Progress):
     def __init__(self):
         self.total, self.seen, self.ended = 0, [], False
 
-    def begin(self, total):
+    def begin(self, total, workers):
         self.total = total
 
     def advance(self, name, wanted, row, found):

@@ -64,7 +64,7 @@ def test_batches_cover_an_epoch_without_repeats_and_orders_change():
     ("change", "message"),
     [
         ({"data": "numbers"}, "unknown data 'numbers'; known: digits"),
-        ({"regularizer": "sigreg-xy"}, "unknown regularizer 'sigreg-xy'; known: sigreg-ep"),
+        ({"regularizer": "sigreg-xy"}, "unknown regularizer 'sigreg-xy'; did you mean sigreg-ep"),
         ({"backbone": "resnet"}, "unknown backbone 'resnet'; known: small-conv, small-resnet, signal-conv and timm"),
         ({"batch_size": 5000}, "batch_size must lie in 2 .. 997, got 5000"),
         ({"lam": 1.5}, "lam must be 0 .. 1 in the convex form, got 1.5"),

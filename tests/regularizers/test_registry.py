@@ -111,12 +111,25 @@ def test_bad_input_is_refused_by_name(name):
         regularizer(torch.full((2, 3, 3), torch.nan), generator)
 
 
+@pytest.mark.parametrize("name", [name for name in REGISTRY if name != "none"])
+def test_without_a_generator_the_error_names_two_ways(name):
+    regularizer = make_regularizer(name)
+    with pytest.raises(TypeError, match=r"takes embeddings and a torch\.Generator: .*seeded_generator.*SteppedReg"):
+        regularizer(embeddings(2, 12, 3))
+    by_name = regularizer(generator=seeded_generator(0), z=embeddings(2, 12, 3))
+    assert torch.equal(by_name, make_regularizer(name)(embeddings(2, 12, 3), seeded_generator(0)))
+
+
 def test_unknown_names_and_options_are_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"unknown regularizer 'sigreg'; known: sigreg-ep, .*none"):
+    with pytest.raises(
+        ValueError, match=r"unknown regularizer 'sigreg'; did you mean sigreg-ep\? known: sigreg-ep, .*none"
+    ):
         make_regularizer("sigreg")
     with pytest.raises(ValueError, match=r"unknown regularizer 'sigreg'"):
         regularizer_options("sigreg")
-    with pytest.raises(ValueError, match=r"unknown option num_slice of regularizer 'sigreg-ep'; it takes num_slices, "):
+    with pytest.raises(
+        ValueError, match=r"num_slice of regularizer 'sigreg-ep'; did you mean num_slices\? it takes num_"
+    ):
         make_regularizer("sigreg-ep", num_slice=3)
     with pytest.raises(ValueError, match=r"unknown option num_slices of regularizer 'koleo'; it takes none"):
         make_regularizer("koleo", num_slices=3)

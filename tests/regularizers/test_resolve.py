@@ -16,7 +16,7 @@ from sigreg_lab.experiment.study import StudyError
 from sigreg_lab.pretrain import configure, pretrain
 from sigreg_lab.pretrain.loop import make_loss, resolved
 from sigreg_lab.pretrain.run import run, run_probes
-from sigreg_lab.regularizers import SIGReg, check_regularizer, make_regularizer, resolve_regularizer
+from sigreg_lab.regularizers import REGISTRY, SIGReg, check_regularizer, make_regularizer, resolve_regularizer
 from sigreg_lab.slicing import seeded_generator
 
 SHAPE = (2, 16, 4)
@@ -109,7 +109,8 @@ def test_an_entry_point_and_one_that_takes_a_name(write, monkeypatch):
     assert chosen.name == "my-name:power=4"
     assert chosen.digest
     with pytest.raises(
-        ValueError, match=r"unknown regularizer 'sigreg'; known: sigreg-ep, .*, my-name; a class of your"
+        ValueError,
+        match=r"unknown regularizer 'sigreg'; did you mean .* known: sigreg-ep, .*, my-name; a class of your",
     ):
         resolve_regularizer("sigreg")
     points(("vicreg", "announced:Mine"))
@@ -141,8 +142,12 @@ def test_a_changed_file_or_a_changed_module_beside_it_is_another_regulariser(wri
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("sigreg", "unknown regularizer 'sigreg'; known: sigreg-ep"),
-        ("sigreg-ep:slices=3", "unknown option slices of regularizer 'sigreg-ep'; it takes num_slices"),
+        ("sigreg", r"unknown regularizer 'sigreg'; did you mean sigreg-ep\? known: sigreg-ep"),
+        ("xyzzy", "unknown regularizer 'xyzzy'; known: sigreg-ep"),
+        (
+            "sigreg-ep:slices=3",
+            r"option slices of regularizer 'sigreg-ep'; did you mean num_slices\? it takes num_slices",
+        ),
         ("sigreg-ep:num_slices=many", "num_slices: expected a value of type int, got 'many'"),
         ("sigreg-ep:num_slices=3,num_slices=4", "each key once"),
         ("sigreg-ep:num_slices=3,t_max", "write options as NAME:key=value"),
@@ -153,6 +158,9 @@ def test_a_changed_file_or_a_changed_module_beside_it_is_another_regulariser(wri
         ("mine.py:Yours", r"mine\.py holds no class Yours; it holds Mine"),
         ("mine.py:torch", "holds no class torch"),
         ("mine.py:Mine:colour=red", r"unknown option colour of mine\.py:Mine; it takes weight, power, name"),
+        ("mine.py:Mine:wieght=1", r"unknown option wieght of mine\.py:Mine; did you mean weight\? it takes weight"),
+        ("functions.py:lonely", r"needs the option\(s\) z; write .*takes \(z, generator\): def lonely\(z, generator\)"),
+        ("functions.py:other", "holds no class other; it holds lonely"),
         ("mine.py:Mine:weight=heavy", "weight: expected a value of type float, got 'heavy'"),
         ("broken.py:Mine", r"broken\.py cannot be loaded: ZeroDivisionError"),
         ("syntax.py:Mine", r"syntax\.py cannot be loaded: SyntaxError"),
@@ -171,6 +179,7 @@ def test_what_cannot_be_found_is_one_line(write, spec, message):
     write("class Mine(:", "syntax.py")
     write("raise SystemExit(3)", "quits.py")
     write("class Mine:\n    def __init__(self, width): ...", "needy.py")
+    write("def lonely(z): ...", "functions.py")
     with pytest.raises((ValueError, StudyError), match=message):
         resolve_regularizer(spec)
 
@@ -185,14 +194,106 @@ def test_what_cannot_be_found_is_one_line(write, spec, message):
         ("return torch.zeros((), requires_grad=True)", "its gradient is 0 everywhere"),
         ("return (z - z).sum()", "its gradient is 0 everywhere"),
         ("return (z * 0).sqrt().sum()", "its gradient must be finite"),
-        ("raise RuntimeError('no')", "it fails: RuntimeError: no"),
-        ("return self.missing", "it fails: AttributeError"),
+        ("raise RuntimeError('no')", r"it fails at mine\.py:4: RuntimeError: no"),
+        ("return self.missing", r"it fails at mine\.py:4: AttributeError"),
+        ("return torch.stack([z, z[0]]).sum()", r"it fails at mine\.py:4: RuntimeError: stack expects"),
+        ("z.sum()", r"got NoneType; is `return` missing\?$"),
+        (
+            "return (z * torch.randn_like(z)).sum()",
+            r"its value is .* then .* draw from the generator that is handed in",
+        ),
     ],
 )
 def test_a_value_that_cannot_be_trained_on_is_one_line(write, body, message):
     write(f"import torch\nclass Mine:\n    def __call__(self, z, generator):\n        {body}")
     with pytest.raises(ValueError, match=rf"mine\.py:Mine: on random embeddings of shape .*{message}"):
         check_regularizer(resolve_regularizer("mine.py:Mine"), SHAPE)
+
+
+def test_an_error_in_a_file_beside_it_is_found_there(write):
+    write("def helped(z):\n\n    raise KeyError('no')", "helper_beside.py")
+    write("import helper_beside\ndef mine(z, generator):\n    return helper_beside.helped(z)")
+    with pytest.raises(ValueError, match=r"it fails at helper_beside\.py:3: KeyError"):
+        check_regularizer(resolve_regularizer("mine.py:mine"), SHAPE)
+    sys.modules.pop("helper_beside")
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "message"),
+    [
+        (
+            "class Mine(torch.nn.Module):\n    def forward(self, z): ...",
+            "Mine",
+            r"takes z; write .* forward\(self, z, gen",
+        ),
+        (
+            "class Mine:\n    def __call__(self): ...",
+            "Mine",
+            r"takes nothing; write it as __call__\(self, z, generator\)",
+        ),
+    ],
+)
+def test_a_wrong_signature_is_said_in_words(write, text, name, message):
+    write(f"import torch\n{text}")
+    with pytest.raises(ValueError, match=rf"^mine\.py:{name} {message}"):
+        check_regularizer(resolve_regularizer(f"mine.py:{name}"), SHAPE)
+
+
+def only_embeddings(z):
+    return z.square().mean()
+
+
+def test_a_function_of_embeddings_alone_is_told_what_it_lacks():
+    with pytest.raises(ValueError, match=r"^only_embeddings takes z; write it as \(z, generator\)"):
+        check_regularizer(resolve_regularizer(only_embeddings), SHAPE)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "import numpy as np\n        return z.square().mean() * np.random.rand()",
+        "return z.square().mean() * self.start",
+    ],
+)
+def test_randomness_from_elsewhere_is_refused(write, body):
+    text = "import torch\nclass Mine:\n    def __init__(self):\n        self.start = torch.rand(())\n"
+    write(f"{text}    def __call__(self, z, generator):\n        {body}")
+    with pytest.raises(ValueError, match="with a generator in the same state; draw from the generator"):
+        check_regularizer(resolve_regularizer("mine.py:Mine"), SHAPE)
+
+
+@pytest.mark.parametrize("name", [*REGISTRY])
+def test_all_of_the_registry_pass_their_trial_those_with_a_state_too(name):
+    check_regularizer(resolve_regularizer(name), (2, 16, 8))
+
+
+def test_the_first_try_warns_of_nothing(write, recwarn):
+    write("import warnings\ndef mine(z, generator):\n    warnings.warn('long')\n    return z.mean(0)")
+    with pytest.raises(ValueError, match="scalar tensor"):
+        check_regularizer(resolve_regularizer("mine.py:mine"), SHAPE)
+    assert not [*recwarn]
+
+
+def test_a_function_in_a_file_is_one_of_embeddings_and_generator_or_makes_one(write):
+    write(
+        """
+        def plain(z, generator, weight=2.0, power=2):
+            return weight * z.pow(power).mean()
+
+        def maker(weight=3.0):
+            return lambda z, generator: weight * z.square().mean()
+        """
+    )
+    z = torch.full(SHAPE, 3.0)
+    specs = ["mine.py:plain", "mine.py:plain:weight=1", "mine.py:maker", "mine.py:maker:weight=1"]
+    found = [resolve_regularizer(spec) for spec in specs]
+    assert [float(one.build(num_slices=7)(z, None)) for one in found] == [18.0, 9.0, 27.0, 9.0]
+    assert [one.known for one in found] == [{"weight": 2.0, "power": 2}] * 2 + [{"weight": 3.0}] * 2
+    assert found[1].name == "mine.py:plain:weight=1.0"
+    assert resolve_regularizer(found[1].spec).identity() == found[1].identity(), "found again in another process"
+    assert found[0].build().capturable is False
+    for one in found:
+        check_regularizer(one, SHAPE)
 
 
 def test_a_class_that_cannot_be_made_or_called_is_one_line(write):

@@ -68,7 +68,7 @@ def test_all_studies_of_regularisers_take_ones_own_and_say_what_is_wrong(place, 
     assert config[key] == ["sigreg-ep", "mine.py:Mine", "sigreg-ep:num_slices=8"]
     assert list(declared.sources(config)) == ["mine.py:Mine"]
     for wrong, message in (
-        ("sigreg", "unknown regularizer 'sigreg'; known: sigreg-ep"),
+        ("sigreg", "unknown regularizer 'sigreg'; did you mean sigreg-ep"),
         ("mine.py:Yours", "mine.py holds no class Yours; it holds Mine"),
         ("mine.py:Mine:speed=1", "unknown option speed"),
     ):
