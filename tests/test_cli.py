@@ -74,6 +74,7 @@ def test_help_names_the_studies(monkeypatch, capsys, command):
         ),
         (("pretrain", "--data", "cats"), "unknown data 'cats'; known: digits"),
         (("pretrain", "--set", "speed=9"), "--set speed=9: not a setting of pretraining"),
+        (("pretrain", "--set", "step=9"), "not a setting of pretraining; did you mean steps?"),
         (("pretrain", "--set", "lr=fast"), "--set lr=fast: expected a value of type float, got 'fast'"),
     ],
 )

@@ -10,7 +10,7 @@ from sigreg_lab.pretrain.signals import SignalConfig
 from sigreg_lab.pretrain.sources import MAX_MEGAPIXELS
 from sigreg_lab.pretrain.views import ViewConfig
 from sigreg_lab.regularizers import resolve_regularizer
-from sigreg_lab.validation import check_intervals
+from sigreg_lab.validation import check_intervals, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -286,7 +286,8 @@ def configure(
         key, given, text = override.partition("=")
         if not given or key not in known:
             raise ValueError(
-                f"--set {override}: not a setting of pretraining; write --set key=value with one of {', '.join(known)}"
+                f"--set {override}: not a setting of pretraining; {did_you_mean(key, known)}write --set key=value with "
+                f"one of {', '.join(known)}"
             )
         value = parse_like(known[key], text, f"--set {override}")
         changed[key] = tuple(value) if isinstance(value, list) else value
