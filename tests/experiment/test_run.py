@@ -10,18 +10,35 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
 
 from sigreg_lab.experiment import results, run
+from sigreg_lab.experiment.executor import local_executor
 from sigreg_lab.experiment.report import write_report
 from sigreg_lab.experiment.results import publish, retell
 from sigreg_lab.experiment.run import run_study
 from sigreg_lab.experiment.study import Picture, StudyError, forget, load_study
+from tests.compare.surrogate import Inline
 
 FILES = {"rows.csv", "estimates.csv", "claims.json", "toy.png", "findings.md"}
+
+
+@pytest.fixture(autouse=True)
+def one_worker_is_this_process(monkeypatch):
+    """What is tested with one worker is not the start of a process; several workers are processes."""
+    several = run.local_executor
+    monkeypatch.setattr(
+        run, "local_executor", lambda workers: nullcontext(Inline()) if workers == 1 else several(workers)
+    )
+
+
+@pytest.fixture
+def processes(monkeypatch, one_worker_is_this_process):
+    """One worker is a process here, and cells are not all done before the first is looked at."""
+    monkeypatch.setattr(run, "local_executor", local_executor)
 
 
 def _run(out="runs", workers=1, overrides=(), **kwargs):
@@ -84,6 +101,7 @@ def test_a_change_of_code_makes_cells_stale_and_says_so(workplace, capsys):
     assert _rows(again) != rows
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_failing_cell_is_named_and_finished_cells_are_kept(workplace):
     with pytest.raises(StudyError, match=r"cell shift=0.0, seed=2 failed: RuntimeError: as asked"):
         _run(overrides=["fail_at=2"])
@@ -506,6 +524,7 @@ def _partial(monkeypatch):
     monkeypatch.setattr(run, "load_study", lambda name: dataclasses.replace(load_study(name), partial=True))
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_budget_that_is_over_keeps_the_cells_and_says_how_to_go_on(workplace):
     _run(overrides=["seed=0"])
     with pytest.raises(StudyError, match="time is up, 2 of 6 cells are finished and kept; run the same command again"):
@@ -514,6 +533,7 @@ def test_a_budget_that_is_over_keeps_the_cells_and_says_how_to_go_on(workplace):
     assert (outcome.computed, outcome.reused, outcome.missing) == (4, 2, 0)
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_study_may_tell_of_a_part_of_its_cells(workplace, monkeypatch):
     _partial(monkeypatch)
     with pytest.raises(StudyError, match="0 of 6 cells"):
@@ -526,6 +546,7 @@ def test_a_study_may_tell_of_a_part_of_its_cells(workplace, monkeypatch):
     assert "4 cells of 6" in (outcome.folder.parent / "REPORT.md").read_text()
 
 
+@pytest.mark.usefixtures("processes")
 def test_cells_of_earlier_results_are_not_computed_again(workplace, monkeypatch):
     _partial(monkeypatch)
     _run(overrides=["seed=0,1"])
