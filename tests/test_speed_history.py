@@ -26,12 +26,13 @@ def test_steps_are_those_where_all_turns_lie_apart(tmp_path):
     store(tmp_path, "bbb", 2, [2.0, 2.1, 2.2, None, None, None])
     store(tmp_path, "aaa", 1, [9.0, 10.0, 11.0, None, None, None])
     store(tmp_path, "ccc", 3, [1.0, 2.0, 3.0, 0.5, 0.5, 0.6])
+    store(tmp_path, "ddd", 4, [1.0, 1.0, 1.0, 0.4, 0.4, 0.4])
     table = history.read(tmp_path)
-    assert list(table["commit"]) == ["aaa", "bbb", "ccc", "ccc"]
+    assert list(table["commit"]) == ["aaa", "bbb", "ccc", "ccc", "ddd", "ddd"]
     assert table.loc[0, ["median", "least", "most", "turns"]].tolist() == [10.0, 9.0, 11.0, 3]
     told = history.steps(table.assign(subject="what it did"))
     assert "| `bbb` | what it did | sigreg-ep, N512 K128 M1024: 4.8 times less, 2.10 |" in told
-    assert told.count("\n") == 3, "no step at the first commit, nor where turns overlap, nor of what is new"
+    assert told.count("\n") == 3, "no step at the first commit, of overlapping turns, of what is new, of a quarter"
     page = history.renewed("before <!-- steps -->\nold\n<!-- end --> after", table.assign(subject="it"))
     assert "old" not in page
     assert page.startswith("before <!-- steps -->\n| commit |")
