@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PAGE = Path("docs/speed.md")
+PICTURE = "speed_history.png"
 #: A step is told where all turns of two commits lie apart, which three and three do by chance in one case of ten, and
 #: the medians by this factor.
 CLEAR = 1.5
@@ -170,8 +171,10 @@ def main() -> None:
         for commit in dict.fromkeys(table["commit"])
     }
     table["subject"] = table["commit"].map(subjects)
-    write(arguments.out, table.to_dict("records"), [], {"written": now(), "measured by": "asv", **provenance()})
-    draw(table, arguments.out / "speed_history.png")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    draw(table, arguments.out / PICTURE)
+    session = {"written": now(), "measured by": "asv", **provenance()}
+    write(arguments.out, table.to_dict("records"), [], session, drawn=[PICTURE])
     PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8"), table), encoding="utf-8")
 
 

@@ -288,10 +288,11 @@ def write(
     figures: list[dict[str, Any]],
     session: dict[str, Any],
     ratios: Sequence[dict[str, Any]] = (),
+    drawn: Sequence[str] = (),
 ) -> None:
-    """Tables, of which an empty one is left out, and the manifest that names their digests."""
+    """Tables, of which an empty one is left out, and the manifest that names their digests and those of what is ``drawn``."""
     folder.mkdir(parents=True, exist_ok=True)
-    digests = {}
+    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in drawn}
     for name, records in (("rows.csv", rows), ("ratios.csv", ratios), ("figures.csv", figures)):
         if not records:
             continue
