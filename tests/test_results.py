@@ -11,7 +11,10 @@ from sigreg_lab.experiment.report import renewed
 from sigreg_lab.experiment.study import StudyError, list_studies
 
 RESULTS = Path(__file__).parents[1] / "results"
-FOLDERS = sorted({p.parent for p in RESULTS.rglob("*.*") if p.suffix in (".csv", ".png") and "runs" not in p.parts})
+FILES = [path.relative_to(RESULTS) for path in RESULTS.rglob("*.*") if path.suffix in (".csv", ".png")]
+FOLDERS = sorted(
+    {RESULTS / file.parent for file in FILES if file.parts[0] != "runs"}
+)  # a clone may lie in "runs" itself
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
