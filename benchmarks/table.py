@@ -290,7 +290,7 @@ def write(
     ratios: Sequence[dict[str, Any]] = (),
     drawn: Sequence[str] = (),
 ) -> None:
-    """Tables, of which an empty one is left out, and the manifest: their digests, and those of what is drawn already."""
+    """Tables, of which an empty one is left out, and the manifest: their digests, and those of ``drawn``."""
     folder.mkdir(parents=True, exist_ok=True)
     digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in drawn}
     for name, records in (("rows.csv", rows), ("ratios.csv", ratios), ("figures.csv", figures)):
