@@ -12,9 +12,7 @@ from sigreg_lab.experiment.study import StudyError, list_studies
 
 RESULTS = Path(__file__).parents[1] / "results"
 FILES = [path.relative_to(RESULTS) for path in RESULTS.rglob("*.*") if path.suffix in (".csv", ".png")]
-FOLDERS = sorted(
-    {RESULTS / file.parent for file in FILES if file.parts[0] != "runs"}
-)  # a clone may lie in "runs" itself
+FOLDERS = sorted({RESULTS / file.parent for file in FILES if file.parts[0] != "runs"})
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
