@@ -2,12 +2,11 @@
 
 import sys
 
-import pandas as pd
 import pytest
 
 from sigreg_lab.experiment.study import load_study
 from sigreg_lab.regularizers import SIGReg, prediction_loss
-from tests.studies.turn import complaints, verdicts
+from tests.studies.turn import complaints, measured, verdicts
 
 STUDY = load_study("batch_size_and_lambda")
 MEASURE = sys.modules[STUDY.measure.__module__]
@@ -16,7 +15,7 @@ MEASURE = sys.modules[STUDY.measure.__module__]
 def _rows():
     settings = STUDY.settings(STUDY.configure("smoke", ["samples_elsewhere=20000"]))
     cells = [{"setting": "scale_1", "n": 16}, {"setting": "rho_0.9", "n": 64}, {"setting": "global_10", "n": 64}]
-    return pd.DataFrame([c | row for c in cells for row in STUDY.measure(c, settings, STUDY.cell_seed(c))])
+    return measured(STUDY, cells, settings)
 
 
 class Stronger(SIGReg):

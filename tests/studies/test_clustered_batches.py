@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from sigreg_lab.experiment.study import load_study
-from tests.studies.turn import complaints, verdicts
+from tests.studies.turn import complaints, measured, verdicts
 
 STUDY = load_study("clustered_batches")
 
@@ -14,9 +14,7 @@ STUDY = load_study("clustered_batches")
 def rows():
     config = STUDY.configure("smoke")
     settings = STUDY.settings(config)
-    cells = STUDY.cells(config)
-    table = pd.DataFrame([{**c, **r} for c in cells for r in STUDY.measure(c, settings, STUDY.cell_seed(c))])
-    return table, settings
+    return measured(STUDY, STUDY.cells(config), settings), settings
 
 
 DESCENDED = "between over within, descended"

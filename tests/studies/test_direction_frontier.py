@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from sigreg_lab.experiment.estimates import Estimates, tabulate
@@ -11,26 +10,25 @@ from sigreg_lab.experiment.study import load_study
 from sigreg_lab.slicing import cheapest_directions
 from sigreg_lab.theory import slices
 from sigreg_lab.univariate import EppsPulley
-from tests.studies.turn import complaints
+from tests.studies.turn import complaints, measured
 
 STUDY = load_study("direction_frontier")
 SETTINGS = ["n=32,64", "dim=16,256", "operations=67108864", "pairs=1024"]
 
 
 @pytest.fixture(scope="module")
-def measured():
+def smoke():
     config = STUDY.configure("smoke", SETTINGS)
-    settings, cells = STUDY.settings(config), STUDY.cells(config)
-    rows = [{**cell, **row} for cell in cells for row in STUDY.measure(cell, settings, STUDY.cell_seed(cell))]
-    return pd.DataFrame(rows), settings
+    settings = STUDY.settings(config)
+    return measured(STUDY, STUDY.cells(config), settings), settings
 
 
 def estimates(rows, settings):
     return Estimates(tabulate(STUDY.estimate(rows, settings)))
 
 
-def test_every_kind_has_its_numbers(measured):
-    rows, _ = measured
+def test_every_kind_has_its_numbers(smoke):
+    rows, _ = smoke
     where = rows.groupby("quantity")["directions"].unique()
     assert {*where["time"]} == {
         "iid",
@@ -61,8 +59,8 @@ def test_every_kind_has_its_numbers(measured):
         ("auto", 2.0, "error over the stated one"),
     ],
 )
-def test_what_was_measured_is_accepted_and_a_wrong_row_is_not(measured, directions, factor, complaint):
-    rows, settings = measured
+def test_what_was_measured_is_accepted_and_a_wrong_row_is_not(smoke, directions, factor, complaint):
+    rows, settings = smoke
     changed = rows.copy()
     changed.loc[(changed["quantity"] == "gradient") & (changed["directions"] == directions), "value"] *= factor
     found = " ".join(complaints(STUDY, changed, settings))
@@ -70,10 +68,10 @@ def test_what_was_measured_is_accepted_and_a_wrong_row_is_not(measured, directio
     assert bool(found) == bool(complaint)
 
 
-def test_time_at_equal_error_multiplies_time_and_error(measured):
+def test_time_at_equal_error_multiplies_time_and_error(smoke):
     """Over independent slices: the ratio of times at the same M, times that of squared errors; of the exact mean the
     time over that of as many independent slices as the error takes."""
-    rows, settings = measured
+    rows, settings = smoke
     changed = rows.copy()
     times = {"orthogonal": 3.0, "hd3": 0.5, "sobol": 2.0, "exact": 7.0}
     for kind, ratio in times.items():
@@ -92,8 +90,8 @@ def test_time_at_equal_error_multiplies_time_and_error(measured):
     assert at.value == pytest.approx(7.0 * 32 / (rho - 1))
 
 
-def test_what_was_reached_is_that_of_the_choice(measured):
-    rows, settings = measured
+def test_what_was_reached_is_that_of_the_choice(smoke):
+    rows, settings = smoke
     found = estimates(rows, settings)
     for dim in (16, 256):
         choice = cheapest_directions(32, dim, 1.0)
@@ -116,8 +114,8 @@ CLAIMS = [
 
 
 @pytest.mark.parametrize(("name", "place", "holds", "fails"), CLAIMS, ids=[claim[0] for claim in CLAIMS])
-def test_each_claim_can_be_turned_round(measured, name, place, holds, fails):
-    table = estimates(*measured).table
+def test_each_claim_can_be_turned_round(smoke, name, place, holds, fails):
+    table = estimates(*smoke).table
     (claim,) = (claim for claim in STUDY.claims if claim.id == name)
     every_time = table["quantity"] == "time at equal error"
     found = []

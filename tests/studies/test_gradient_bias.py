@@ -3,12 +3,11 @@
 import sys
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 from sigreg_lab.experiment.study import load_study
-from tests.studies.turn import complaints, verdicts
+from tests.studies.turn import complaints, measured, verdicts
 
 STUDY = load_study("gradient_bias")
 MEASURE = sys.modules[STUDY.measure.__module__]
@@ -17,7 +16,7 @@ MEASURE = sys.modules[STUDY.measure.__module__]
 def _rows(variant):
     settings = STUDY.settings(STUDY.configure("smoke", ["replicates=4000", "paired_replicates=4000"]))
     cells = [{"variant": one, "sd": 0.8, "n": 64} for one in dict.fromkeys(("whole", variant))]
-    return pd.DataFrame([c | row for c in cells for row in STUDY.measure(c, settings, STUDY.cell_seed(c))])
+    return measured(STUDY, cells, settings)
 
 
 @pytest.mark.parametrize("variant", ["whole", "local_4"])

@@ -2,14 +2,13 @@ import math
 import sys
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 from sigreg_lab.experiment.estimates import Estimates, tabulate
 from sigreg_lab.experiment.study import load_study
 from sigreg_lab.slicing import iid_directions
-from tests.studies.turn import complaints, verdicts
+from tests.studies.turn import complaints, measured, verdicts
 
 STUDY = load_study("precision")
 
@@ -94,9 +93,7 @@ def test_errors_of_a_known_perturbation(precision):
 def rows():
     settings = STUDY.settings(STUDY.configure("smoke"))
     cells = [{"num_slices": m, "n": 64, "scale": 1.0} for m in (0, 16)]
-    return pd.DataFrame(
-        [{**cell, **row} for cell in cells for row in STUDY.measure(cell, settings, STUDY.cell_seed(cell))]
-    )
+    return measured(STUDY, cells, settings)
 
 
 def test_what_is_right_is_accepted_and_what_is_wrong_is_not(rows):

@@ -3,7 +3,6 @@
 import sys
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from scipy import special
@@ -11,7 +10,7 @@ from scipy import special
 from sigreg_lab import multivariate as mv
 from sigreg_lab.experiment.study import load_study
 from sigreg_lab.univariate import ShapiroWilk
-from tests.studies.turn import complaints, verdicts
+from tests.studies.turn import complaints, measured, verdicts
 
 STUDY = load_study("printed_formulas")
 FORMULAS = sys.modules[STUDY.measure.__module__.replace("measure", "formulas")]
@@ -53,9 +52,7 @@ def test_the_variance_of_an_order_statistic_is_that_of_samples(i):
 @pytest.fixture(scope="module")
 def rows():
     config = STUDY.configure("smoke")
-    settings = STUDY.settings(config)
-    cells = STUDY.cells(config)
-    return pd.DataFrame([{**c, **r} for c in cells for r in STUDY.measure(c, settings, STUDY.cell_seed(c))])
+    return measured(STUDY, STUDY.cells(config), STUDY.settings(config))
 
 
 @pytest.mark.parametrize(

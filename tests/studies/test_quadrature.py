@@ -1,7 +1,6 @@
 import sys
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -9,7 +8,7 @@ from sigreg_lab import alternatives
 from sigreg_lab.experiment.estimates import Estimates, tabulate
 from sigreg_lab.experiment.study import load_study
 from sigreg_lab.univariate import EppsPulley
-from tests.studies.turn import complaints, verdicts
+from tests.studies.turn import complaints, measured, verdicts
 
 STUDY = load_study("quadrature")
 MODULE, MEASURE = (sys.modules[function.__module__] for function in (STUDY.estimate, STUDY.measure))
@@ -30,8 +29,7 @@ def test_population_gradient_is_that_of_the_distance_to_the_law():
 def _run(**overrides):
     settings = {"points": [5, 17], "laws": ["null", "laplace"], "replicates": 2_000, "gradients": 100} | overrides
     cells = [{"n": 256, "sigma2": 2.0, "t_max": t_max} for t_max in (3.0, 12.0)]
-    rows = [{**cell, **row} for cell in cells for row in STUDY.measure(cell, settings, STUDY.cell_seed(cell))]
-    return pd.DataFrame(rows), settings
+    return measured(STUDY, cells, settings), settings
 
 
 def test_what_is_right_is_accepted_and_what_is_wrong_is_not():

@@ -9,7 +9,7 @@ import torch
 
 from sigreg_lab.experiment.estimates import Estimates, tabulate
 from sigreg_lab.experiment.study import load_study
-from tests.studies.turn import complaints, verdicts
+from tests.studies.turn import complaints, measured, verdicts
 
 STUDY = load_study("sample_descent")
 MEASURE = sys.modules[STUDY.measure.__module__]
@@ -19,9 +19,8 @@ PLAIN = {"training": "gradient_descent", "directions": "fixed", "num_slices": 4}
 @pytest.fixture(scope="module")
 def rows():
     config = STUDY.configure("smoke", ["null_seeds=60", "steps=20"])
-    settings = STUDY.settings(config)
-    cells = [c for c in STUDY.cells(config) if c["statistic"] == "epps_pulley"]
-    return pd.DataFrame([{**c, **r} for c in cells for r in STUDY.measure(c, settings, STUDY.cell_seed(c))])
+    cells = [cell for cell in STUDY.cells(config) if cell["statistic"] == "epps_pulley"]
+    return measured(STUDY, cells, STUDY.settings(config))
 
 
 def _where(rows, **values):

@@ -1,12 +1,11 @@
 """The slice-concentration study: rows that contradict exact values are refused, and each claim can fail."""
 
-import pandas as pd
 import pytest
 import torch
 
 from sigreg_lab.experiment.study import load_study
 from sigreg_lab.slicing import make_directions, seeded_generator
-from tests.studies.turn import complaints, verdicts
+from tests.studies.turn import complaints, measured, verdicts
 
 STUDY = load_study("slice_concentration")
 
@@ -14,8 +13,7 @@ STUDY = load_study("slice_concentration")
 @pytest.fixture(scope="module")
 def rows():
     config = STUDY.configure("smoke", ["sample=1,2,3,4,5,6", "dim=2"])
-    settings, cells = STUDY.settings(config), STUDY.cells(config)
-    return pd.DataFrame([c | r for c in cells for r in STUDY.measure(c, settings, STUDY.cell_seed(c))])
+    return measured(STUDY, STUDY.cells(config), STUDY.settings(config))
 
 
 @pytest.mark.parametrize(

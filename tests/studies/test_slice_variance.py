@@ -3,12 +3,11 @@
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from sigreg_lab.experiment.estimates import Estimates, contradictions, tabulate
 from sigreg_lab.experiment.study import load_study
-from tests.studies.turn import verdicts
+from tests.studies.turn import measured, verdicts
 
 STUDY = load_study("slice_variance")
 
@@ -16,9 +15,7 @@ STUDY = load_study("slice_variance")
 @pytest.fixture(scope="module")
 def rows():
     config = STUDY.configure("smoke")
-    settings = STUDY.settings(config)
-    cells = STUDY.cells(config)
-    return pd.DataFrame([{**c, **r} for c in cells for r in STUDY.measure(c, settings, STUDY.cell_seed(c))])
+    return measured(STUDY, STUDY.cells(config), STUDY.settings(config))
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,20 @@
-"""Claims on committed estimates, as they are and turned round."""
+"""What tests of studies share: rows measured here, what contradicts exact values, claims turned round."""
 
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from sigreg_lab.experiment.estimates import Estimates, contradictions, tabulate
 from sigreg_lab.experiment.results import read_estimates
 
 RESULTS = Path(__file__).parents[2] / "results"
+
+
+def measured(study, cells, settings):
+    """The rows of some cells, measured in this process."""
+    rows = ({**cell, **row} for cell in cells for row in study.measure(cell, settings, study.cell_seed(cell)))
+    return pd.DataFrame(list(rows))
 
 
 def complaints(study, rows, settings=None):
