@@ -8,7 +8,7 @@ from sigreg_lab.experiment.cells import Cell, Config
 from sigreg_lab.experiment.estimates import Estimates
 from sigreg_lab.figures.kinds import forest
 
-from .contenders import CONTENDERS, FIRST, QUESTIONS, REGULARIZERS
+from .contenders import CANDIDATES, CONTENDERS, FIRST, QUESTIONS, REGULARIZERS
 from .measure import NO_DATA, RECIPES, measure
 from .runs import CRITERION, QUALITIES, SCALED, estimates_of
 
@@ -76,7 +76,10 @@ def _preset(data: list[str], contender: list[str], seeds: int, seeds_images: int
 
 
 def keep(cell: Cell, settings: Config) -> bool:
-    return cell["data"] != NO_DATA or cell["contender"] in REGULARIZERS
+    """Qualities belong to regularisers; a setting is asked about on two sets of data, the cheap ones."""
+    if cell["data"] == NO_DATA:
+        return cell["contender"] in REGULARIZERS
+    return cell["data"] != "cifar10-small" or cell["contender"] in [*RANKED, *CANDIDATES]
 
 
 CALLED = {"embedding_rank": "RankMe", "lidar": "LiDAR", "alpha_req": "alpha-ReQ", "pull": "pull out of collapse"}
