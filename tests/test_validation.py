@@ -27,6 +27,11 @@ def test_a_good_sample_passes():
     check_sample(torch.randn(4, 3), "z", ndim=2, min_samples=4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_finite_numbers_whose_sum_overflows_pass(dtype):
+    check_sample(torch.full((4, 3), torch.finfo(dtype).max, dtype=dtype), "z", ndim=2, min_samples=4)
+
+
 @pytest.mark.parametrize(
     ("dtype", "lifted"),
     [

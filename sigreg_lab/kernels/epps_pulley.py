@@ -6,7 +6,8 @@
 c_km + i s_km is the empirical characteristic function of column m at t_k (``characteristic_function``). The weight of
 every slice in the mean is known beforehand, so the gradient is taken during the forward pass, block of slices by block
 of slices: two matrix products in all, and at no time more than one block of projections in memory (``BLOCK_BYTES``),
-beside the gradient itself. A second derivative, or a gradient for the directions, goes back to the separate operations.
+beside the gradient itself. Directions by their signs (``hadamard``) go the same way on a processor, with transforms for
+products. A second derivative, or a gradient for the directions, goes back to the separate operations.
 """
 
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from sigreg_lab.kernels.characteristic_function import characteristic_function, check_grid
 from sigreg_lab.kernels.dispatch import choose_backend, implementation
+from sigreg_lab.kernels.hadamard import check_signs, hd3_lengths, hd3_project
 from sigreg_lab.kernels.matmul import linear, matmul
 from sigreg_lab.kernels.operation import operation
 from sigreg_lab.validation import at_least_float32
@@ -50,6 +52,7 @@ def sliced_epps_pulley(
     target: Tensor,
     weight: Tensor,
     *,
+    columns: tuple[int, int] | None = None,
     backend: str = "auto",
 ) -> Tensor:
     """Mean over slices of N times the characteristic distance of the projections of ``x``.
@@ -59,11 +62,13 @@ def sliced_epps_pulley(
             on a GPU, which take bfloat16 embeddings as they are, round directions and gradient to 8 bits, and add in
             float32: value and gradient then differ from those of ``x.float()`` by up to 1% and 1.5%. Elsewhere they are
             those of ``x.float()``, the gradient rounded to the dtype of ``x`` at the end.
-        directions: shape (K, M), on the device of ``x``; taken in the dtype of the products.
+        directions: shape (K, M), on the device of ``x``; taken in the dtype of the products. Or the signs of structured
+            ones, shape (blocks, rounds, n), as ``hd3_project`` takes them.
         t_max: last node of the grid.
         n_points: nodes on [0, t_max], both ends counted.
         target: characteristic function that the projections are compared with, shape (n_points - 1,), real.
         weight: of each node's squared error, shape (n_points - 1,); see ``gaussian_grid``.
+        columns: of structured directions, those that count, first and end; all if None.
         backend: see ``choose_backend``.
 
     Returns:
@@ -74,22 +79,37 @@ def sliced_epps_pulley(
         BackendUnavailable: a forced backend cannot run here.
     """
     check_grid(t_max, n_points)
-    _check(x, directions, target, weight, n_points)
+    first, end = _check(x, directions, columns, target, weight, n_points)
     step = t_max / (n_points - 1)
-    if directions.requires_grad:
-        return _separately(x, directions, step, target, weight, backend)
+    on_gpu = x.device.type != "cpu" or backend == "triton"
+    if directions.requires_grad or (directions.ndim == 3 and on_gpu):
+        return _separately(x, directions, first, end, step, target, weight, backend)
     with_gradient = torch.is_grad_enabled() and x.requires_grad
-    return _SlicedEppsPulley.apply(x, directions, step, target.double(), weight.double(), with_gradient, backend)[0]
+    target, weight = target.double(), weight.double()
+    return _SlicedEppsPulley.apply(x, directions, first, end, step, target, weight, with_gradient, backend)[0]
 
 
-def _check(x: Tensor, directions: Tensor, target: Tensor, weight: Tensor, n_points: int) -> None:
+def _check(
+    x: Tensor, directions: Tensor, columns: tuple[int, int] | None, target: Tensor, weight: Tensor, n_points: int
+) -> tuple[int, int]:
+    """The columns that count, first and end."""
     if not x.is_floating_point() or x.ndim < 2 or x.shape[-2] < 1:
         raise ValueError(
             f"x must be floating point, of shape (..., N, K) with at least one sample; got {x.dtype}, {tuple(x.shape)}"
         )
-    if directions.ndim != 2 or directions.shape[0] != x.shape[-1] or directions.shape[1] < 1:
+    if directions.ndim == 3:
+        check_signs(x, directions)
+        most = directions.shape[0] * directions.shape[2]
+    elif directions.ndim != 2 or directions.shape[0] != x.shape[-1] or directions.shape[1] < 1:
         raise ValueError(
             f"directions must have shape (K, M) with K = {x.shape[-1]} and M >= 1, got {tuple(directions.shape)}"
+        )
+    else:
+        most = directions.shape[1]
+    first, end = (0, most) if columns is None else columns
+    if not 0 <= first < end <= most or (directions.ndim == 2 and (first, end) != (0, most)):
+        raise ValueError(
+            f"columns must be first and end of structured directions, 0 <= first < end <= {most}; got {columns}"
         )
     for name, tensor in (("directions", directions), ("target", target), ("weight", weight)):
         if tensor.device != x.device:
@@ -97,51 +117,119 @@ def _check(x: Tensor, directions: Tensor, target: Tensor, weight: Tensor, n_poin
     for name, tensor in (("target", target), ("weight", weight)):
         if tensor.shape != (n_points - 1,):
             raise ValueError(f"{name} must have shape ({n_points - 1},), one value a node; got {tuple(tensor.shape)}")
+    return first, end
 
 
-def _separately(x: Tensor, directions: Tensor, step: float, target: Tensor, weight: Tensor, backend: str) -> Tensor:
+def _separately(
+    x: Tensor,
+    directions: Tensor,
+    first: int,
+    end: int,
+    step: float,
+    target: Tensor,
+    weight: Tensor,
+    backend: str,
+) -> Tensor:
     """The same value by the separate, everywhere differentiable operations."""
     lifted = at_least_float32(x)
-    p = matmul(lifted, directions.to(lifted.dtype))
+    if directions.ndim == 3:
+        p = hd3_project(lifted, directions, end, backend=backend)[..., first:]
+    else:
+        p = matmul(lifted, directions.to(lifted.dtype))
     n_points = len(target) + 1
     c, s = characteristic_function(p, step * (n_points - 1), n_points, backend=backend)
     return (x.shape[-2] * characteristic_distance(c, s, target, weight)).mean(-1).to(lifted.dtype)
 
 
+class _Dense:
+    """A block of directions: projections of rows, and the transposed map."""
+
+    def __init__(self, directions: Tensor, first: int, end: int) -> None:
+        self.block = directions[:, first:end].contiguous()
+
+    def project(self, rows: Tensor) -> Tensor:
+        return linear(rows, self.block.T)
+
+    def back(self, g: Tensor) -> Tensor:
+        return linear(g, self.block)
+
+
+class _Structured:
+    """The same by signs and fast transforms. Directions before ``first`` in its block of n are projected in vain."""
+
+    def __init__(self, signs: Tensor, dim: int, first: int, end: int, backend: str) -> None:
+        n = signs.shape[-1]
+        self.dim, self.backend = dim, backend
+        self.signs = signs[first // n : -(-end // n)]
+        self.before, self.width = first % n, end - first // n * n
+        lengths = None if dim == n else hd3_lengths(dim, self.signs, self.width, backend)
+        self.lengths = None if lengths is None else lengths[self.before :].to(signs.dtype)
+
+    def project(self, rows: Tensor) -> Tensor:
+        p = torch.ops.sigreg_lab.hadamard(rows, self.signs, self.width, False, self.backend)[:, self.before :]
+        return p if self.lengths is None else p.div_(self.lengths)
+
+    def back(self, g: Tensor) -> Tensor:
+        if self.lengths is not None:
+            g = g.div_(self.lengths)
+        if self.before:
+            g = torch.nn.functional.pad(g, (self.before, 0))
+        return torch.ops.sigreg_lab.hadamard(g, self.signs, self.width, True, self.backend)[:, : self.dim]
+
+
 def _by_blocks_of_slices(
-    x: Tensor, directions: Tensor, step: float, target: Tensor, weight: Tensor, with_gradient: bool, kernels: Any
+    x: Tensor,
+    directions: Tensor,
+    first: int,
+    end: int,
+    step: float,
+    target: Tensor,
+    weight: Tensor,
+    with_gradient: bool,
+    backend: str,
 ) -> tuple[Tensor, Tensor]:
     """Value (B,) in float64 and gradient (B, N, K) (empty without one), for ``x`` of shape (B, N, K)."""
     batch, num_samples, dim = x.shape
-    num_slices, order = directions.shape[1], len(target)
+    kernels = implementation(backend)
+    num_slices, order = end - first, len(target)
     rows = x.reshape(-1, dim)
     t = step * torch.arange(1, order + 1, dtype=weight.dtype, device=x.device)
     slope = 2 / (num_slices * num_samples) * t * weight  # of the value in a sample, for each unit of error in a sum
     slope = torch.stack([-slope, slope])[:, None, :, None]
     value = x.new_zeros(batch, dtype=torch.float64)
     gradient = None
-    width = max(64, BLOCK_BYTES // (rows.shape[0] * x.element_size()) // 64 * 64)
-    for start in range(0, num_slices, width):
-        block = directions[:, start : start + width].contiguous()
-        p = linear(rows, block.T).view(batch, num_samples, -1)
+    structured, unit = directions.ndim == 3, directions.shape[-1] if directions.ndim == 3 else 64
+    width = max(unit, BLOCK_BYTES // (rows.shape[0] * x.element_size()) // unit * unit)
+    for start in range(first // unit * unit, end, width):
+        part = max(first, start), min(start + width, end)
+        block = _Structured(directions, dim, *part, backend) if structured else _Dense(directions, *part)
+        p = block.project(rows).unflatten(0, (batch, num_samples))
         error = kernels.cosine_sine_sums(p, step, order)  # (2, B, order, M)
         error[0] -= num_samples * target[:, None]
         value += (torch.linalg.vector_norm(error, dim=-1) ** 2 @ weight).sum(0) / (num_slices * num_samples)
         if with_gradient:
             a, b = (slope * error).to(p.dtype).unbind()
-            g = kernels.trigonometric_polynomial(p, step, a, b, out=p).view(rows.shape[0], -1)
+            g = kernels.trigonometric_polynomial(p, step, a, b, out=p).flatten(0, 1)
             if gradient is None:
-                gradient = linear(g, block)
+                gradient = block.back(g)
             else:
                 for row in range(0, rows.shape[0], _ROWS):
-                    gradient[row : row + _ROWS] += linear(g[row : row + _ROWS], block)
+                    gradient[row : row + _ROWS] += block.back(g[row : row + _ROWS])
             del g
         del p  # before the next block's is made
-    return value, x.new_empty(0) if gradient is None else gradient.view(x.shape)
+    return value, x.new_empty(0) if gradient is None else gradient.reshape(x.shape)
 
 
 def _describe_sliced_epps_pulley(
-    x: Tensor, directions: Tensor, step: float, target: Tensor, weight: Tensor, with_gradient: bool, backend: str
+    x: Tensor,
+    directions: Tensor,
+    first: int,
+    end: int,
+    step: float,
+    target: Tensor,
+    weight: Tensor,
+    with_gradient: bool,
+    backend: str,
 ) -> tuple[Tensor, Tensor]:
     dtype = torch.promote_types(x.dtype, torch.float32)
     gradient_shape = x.shape if with_gradient else (0,)
@@ -150,7 +238,15 @@ def _describe_sliced_epps_pulley(
 
 @operation("sliced_epps_pulley", _describe_sliced_epps_pulley)
 def _sliced_epps_pulley(
-    x: Tensor, directions: Tensor, step: float, target: Tensor, weight: Tensor, with_gradient: bool, backend: str
+    x: Tensor,
+    directions: Tensor,
+    first: int,
+    end: int,
+    step: float,
+    target: Tensor,
+    weight: Tensor,
+    with_gradient: bool,
+    backend: str,
 ) -> tuple[Tensor, Tensor]:
     """Value (...), float32 or better, and, if asked for, its gradient, of the shape of ``x``."""
     dtype = torch.promote_types(x.dtype, torch.float32)
@@ -164,9 +260,8 @@ def _sliced_epps_pulley(
 
         value, gradient = by_triton(batched, directions, step, target, weight, with_gradient)
     else:
-        batched, kernels = batched.to(dtype), implementation(chosen)
         value, gradient = _by_blocks_of_slices(
-            batched, directions.to(dtype), step, target, weight, with_gradient, kernels
+            batched.to(dtype), directions.to(dtype), first, end, step, target, weight, with_gradient, chosen
         )
     gradient = gradient.to(_gradient_dtype(x))
     return value.to(dtype).view(x.shape[:-2]), gradient.view(x.shape) if with_gradient else gradient
@@ -189,13 +284,23 @@ class _SlicedEppsPulley(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        x: Tensor, directions: Tensor, step: float, target: Tensor, weight: Tensor, with_gradient: bool, backend: str
+        x: Tensor,
+        directions: Tensor,
+        first: int,
+        end: int,
+        step: float,
+        target: Tensor,
+        weight: Tensor,
+        with_gradient: bool,
+        backend: str,
     ) -> tuple[Tensor, Tensor]:
-        return torch.ops.sigreg_lab.sliced_epps_pulley(x, directions, step, target, weight, with_gradient, backend)
+        return torch.ops.sigreg_lab.sliced_epps_pulley(
+            x, directions, first, end, step, target, weight, with_gradient, backend
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        x, directions, ctx.step, target, weight, _, ctx.backend = inputs
+        x, directions, ctx.first, ctx.end, ctx.step, target, weight, _, ctx.backend = inputs
         ctx.set_materialize_grads(False)  # no zeros for the gradient's own gradient
         ctx.save_for_backward(x, directions, target, weight, output[1])
         ctx.mark_non_differentiable(output[1])
@@ -203,30 +308,20 @@ class _SlicedEppsPulley(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
         if grad is None:
-            return (None,) * 7
+            return (None,) * 9
         x, directions, target, weight, gradient = ctx.saved_tensors
         if torch.is_grad_enabled():  # create_graph: x has to stay visible
-            value = _separately(x, directions, ctx.step, target, weight, ctx.backend)
+            value = _separately(x, directions, ctx.first, ctx.end, ctx.step, target, weight, ctx.backend)
             (grad_x,) = torch.autograd.grad(value, x, grad, create_graph=True)
         else:
             grad = grad[..., None, None]
             grad_x = (gradient.mul_(grad) if _in_the_last_pass(grad) else grad * gradient).to(x.dtype)
-        return grad_x, None, None, None, None, None, None
+        return grad_x, None, None, None, None, None, None, None, None
 
     @staticmethod
     def vmap(
-        info: Any,
-        in_dims: Any,
-        x: Tensor,
-        directions: Tensor,
-        step: float,
-        target: Tensor,
-        weight: Tensor,
-        with_gradient: bool,
-        backend: str,
+        info: Any, in_dims: Any, x: Tensor, directions: Tensor, *others: Any
     ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
-        if any(dim is not None for dim in (in_dims[1], in_dims[3], in_dims[4])):
+        if any(dim is not None for dim in in_dims[1:]):
             raise ValueError("vmap maps over views of x only; directions, target and weight are shared")
-        x = x.movedim(in_dims[0], 0)
-        out = _SlicedEppsPulley.apply(x, directions, step, target, weight, with_gradient, backend)
-        return out, (0, 0)
+        return _SlicedEppsPulley.apply(x.movedim(in_dims[0], 0), directions, *others), (0, 0)

@@ -52,11 +52,12 @@ def hd3_project(x: Tensor, signs: Tensor, num_slices: int | None = None, *, back
     if dim == n:
         return projections
     with torch.no_grad():
-        lengths = _lengths(dim, signs, num_slices, backend)
+        lengths = hd3_lengths(dim, signs, num_slices, backend)
     return projections / lengths.to(x.dtype)
 
 
-def _check(x: Tensor, signs: Tensor, num_slices: int | None) -> int:
+def check_signs(x: Tensor, signs: Tensor) -> None:
+    """Raise ``ValueError`` unless these are signs for ``x``, on its device."""
     if not x.is_floating_point() or x.ndim < 2:
         raise ValueError(f"x must be floating point, of shape (..., N, K); got {x.dtype}, {tuple(x.shape)}")
     n = 1 << (x.shape[-1] - 1).bit_length()
@@ -67,14 +68,18 @@ def _check(x: Tensor, signs: Tensor, num_slices: int | None) -> int:
         )
     if signs.device != x.device:
         raise ValueError(f"signs lie on {signs.device} and x on {x.device}; move them with signs.to(x.device)")
-    most = signs.shape[0] * n
+
+
+def _check(x: Tensor, signs: Tensor, num_slices: int | None) -> int:
+    check_signs(x, signs)
+    most = signs.shape[0] * signs.shape[2]
     num_slices = most if num_slices is None else num_slices
     if not 1 <= num_slices <= most:
         raise ValueError(f"num_slices must be between 1 and {most} = blocks n, got {num_slices}")
     return num_slices
 
 
-def _lengths(dim: int, signs: Tensor, num_slices: int, backend: str) -> Tensor:
+def hd3_lengths(dim: int, signs: Tensor, num_slices: int, backend: str) -> Tensor:
     """Lengths of the columns cut to ``dim`` rows, shape (num_slices,), float64.
 
     A whole column has length 1, and the rows cut off are the fewer. Their entries are integers over n^(rounds/2), and

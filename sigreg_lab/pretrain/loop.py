@@ -51,7 +51,7 @@ from sigreg_lab.pretrain.models import BACKBONES, Encoder, Features, build_encod
 from sigreg_lab.pretrain.views import VIEWS
 from sigreg_lab.regularizers import LeJEPALoss, LeJEPATerms, check_regularizer, resolve_regularizer
 from sigreg_lab.slicing import seeded_generator
-from sigreg_lab.validation import on_device
+from sigreg_lab.validation import all_finite, on_device
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -408,7 +408,7 @@ class Run:
 
     def _loss(self, outputs: Tensor, targets: Tensor | None) -> LeJEPATerms:
         # On a CPU a regulariser refuses what is not finite, and would leave the other ranks alone in their collectives.
-        if outputs.device.type == "cpu" and not on_all_ranks(bool(outputs.isfinite().all()), outputs.device):
+        if outputs.device.type == "cpu" and not on_all_ranks(all_finite(outputs), outputs.device):
             nan = outputs.sum() * float("nan")
             return LeJEPATerms(nan, nan, nan)
         config, dim = self.config, self.config.projector[-1]

@@ -70,10 +70,16 @@ def sliced_statistic(
         raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
     check_sample(x, "x", ndim=2, min_samples=statistic.min_samples)
     grid = characteristic_grid(statistic)
-    if grid is not None and reduction == "mean" and clip is None and isinstance(directions, Tensor):
+    if grid is not None and reduction == "mean" and clip is None:
         _check_directions(x, directions)
-        directions = on_device(directions, x.device)
-        return sliced_epps_pulley(x, directions, grid.t_max, grid.n_points, *grid.values(x.device))
+        if isinstance(directions, Tensor):
+            matrix_or_signs, columns = directions, None
+        else:
+            matrix_or_signs = directions.signs
+            columns = directions.skipped, directions.skipped + directions.shape[1]
+        matrix_or_signs = on_device(matrix_or_signs, x.device)
+        values = grid.values(x.device)
+        return sliced_epps_pulley(x, matrix_or_signs, grid.t_max, grid.n_points, *values, columns=columns)
     per_slice = statistic.unchecked(project(x, directions))
     if clip is not None:
         per_slice = torch.where(per_slice < clip, 0.0, per_slice)

@@ -2,6 +2,8 @@ import pytest
 import torch
 
 from sigreg_lab.kernels import epps_pulley, gaussian_grid, sliced_epps_pulley
+from sigreg_lab.slicing import hd3_signs
+from sigreg_lab.slicing.directions import hd3_directions
 from tests.kernels.cases import (
     BACKENDS,
     SIGMA,
@@ -195,5 +197,56 @@ def test_registered_operation_describes_itself_rightly(generator):
     x, directions = sample(generator, 2, 30, 5), unit_columns(generator, 5, 8)
     grid = gaussian_grid(3.0, 17, SIGMA, x.device)
     for with_gradient in (False, True):
-        arguments = (x, directions, 3 / 16, *grid, with_gradient, "cpu")
+        arguments = (x, directions, 0, 8, 3 / 16, *grid, with_gradient, "cpu")
         torch.library.opcheck(torch.ops.sigreg_lab.sliced_epps_pulley, arguments)
+
+
+STRUCTURED = [(64, (0, 64)), (64, (10, 100)), (64, (70, 75)), (37, (0, 128)), (37, (5, 70)), (8, (3, 20))]
+
+
+@pytest.mark.parametrize("blocks", ["whole", "small"])
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(("dim", "columns"), STRUCTURED, ids=str)
+def test_structured_directions_are_those_of_the_matrix(dim, columns, dtype, backend, blocks, generator, monkeypatch):
+    if blocks == "small":
+        monkeypatch.setattr(epps_pulley, "BLOCK_BYTES", 1)
+        monkeypatch.setattr(epps_pulley, "_ROWS", 7)
+    x, before = sample(generator, 2, 40, dim, dtype=dtype), generator.get_state()
+    signs = hd3_signs(dim, columns[1], generator=generator)
+    generator.set_state(before)
+    matrix = hd3_directions(dim, columns[1], generator=generator, dtype=torch.float64)[:, slice(*columns)]
+    grid = gaussian_grid(3.0, 17, SIGMA, x.device)
+    actual = value_and_gradient(
+        lambda x: sliced_epps_pulley(x, signs, 3.0, 17, *grid, columns=columns, backend=backend), x
+    )
+    expected = value_and_gradient(lambda x: reference_value(x, matrix, 3.0, 17), x)
+    assert ((actual[0] - expected[0]).abs() <= VALUE_TOLERANCE[dtype] * expected[0]).all()
+    assert relative_error(actual[1], expected[1]) < GRADIENT_TOLERANCE[dtype]
+
+
+def test_structured_directions_under_every_transform_of_torch(generator):
+    x = sample(generator, 2, 6, 8, dtype=torch.float64).requires_grad_()
+    signs, grid = hd3_signs(8, 16, generator=generator), gaussian_grid(3.0, 5, SIGMA, x.device)
+    loss = lambda x: sliced_epps_pulley(x, signs, 3.0, 5, *grid, columns=(1, 15))  # noqa: E731
+    assert torch.autograd.gradcheck(loss, x)
+    assert torch.autograd.gradgradcheck(loss, x)
+    value, gradient = value_and_gradient(loss, x)
+    torch.testing.assert_close(torch.func.vmap(loss)(x).detach(), value)
+    torch.testing.assert_close(torch.func.vmap(torch.func.grad(loss))(x.detach()), gradient)
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(value_and_gradient(compiled, x), (value, gradient))
+    torch.library.opcheck(
+        torch.ops.sigreg_lab.sliced_epps_pulley, (x.detach(), signs, 1, 15, 3 / 4, *grid, True, "cpu")
+    )
+
+
+def test_bad_structured_directions_are_refused(generator):
+    x, signs, grid = torch.zeros(5, 8), hd3_signs(8, 16, generator=generator), gaussian_grid(3.0, 17, SIGMA, "cpu")
+    for columns in ((0, 17), (3, 3), (-1, 4)):
+        with pytest.raises(ValueError, match="0 <= first < end <= 16"):
+            sliced_epps_pulley(x, signs, 3.0, 17, *grid, columns=columns)
+    with pytest.raises(ValueError, match="columns must be first and end of structured directions"):
+        sliced_epps_pulley(x, torch.eye(8), 3.0, 17, *grid, columns=(0, 4))
+    with pytest.raises(ValueError, match="power of two from K = 5 up"):
+        sliced_epps_pulley(torch.zeros(5, 5), torch.ones(1, 3, 16), 3.0, 17, *grid)
