@@ -337,6 +337,34 @@ void cosine_sine_sums(const real *x, long batch, long n, long m, long batch_stri
             }
 }
 
+/* Distance of the sums (2, batch, order, M) from `centre`, per batch sum_k weight_k sum_m (C_km - centre_k)^2 + S_km^2,
+   and, unless a is NULL, the coefficients -slope_k (C_km - centre_k) and slope_k S_km of its gradient's polynomial. */
+void distance_and_slopes(const double *sums, long batch, long order, long m, const double *centre, const double *weight,
+                         const double *slope, double *distance, real *a, real *b) {
+    const double *cosines = sums, *sines = sums + batch * order * m;
+    for (long i = 0; i < batch; i++) {
+        distance[i] = 0;
+        for (long k = 0; k < order; k++) {
+            double squares[LANES] = {};
+            long j = 0;
+            for (; j + LANES <= m; j += LANES)
+                for (int l = 0; l < LANES; l++) {
+                    const double c = cosines[j + l] - centre[k], s = sines[j + l];
+                    squares[l] += c * c + s * s;
+                }
+            for (; j < m; j++) squares[0] += (cosines[j] - centre[k]) * (cosines[j] - centre[k]) + sines[j] * sines[j];
+            for (int l = 0; l < LANES; l++) distance[i] += weight[k] * squares[l];
+            if (a)
+                for (j = 0; j < m; j++) {
+                    *a++ = (real)(-slope[k] * (cosines[j] - centre[k]));
+                    *b++ = (real)(slope[k] * sines[j]);
+                }
+            cosines += m;
+            sines += m;
+        }
+    }
+}
+
 /* Per centre h: b_h, -a_h, and per j the real and imaginary parts of p = w_(h+j) + w_(h-j) and q = w_(h+j) - w_(h-j)
    that multiply cosine and sine, where w = b - i a: sum_j w_(h+j) z^j + w_(h-j) z^-j = sum_j p_j cos + i q_j sin. */
 static void arrange(const real *a, const real *b, long m, long lanes, Cover cover, vec *to) {

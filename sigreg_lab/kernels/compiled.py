@@ -10,6 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sigreg_lab.kernels.eager import distance_and_slopes
+
+__all__ = ["cosine_sine_sums", "distance_and_slopes", "trigonometric_polynomial"]
+
 
 def cosine_sine_sums(x: Tensor, step: float, order: int) -> Tensor:
     """Sums over samples of cos(k step x) and sin(k step x): (B, N, M) -> (2, B, order, M), float64."""

@@ -60,6 +60,21 @@ def trigonometric_polynomial(x: Tensor, step: float, a: Tensor, b: Tensor, out: 
     return out
 
 
+def distance_and_slopes(
+    sums: Tensor, centre: Tensor, weight: Tensor, slope: Tensor, dtype: torch.dtype | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Weighted distance of sums from their centre, (2, B, order, M) -> (B,), and the coefficients a and b.
+
+    sum_k w_k sum_m (C_km - centre_k)^2 + S_km^2;  a = -slope_k (C_km - centre_k),  b = slope_k S_km, of ``dtype``, (B,
+    order, M); empty if it is None. centre, weight, slope: (order,), float64.
+    """
+    error = torch.stack([sums[0] - centre[:, None], sums[1]])
+    distance = (torch.linalg.vector_norm(error, dim=-1) ** 2 @ weight).sum(0)
+    if dtype is None:
+        return distance, sums.new_empty(0), sums.new_empty(0)
+    return distance, (-slope[:, None] * error[0]).to(dtype), (slope[:, None] * error[1]).to(dtype)
+
+
 def _unit_circle(x: Tensor, step: float) -> Tensor:
     """exp(i step x)."""
     angle = x * step

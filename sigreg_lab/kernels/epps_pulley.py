@@ -194,8 +194,8 @@ def _by_blocks_of_slices(
     num_slices, order = end - first, len(target)
     rows = x.reshape(-1, dim)
     t = step * torch.arange(1, order + 1, dtype=weight.dtype, device=x.device)
-    slope = 2 / (num_slices * num_samples) * t * weight  # of the value in a sample, for each unit of error in a sum
-    slope = torch.stack([-slope, slope])[:, None, :, None]
+    centre, weight = num_samples * target, weight / (num_slices * num_samples)
+    slope = 2 * t * weight  # of the value in a sample, for each unit of error in a sum
     value = x.new_zeros(batch, dtype=torch.float64)
     gradient = None
     structured, unit = directions.ndim == 3, directions.shape[-1] if directions.ndim == 3 else 64
@@ -204,11 +204,10 @@ def _by_blocks_of_slices(
         part = max(first, start), min(start + width, end)
         block = _Structured(directions, dim, *part, backend) if structured else _Dense(directions, *part)
         p = block.project(rows).unflatten(0, (batch, num_samples))
-        error = kernels.cosine_sine_sums(p, step, order)  # (2, B, order, M)
-        error[0] -= num_samples * target[:, None]
-        value += (torch.linalg.vector_norm(error, dim=-1) ** 2 @ weight).sum(0) / (num_slices * num_samples)
+        sums = kernels.cosine_sine_sums(p, step, order)  # (2, B, order, M)
+        distance, a, b = kernels.distance_and_slopes(sums, centre, weight, slope, p.dtype if with_gradient else None)
+        value += distance
         if with_gradient:
-            a, b = (slope * error).to(p.dtype).unbind()
             g = kernels.trigonometric_polynomial(p, step, a, b, out=p).flatten(0, 1)
             if gradient is None:
                 gradient = block.back(g)

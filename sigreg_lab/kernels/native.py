@@ -41,6 +41,7 @@ _HADAMARD = (_POINTER, _LONG, _LONG, _LONG, _POINTER, _LONG, _LONG, _LONG, _DOUB
 _SIGNATURES = {
     "cosine_sine_sums": (*_ARRAY, _DOUBLE, _INT, _LONG, _POINTER, _INT),
     "trigonometric_polynomial": (*_ARRAY, _DOUBLE, _INT, _POINTER, _POINTER, _LONG, _POINTER, _INT),
+    "distance_and_slopes": (*(_POINTER, _LONG, _LONG, _LONG), *(_POINTER,) * 6),
     "hadamard_forward": _HADAMARD,
     "hadamard_transposed": _HADAMARD,
     "pair_sums": (
@@ -86,6 +87,26 @@ def trigonometric_polynomial(x: Tensor, step: float, a: Tensor, b: Tensor, out: 
         *_array(x), step, a.shape[1], a.data_ptr(), b.data_ptr(), splits, out.data_ptr(), threads(x.numel())
     )
     return out
+
+
+def distance_and_slopes(
+    sums: Tensor, centre: Tensor, weight: Tensor, slope: Tensor, dtype: torch.dtype | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Weighted distance of sums from their centre, (2, B, order, M) -> (B,), and the coefficients a and b.
+
+    Of ``dtype``; empty if None. Formulas: see characteristic_function.c; centre, weight, slope: (order,), float64.
+    """
+    sums = sums.contiguous()
+    batch, order, num_slices = sums.shape[1:]
+    distance = sums.new_empty(batch)
+    a, b = (sums.new_empty((batch, order, num_slices) if dtype else 0, dtype=dtype) for _ in range(2))
+    numbers = (part.contiguous() for part in (centre, weight, slope))
+    results = (a.data_ptr(), b.data_ptr()) if dtype else (None, None)
+    library = _library("characteristic_function.c", *_DEFINES[dtype or torch.float32])
+    library.distance_and_slopes(
+        sums.data_ptr(), batch, order, num_slices, *(part.data_ptr() for part in numbers), distance.data_ptr(), *results
+    )
+    return distance, a, b
 
 
 def hadamard(x: Tensor, signs: Tensor, num_slices: int, transposed: bool, scale: float) -> Tensor:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import sigreg_lab.kernels
-from sigreg_lab.kernels import BackendUnavailable, available_backends, choose_backend, native
+from sigreg_lab.kernels import BackendUnavailable, available_backends, choose_backend, eager, native
 from tests.test_cache import make_homeless
 
 needs_compiler = pytest.mark.skipif(not (shutil.which("cc") or shutil.which("gcc")), reason="no C compiler")
@@ -203,3 +203,16 @@ def test_sources_travel_with_the_package():
         "pairs.c",
         "vectors.h",
     }
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, None], ids=str)
+@pytest.mark.parametrize("num_slices", [1, 5, 64, 99])
+def test_distance_and_slopes_are_those_of_plain_torch(dtype, num_slices, generator):
+    sums = torch.randn(2, 3, 4, num_slices, generator=generator, dtype=torch.float64)
+    numbers = torch.rand(3, 4, generator=generator, dtype=torch.float64)
+    before = sums.clone()
+    ours = native.distance_and_slopes(sums, *numbers, dtype)
+    assert torch.equal(sums, before)
+    for one, other in zip(ours, eager.distance_and_slopes(sums, *numbers, dtype), strict=True):
+        assert one.dtype == other.dtype
+        torch.testing.assert_close(one, other, rtol=1e-12 if one.dtype == torch.float64 else 2e-7, atol=0)
