@@ -12,6 +12,7 @@ from sigreg_lab.distributed import agreed_step
 from sigreg_lab.regularizers import Regularizer, SIGReg
 from sigreg_lab.regularizers.sigreg import UNTRACEABLE, draw_directions
 from sigreg_lab.slicing import seeded_generator, sliced_statistic
+from sigreg_lab.slicing.directions import generator_device
 from sigreg_lab.univariate import EppsPulley
 
 __all__ = ["LightlySIGReg", "SteppedRegularizer"]
@@ -68,7 +69,7 @@ class SteppedRegularizer(nn.Module):
             raise RuntimeError(UNTRACEABLE)
         step = agreed_step(self.global_step, device)
         self.global_step = step + 1
-        return seeded_generator(self.seed, step)
+        return seeded_generator(self.seed, step, device=generator_device(device))
 
     def get_extra_state(self) -> Tensor:
         return torch.tensor([self.seed, self.global_step])

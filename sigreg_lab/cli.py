@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand
@@ -595,7 +595,19 @@ def main() -> None:
             if os.environ.get("SIGREG_LAB_DEBUG") == "1":
                 traceback.print_exception(error)
             sys.stderr.write(_line(_explained(error)))
+            if "TORCHELASTIC_RUN_ID" in os.environ:
+                _end_at_once(2)
             raise SystemExit(2) from None
+
+
+def _end_at_once(code: int) -> NoReturn:
+    """End a rank without what Python does at exit: NCCL waits there for ranks that wait for this one.
+
+    torchrun ends those.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 @contextmanager

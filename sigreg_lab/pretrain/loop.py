@@ -146,6 +146,11 @@ def pretrain(
     config = resolved(config, len(data.train.pixels))
     loss_fn = make_loss(config)
     fabric = make_fabric(config)
+    if config.batch_size // fabric.world_size < config.accumulate:
+        raise ValueError(
+            f"batch_size={config.batch_size} leaves a process fewer images than accumulate={config.accumulate} parts; "
+            f"start at most {config.batch_size // config.accumulate} processes, or lower accumulate"
+        )
     chosen = resolve_regularizer(config.regularizer)
     if chosen.digest:
         width = config.projector[-1]  # at a backbone's width it works as at the projector's
@@ -291,10 +296,17 @@ class Run:
         if not streamed:
             yield from map(Batch, every)
             return
+        # A thread has a current stream of its own; copies made on another than the step's would race with the step.
+        stream = torch.cuda.current_stream(device) if device.type == "cuda" else None
+
+        def take(rows: Tensor) -> tuple[Tensor, Tensor]:
+            with torch.cuda.stream(stream):  # of None: nothing
+                return self.train.take(rows, device)
+
         ahead: deque[tuple[Tensor, Future[tuple[Tensor, Tensor]]]] = deque()
         with ThreadPoolExecutor(1) as pool:
             for rows in every:
-                ahead.append((rows, pool.submit(self.train.take, rows, device)))
+                ahead.append((rows, pool.submit(take, rows)))
                 if len(ahead) > 2:
                     first, future = ahead.popleft()
                     yield Batch(first, future.result())
@@ -331,7 +343,7 @@ class Run:
         views = self.augment(pixels)
         self.watch.lap("views")
         self._optimizer.zero_grad()
-        parts = torch.arange(len(pixels), device=pixels.device).chunk(config.accumulate)
+        parts = torch.arange(len(pixels), device=pixels.device).tensor_split(config.accumulate)  # as many on all ranks
         if len(parts) == 1:
             graph, embedding = self._outputs(views)
             outputs = graph.detach()

@@ -35,6 +35,7 @@ from sigreg_lab.distributed import agreed_step, mean_over_samples
 from sigreg_lab.regularizers.base import Regularizer, check_views, stack_views
 from sigreg_lab.regularizers.sigreg import UNTRACEABLE
 from sigreg_lab.slicing import seeded_generator
+from sigreg_lab.slicing.directions import generator_device
 from sigreg_lab.validation import at_least_float32
 
 PREDICTIONS = ("centroid", "pairwise")
@@ -225,7 +226,7 @@ class LeJEPALoss(torch.nn.Module):
             raise RuntimeError(UNTRACEABLE)
         step = agreed_step(self.global_step, device)
         self.global_step = step + 1
-        return seeded_generator(self.seed, step)
+        return seeded_generator(self.seed, step, device=generator_device(device))
 
 
 def convert_lambda(

@@ -15,7 +15,7 @@ samples on W ranks, rows = V N/W, P nodes and M slices:
 
     iid          M (4 K rows + node P rows + draw K)
     orthogonal   the same, and M K^2 turn
-    hd3          M (node P + keep) rows + b n log2(n) step (rows + (n - K)/2), b blocks
+    hd3          M node P rows + b n log2(n) step (rows + (n - K)/2), b blocks
     exact        V N^2 (pair + coordinate K)
 
 and a constant for each call. The choice is a function of these numbers and the type of device alone, never of a clock,
@@ -53,8 +53,7 @@ class Weights(NamedTuple):
     draw: float = 2000.0  #: a normal number, and its normalisation
     node: float = 20.0  #: a node at a projection, forward and backward
     turn: float = 10.0  #: of Householder's factorisation, an entry of a column by a column
-    step: float = 75.0  #: an element and factor of two of the fast transform, there and back
-    keep: float = 100.0  #: a projection that is written and read instead of staying in the cache
+    step: float = 55.0  #: an element and factor of two of the fast transform, there and back
     pair: float = 17000.0  #: the two radial functions of a pair of samples
     coordinate: float = 33.0  #: a coordinate of a pair, float64
     call: float = 1e8  #: a call
@@ -172,7 +171,7 @@ def _cost(kind: str, rows: float, dim: int, nodes: int, count: int, block: int) 
     w, sums = WEIGHTS, WEIGHTS.node * nodes
     if kind == "hd3":
         transforms = -(-count // block) * block * math.log2(block) * w.step
-        return count * (sums + w.keep) * rows + transforms * (rows + (block - dim) / 2) + w.call
+        return count * sums * rows + transforms * (rows + (block - dim) / 2) + w.call
     turned = w.turn * dim**2 if kind == "orthogonal" else 0.0
     return count * ((4 * dim + sums) * rows + w.draw * dim + turned) + w.call
 

@@ -235,6 +235,11 @@ def _check(dim: int, num_slices: int) -> None:
         raise ValueError(f"dim and num_slices must be at least 1, got dim={dim}, num_slices={num_slices}")
 
 
+def generator_device(device: torch.device) -> str:
+    """Where to draw what is used on a device: on a GPU itself, so that nothing is copied to it; else on the CPU."""
+    return str(device) if device.type == "cuda" else "cpu"
+
+
 def seeded_generator(*seed: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator whose stream depends on all the integers given, such as (run seed, step).
 
