@@ -163,8 +163,7 @@ def _tell(study: Study, folder: Path, manifest: dict[str, Any]) -> str:
                 f"study {study.name} contradicts exactly known values: {'; '.join(wrong[:3])}{more}. Nothing is "
                 f"written; finished cells are kept"
             )
-        # Of a minimiser the twelfth digit differs between processors.
-        table.to_csv(folder / ESTIMATES, index=False, float_format="%.10g")
+        table.to_csv(folder / ESTIMATES, index=False, float_format="%.14g")  # the last bits differ between processors
         estimates = read_estimates(folder)
         part = "findings"
         template = (study.folder / TEMPLATE).read_text(encoding="utf-8")
