@@ -36,17 +36,25 @@ def small_conv(in_channels: int, embedding_dim: int) -> nn.Module:
 
 
 class _Residual(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut, which a 1 x 1 convolution fits where the shape changes."""
+    """Two 3 x 3 convolutions beside a shortcut, which a 1 x 1 convolution fits where the shape changes.
+
+    The shortcut is thinned out before that convolution, not by its stride: oneDNN writes past its workspace in the
+    gradient of a strided one of fewer channels than a register has lanes [1].
+
+    [1] https://github.com/uxlfoundation/oneDNN/issues/6035
+    """
 
     def __init__(self, width_in: int, width: int, stride: int) -> None:
         super().__init__()
         self.first = nn.Sequential(*_convolution(width_in, width, stride), nn.ReLU())
         self.second = nn.Sequential(*_convolution(width, width, 1))
         changed = stride != 1 or width_in != width
-        self.shortcut = nn.Sequential(*_convolution(width_in, width, stride, side=1)) if changed else nn.Identity()
+        self.shortcut = nn.Sequential(*_convolution(width_in, width, 1, side=1)) if changed else nn.Identity()
+        self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(self.second(self.first(x)) + self.shortcut(x))
+        thinned = x if self.stride == 1 else x[..., :: self.stride, :: self.stride]
+        return torch.relu(self.second(self.first(x)) + self.shortcut(thinned))
 
 
 def _convolution(width_in: int, width: int, stride: int, side: int = 3) -> tuple[nn.Module, nn.Module]:

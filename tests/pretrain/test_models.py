@@ -10,7 +10,7 @@ import torch
 
 from sigreg_lab.pretrain import PretrainConfig
 from sigreg_lab.pretrain.crops import CropConfig
-from sigreg_lab.pretrain.models import CHANNEL_MEAN, Encoder, build_encoder, synchronized
+from sigreg_lab.pretrain.models import CHANNEL_MEAN, Encoder, build_encoder, small_resnet, synchronized
 from sigreg_lab.pretrain.pictures import patch_components
 
 IMAGES = PretrainConfig(augment="crops", embedding_dim=0, projector=(16, 4), backbone="resnet10t")
@@ -135,3 +135,20 @@ def test_synchronised_batch_normalisation_without_timm(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm.layers", None)  # as where it is not installed
     encoder = synchronized(build_encoder(PretrainConfig(), torch.zeros(1, 1, 8, 8)))
     assert sum(isinstance(layer, torch.nn.SyncBatchNorm) for layer in encoder.modules()) == 4
+
+
+@pytest.mark.parametrize("embedding_dim", [8, 16, 24, 64])
+def test_a_narrow_resnet_has_the_right_gradient_in_every_layout(embedding_dim):
+    """oneDNN wrote past its workspace where a strided 1 x 1 convolution had fewer than 8, or 16, channels."""
+    torch.manual_seed(0)
+    network, pixels = small_resnet(3, embedding_dim), torch.rand(16, 3, 16, 16)
+    convolutions = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
+    assert all(module.stride == (1, 1) for module in convolutions if module.kernel_size == (1, 1))
+    exact = copy.deepcopy(network).double()
+    exact(pixels.double()).square().mean().backward()
+    for layout in (torch.contiguous_format, torch.channels_last):
+        ours = copy.deepcopy(network).to(memory_format=layout)
+        ours(pixels.contiguous(memory_format=layout)).square().mean().backward()
+        for (name, one), other in zip(ours.named_parameters(), exact.parameters(), strict=True):
+            difference = (one.grad.double() - other.grad).norm()
+            assert difference < 1e-3 * other.grad.norm() + 1e-6, name
