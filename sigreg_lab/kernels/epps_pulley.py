@@ -219,17 +219,8 @@ def _by_blocks_of_slices(
     return value, x.new_empty(0) if gradient is None else gradient.reshape(x.shape)
 
 
-def _describe_sliced_epps_pulley(
-    x: Tensor,
-    directions: Tensor,
-    first: int,
-    end: int,
-    step: float,
-    target: Tensor,
-    weight: Tensor,
-    with_gradient: bool,
-    backend: str,
-) -> tuple[Tensor, Tensor]:
+def _describe_sliced_epps_pulley(x: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
+    with_gradient, _ = others[-2:]
     dtype = torch.promote_types(x.dtype, torch.float32)
     gradient_shape = x.shape if with_gradient else (0,)
     return x.new_empty(x.shape[:-2], dtype=dtype), x.new_empty(gradient_shape, dtype=_gradient_dtype(x))
@@ -282,20 +273,8 @@ class _SlicedEppsPulley(torch.autograd.Function):
     """Value and, for the backward pass, the gradient that the forward pass has found."""
 
     @staticmethod
-    def forward(
-        x: Tensor,
-        directions: Tensor,
-        first: int,
-        end: int,
-        step: float,
-        target: Tensor,
-        weight: Tensor,
-        with_gradient: bool,
-        backend: str,
-    ) -> tuple[Tensor, Tensor]:
-        return torch.ops.sigreg_lab.sliced_epps_pulley(
-            x, directions, first, end, step, target, weight, with_gradient, backend
-        )
+    def forward(*inputs: Any) -> tuple[Tensor, Tensor]:
+        return torch.ops.sigreg_lab.sliced_epps_pulley(*inputs)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -307,7 +286,7 @@ class _SlicedEppsPulley(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
         if grad is None:
-            return (None,) * 9
+            return (None,) * len(ctx.needs_input_grad)
         x, directions, target, weight, gradient = ctx.saved_tensors
         if torch.is_grad_enabled():  # create_graph: x has to stay visible
             value = _separately(x, directions, ctx.first, ctx.end, ctx.step, target, weight, ctx.backend)
@@ -315,7 +294,7 @@ class _SlicedEppsPulley(torch.autograd.Function):
         else:
             grad = grad[..., None, None]
             grad_x = (gradient.mul_(grad) if _in_the_last_pass(grad) else grad * gradient).to(x.dtype)
-        return grad_x, None, None, None, None, None, None, None, None
+        return grad_x, *(None,) * (len(ctx.needs_input_grad) - 1)
 
     @staticmethod
     def vmap(

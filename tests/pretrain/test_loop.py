@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -475,3 +476,10 @@ def test_every_number_of_a_run_has_an_interval():
     assert numbers - set(config_module.INTERVALS) <= {"max_megapixels"}  # whose limits load_data checks
     for part, kind in config_module.PARTS.items():
         assert set(config_module._VIEW_INTERVALS[part]) == set(kind._fields)
+
+
+def test_more_parts_than_a_process_has_images_are_refused(monkeypatch):
+    """Each process needs an image for each part, else they would wait in different collectives."""
+    monkeypatch.setattr(loop_module, "make_fabric", lambda config: SimpleNamespace(world_size=4))
+    with pytest.raises(ValueError, match=r"batch_size=10 .*start at most 2 processes, or lower accumulate"):
+        pretrain(dataclasses.replace(TINY, batch_size=10, accumulate=5))
