@@ -3,37 +3,43 @@
        sums:        C_k = sum_n cos(k theta_n),  S_k = sum_n sin(k theta_n),  theta = step x,  k = 1 .. order
        polynomial:  g_n = sum_k a_k sin(k theta_n) + b_k cos(k theta_n)
 
-   One sine and cosine per element give z = exp(i theta). The degrees 0 .. order are covered by runs h - J .. h + J
-   around centres h: four products of z^h and z^j serve the degrees h + j and h - j together, forward and backward,
+   One sine and cosine per element give z = exp(i theta). Beside the first degrees, 1 .. REACH, all lie in runs
+   h - REACH .. h + REACH around centres h = RUN, 2 RUN, ..: four products of z^h and z^j serve the degrees h + j and
+   h - j together, forward and backward,
 
        cos((h -+ j) theta) = cos(h theta) cos(j theta) +- sin(h theta) sin(j theta),   sin likewise,
 
-   where a multiplication by z takes four for each degree. Up to order 16 there is one centre, J itself.
-   z^h is found by squaring; the z^j are walked through by z^(j+1) = z^(j-1) + 2i sin(theta) z^j, half a multiplication,
-   whose error grows like j^2 near theta = pi/2 and like j elsewhere, and J is 8 at most. Centres follow one another by
-   multiplication, so that the error grows like order.
-   Layout: slices contiguous, one vector of LANES slices per register, ROWS samples at a time, of which ABREAST go
-   through the powers together, as many as fit the registers.
-   Accumulated in REAL over at most FLUSH samples, in double beyond: the error does not grow with N.
+   where a multiplication by z takes four for each degree. The powers up to z^RUN are made by half a multiplication each,
+   z^(j+k) = z^(j-k) + 2i sin(k theta) z^j, in three steps: little error, and where the angle is small the sine's is
+   small beside the sine. Centres follow one another by multiplication, so that the error grows like order.
+   Layout: slices contiguous, one vector of LANES slices per register, and ROWS samples at a time through one short loop
+   after another. Each loop has all registers to itself and little that waits for its own results; what one leaves for
+   the next lies in the first-level cache.
+   Accumulated in REAL over at most ROWS samples, in double beyond: the error does not grow with N.
    Build with -DREAL_IS_DOUBLE for double; never with -ffast-math, which breaks the reduction of the angle. */
 #include "vectors.h"
 
-#ifndef ABREAST
-#if defined(__AVX512F__) || defined(__aarch64__)
-#define ABREAST 4 /* of 32 registers */
-#else
-#define ABREAST 2 /* of 16 */
-#endif
-#endif
-#define ROWS 8 /* so many samples at a time, enough to keep the processor busy while results are on their way */
-#define VECTORS (256 / BYTES) /* per block of slices: enough for each page that is touched, few enough for the cache */
-#define FLUSH 32
+#define REACH 3
+#define RUN (2 * REACH + 1)
+#define PER_CENTRE (2 + 4 * REACH)
+#define ROWS 32
+#define VECTORS (512 / BYTES) /* per block of slices: enough for each page that is touched, few enough for the cache */
+#define WIDTH (VECTORS * LANES)
 #define AHEAD 32 /* rows are pages apart, where the processor does not fetch ahead by itself */
-#define LARGEST_REACH 8
+#define LINE (64 / (long)sizeof(real)) /* of the cache */
 
 #define UNROLLED _Pragma("GCC unroll 16")
 #define ROLLED _Pragma("GCC unroll 1")
 #define APART static __attribute__((noinline)) /* with all registers to itself */
+
+/* Holds a value in a register for its next uses, where the compiler would read it again for each. */
+#if defined(__AVX512F__) || (defined(__AVX__) && BYTES == 32) || (defined(__x86_64__) && BYTES == 16)
+#define KEEP(value) __asm__("" : "+v"(value))
+#elif defined(__aarch64__) && BYTES == 16
+#define KEEP(value) __asm__("" : "+w"(value))
+#else
+#define KEEP(value)
+#endif
 
 #ifdef REAL_IS_DOUBLE
 #define EXPONENT 0x7ff0000000000000
@@ -76,9 +82,9 @@ typedef struct {
 
 INLINE Point times(Point a, Point b) { return (Point){a.c * b.c - a.s * b.s, a.s * b.c + a.c * b.s}; }
 
-INLINE Point squared(Point a) {
-    const vec twice = a.s + a.s;
-    return (Point){1 - twice * a.s, twice * a.c};
+/* z^(j+k) from z^(j-k), 2 sin(k theta) and z^j. */
+INLINE Point beyond(Point before, vec twice, Point at) {
+    return (Point){before.c - twice * at.s, before.s + twice * at.c};
 }
 
 /* sin(pi r) = r (PI + z SINE(z)) and cos(pi r) = COSINE(z), z = r^2, PI as a sum of two REAL. Fitted by least squares on
@@ -104,159 +110,129 @@ INLINE vec horner(const real *coefficients, int length, vec z) {
     return value;
 }
 
-/* z = exp(i step x) of ROWS samples: step x = pi (q + r), q an integer, |r| <= 1/2. */
-APART void unit_points(Point *z, const real *x, long stride, const Step *step) {
-    ivec changed = {};
-    UNROLLED for (int row = 0; row < ROWS; row++) {
+/* z = exp(i step x) of up to ROWS samples, `apart` from one another: step x = pi (q + r), q an integer, |r| <= 1/2. */
+APART void unit_points(const real *x, long stride, int rows, const Step *step, Point *z, int apart) {
+    ivec changed = {}, sign[ROWS];
+    vec r[ROWS];
+    ROLLED for (int row = 0; row < rows; row++) {
         vec at;
         memcpy(&at, x + row * stride, sizeof at);
         const vec shifted = at * step->high + ROUNDING;
-        const ivec sign = (ivec)shifted << (8 * sizeof(real) - 1); /* of an odd q */
-        const vec r = remainder_of(at, step->high, shifted - ROUNDING) + at * step->low;
-        const vec square = r * r;
-        z[row].s = (vec)((ivec)(r * PI_HIGH + r * horner(SINE, LENGTH(SINE), square)) ^ sign);
-        z[row].c = (vec)((ivec)horner(COSINE, LENGTH(COSINE), square) ^ sign);
+        r[row] = remainder_of(at, step->high, shifted - ROUNDING) + at * step->low;
+        sign[row] = (ivec)shifted << (8 * sizeof(real) - 1); /* of an odd q */
         changed |= (ivec)shifted ^ (ivec)spread(ROUNDING);
+    }
+    ROLLED for (int row = 0; row < rows; row++) {
+        const vec square = r[row] * r[row];
+        z[row * apart].c = (vec)((ivec)horner(COSINE, LENGTH(COSINE), square) ^ sign[row]);
+        z[row * apart].s = (vec)((ivec)(r[row] * PI_HIGH + r[row] * horner(SINE, LENGTH(SINE), square)) ^ sign[row]);
     }
     integer far = 0;
     for (int i = 0; i < LANES; i++) far |= changed[i];
     if (__builtin_expect(far & EXPONENT, 0)) /* an argument is too large to reduce, or not finite */
-        for (int row = 0; row < ROWS; row++)
+        for (int row = 0; row < rows; row++)
             for (int i = 0; i < LANES; i++) {
-                z[row].c[i] = (real)cos((double)x[row * stride + i] * step->exact);
-                z[row].s[i] = (real)sin((double)x[row * stride + i] * step->exact);
+                z[row * apart].c[i] = (real)cos((double)x[row * stride + i] * step->exact);
+                z[row * apart].s[i] = (real)sin((double)x[row * stride + i] * step->exact);
             }
 }
 
-/* How the degrees 0 .. order are covered: `centres` runs of 2 reach + 1 degrees, reach = 2^doublings. */
+/* So many that the degrees REACH + 1 .. order lie in their runs; at least one. */
+static int centres_of(int order) { return order > REACH ? (order + REACH) / RUN : 1; }
+
 typedef struct {
-    int order, centres, reach, doublings;
-} Cover;
+    Point low[REACH], run; /* z, z^2, z^3; z^7 */
+} Powers;
 
-static Cover make_cover(int order) {
-    int reach = 1, doublings = 0;
-    for (; 2 * reach < order && reach < LARGEST_REACH; reach *= 2) doublings++;
-    return (Cover){order, order / (2 * reach + 1) + 1, reach, doublings};
+INLINE Powers powers_of(Point z) {
+    const vec twice = z.s + z.s;
+    const Point two = {1 - twice * z.s, twice * z.c}, three = beyond(z, twice, two), four = beyond(two, twice, three);
+    return (Powers){{z, two, three}, beyond(z, three.s + three.s, four)};
 }
 
-static int per_centre(Cover cover) { return 2 + 4 * cover.reach; }
-
-/* h = z^(2^doublings), of ROWS samples. */
-APART void first_centre(const Point *z, int doublings, Point *h) {
-    ROLLED for (int r = 0; r < ROWS; r += ABREAST) {
-        Point at[ABREAST];
-        UNROLLED for (int i = 0; i < ABREAST; i++) at[i] = z[r + i];
-        ROLLED for (int d = doublings; d; d--)
-            UNROLLED for (int i = 0; i < ABREAST; i++) at[i] = squared(at[i]);
-        UNROLLED for (int i = 0; i < ABREAST; i++) h[r + i] = at[i];
-    }
+INLINE void add_to(double (*total)[WIDTH], const vec *sums, int count) {
+    UNROLLED for (int k = 0; k < count; k++) for (int i = 0; i < LANES; i++) total[k][i] += sums[k][i];
 }
 
-/* h = z^(j + 2 reach + 1) from h = z^j. */
-APART void next_centre(const Point *z, int doublings, Point *h) {
-    Point jump[ROWS];
-    first_centre(z, doublings + 1, jump);
-    for (int r = 0; r < ROWS; r++) h[r] = times(h[r], times(jump[r], z[r]));
+/* Raises z to its powers, and adds up the first degrees and, at the end, z^RUN. */
+APART void add_first(Point (*low)[REACH], int rows, Point *run, double (*total)[WIDTH]) {
+    vec sums[2 * REACH + 2] = {};
+    ROLLED for (int row = 0; row < rows; row++) {
+        const Powers z = powers_of(low[row][0]);
+        UNROLLED for (int j = 0; j < REACH; j++) {
+            if (j) low[row][j] = z.low[j];
+            sums[2 * j] += z.low[j].c;
+            sums[2 * j + 1] += z.low[j].s;
+        }
+        run[row] = z.run;
+        sums[2 * REACH] += z.run.c;
+        sums[2 * REACH + 1] += z.run.s;
+    }
+    add_to(total, sums, 2 * REACH + 2);
 }
 
-/* Two neighbouring powers of ABREAST samples. */
-typedef struct {
-    vec c[ABREAST], s[ABREAST];
-} Power;
-
-INLINE void start(const Point *z, Power *odd, Power *even, vec *twice) {
-    UNROLLED for (int r = 0; r < ABREAST; r++) {
-        odd->c[r] = z[r].c;
-        odd->s[r] = z[r].s;
-        even->c[r] = spread(1);
-        even->s[r] = (vec){};
-        twice[r] = z[r].s + z[r].s;
+/* h = `before` z^RUN, and its sums. */
+APART void next_centre(const Point *before, const Point *run, int rows, Point *h, double (*total)[WIDTH]) {
+    vec c = {}, s = {};
+    ROLLED for (int row = 0; row < rows; row++) {
+        const Point at = times(before[row], run[row]);
+        h[row] = at;
+        c += at.c;
+        s += at.s;
     }
+    add_to(total, (vec[]){c, s}, 2);
 }
 
-/* From z^(j-1) to z^(j+1), in place. */
-INLINE void advance(Power *before, const Power *at, const vec *twice) {
-    UNROLLED for (int r = 0; r < ABREAST; r++) {
-        before->c[r] -= twice[r] * at->s[r];
-        before->s[r] += twice[r] * at->c[r];
+/* Adds up the four products at one centre, for each j. */
+APART void add_products(Point (*low)[REACH], const Point *h, int rows, double (*total)[WIDTH]) {
+    vec sums[4 * REACH] = {};
+    ROLLED for (int row = 0; row < rows; row++) {
+        const Point at = h[row];
+        UNROLLED for (int j = 0; j < REACH; j++) {
+            Point z = low[row][j];
+            KEEP(z.c);
+            KEEP(z.s);
+            sums[4 * j] += at.c * z.c;
+            sums[4 * j + 1] += at.s * z.s;
+            sums[4 * j + 2] += at.s * z.c;
+            sums[4 * j + 3] += at.c * z.s;
+        }
     }
+    add_to(total, sums, 4 * REACH);
 }
 
-INLINE void add_products(const Point *h, const Power *z, vec *sums) {
-    vec cc = sums[0], ss = sums[1], sc = sums[2], cs = sums[3];
-    UNROLLED for (int r = 0; r < ABREAST; r++) {
-        cc += h[r].c * z->c[r];
-        ss += h[r].s * z->s[r];
-        sc += h[r].s * z->c[r];
-        cs += h[r].c * z->s[r];
-    }
-    sums[0] = cc;
-    sums[1] = ss;
-    sums[2] = sc;
-    sums[3] = cs;
-}
-
-/* Adds ABREAST samples to the sums at one centre: of cosine, of sine, and of four products for each j. */
-APART void add_centre(const Point *z, const Point *h, int reach, vec *sums) {
-    vec c = h[0].c, s = h[0].s;
-    UNROLLED for (int r = 1; r < ABREAST; r++) {
-        c += h[r].c;
-        s += h[r].s;
-    }
-    sums[0] += c;
-    sums[1] += s;
-    sums += 2;
-    Power odd, even;
-    vec twice[ABREAST];
-    start(z, &odd, &even, twice);
-    ROLLED for (int j = reach; j > 1; j -= 2, sums += 8) {
-        add_products(h, &odd, sums);
-        advance(&even, &odd, twice);
-        add_products(h, &even, sums + 4);
-        advance(&odd, &even, twice);
-    }
-    if (reach == 1) add_products(h, &odd, sums);
-}
-
-INLINE void add_terms(const vec *coefficients, const Power *z, vec *u, vec *v) {
-    UNROLLED for (int r = 0; r < ABREAST; r++) {
-        u[r] += coefficients[0] * z->c[r];
-        v[r] += coefficients[2] * z->c[r];
-        u[r] += coefficients[1] * z->s[r];
-        v[r] += coefficients[3] * z->s[r];
-    }
-}
-
-/* g, or what is added to it, = Re z^h (u + i v) at one centre, of ABREAST samples; coefficients as arranged below. */
-APART void evaluate_centre(const Point *z, const Point *h, int reach, const vec *coefficients, real *g, long stride,
-                           int add) {
-    vec u[ABREAST], v[ABREAST];
-    UNROLLED for (int r = 0; r < ABREAST; r++) {
-        u[r] = coefficients[0];
-        v[r] = coefficients[1];
-    }
-    coefficients += 2;
-    Power odd, even;
-    vec twice[ABREAST];
-    start(z, &odd, &even, twice);
-    ROLLED for (int j = reach; j > 1; j -= 2, coefficients += 8) {
-        add_terms(coefficients, &odd, u, v);
-        advance(&even, &odd, twice);
-        add_terms(coefficients + 4, &even, u, v);
-        advance(&odd, &even, twice);
-    }
-    if (reach == 1) add_terms(coefficients, &odd, u, v);
-    UNROLLED for (int r = 0; r < ABREAST; r++) {
-        vec value = u[r] * h[r].c - v[r] * h[r].s;
-        if (add) value += load(g + r * stride, LANES);
-        memcpy(g + r * stride, &value, sizeof value);
+/* g = sum over the first degrees, and over centres of Re z^h (u + i v); coefficients as arranged below. */
+APART void evaluate(const Point *z, int rows, int centres, const vec *coefficients, real *g, long stride) {
+    ROLLED for (int row = 0; row < rows; row++) {
+        const Powers power = powers_of(z[row]);
+        const vec *at = coefficients;
+        vec value = {};
+        UNROLLED for (int j = 0; j < REACH; j++, at += 2) {
+            value += at[0] * power.low[j].c;
+            value += at[1] * power.low[j].s;
+        }
+        Point h = power.run;
+        ROLLED for (int left = centres; left; left--) {
+            vec u = at[0], v = at[1];
+            at += 2;
+            UNROLLED for (int j = 0; j < REACH; j++, at += 4) {
+                u += at[0] * power.low[j].c;
+                v += at[2] * power.low[j].c;
+                u += at[1] * power.low[j].s;
+                v += at[3] * power.low[j].s;
+            }
+            value += u * h.c;
+            value -= v * h.s;
+            if (left > 1) h = times(h, power.run);
+        }
+        memcpy(g + row * stride, &value, sizeof value);
     }
 }
 
 /* Asks for the part of a block that lies AHEAD rows further on; an address beyond the end does no harm. */
-static void fetch_ahead(const real *at, long stride, long vectors) {
+static void fetch_ahead(const real *at, long stride, long width) {
     for (int r = 0; r < ROWS; r++)
-        for (long v = 0; v < vectors; v++) __builtin_prefetch(at + (AHEAD + r) * stride + v * LANES);
+        for (long i = 0; i < width; i += LINE) __builtin_prefetch(at + (AHEAD + r) * stride + i);
 }
 
 /* Up to ROWS rows of up to LANES numbers, from one layout to another. */
@@ -269,70 +245,61 @@ static void copy_part(const real *from, long from_stride, real *to, long to_stri
 void cosine_sine_sums(const real *x, long batch, long n, long m, long batch_stride, long row_stride, double step_size,
                       int order, long splits, double *sums, int threads) {
     const Step step = make_step(step_size);
-    const Cover cover = make_cover(order);
-    const int accumulators = cover.centres * per_centre(cover);
-    const long width = VECTORS * LANES, blocks = (m + width - 1) / width;
-    const long rows_per_split = (n + splits - 1) / splits;
+    const int centres = centres_of(order), accumulators = 2 * REACH + centres * PER_CENTRE;
+    const long blocks = (m + WIDTH - 1) / WIDTH, rows_per_split = (n + splits - 1) / splits;
 #pragma omp parallel for collapse(3) schedule(dynamic) num_threads(threads)
     for (long split = 0; split < splits; split++)
         for (long b = 0; b < batch; b++)
             for (long block = 0; block < blocks; block++) {
                 const long first = split * rows_per_split;
                 const long last = first + rows_per_split < n ? first + rows_per_split : n;
-                const long start = block * width, end = start + width < m ? start + width : m;
-                const long vectors = (end - start + LANES - 1) / LANES;
-                vec part[VECTORS][accumulators];
-                double total[accumulators][width];
+                const long start = block * WIDTH, end = start + WIDTH < m ? start + WIDTH : m;
+                double total[accumulators][WIDTH];
                 memset(total, 0, sizeof total);
-                for (long chunk = first; chunk < last; chunk += FLUSH) {
-                    const long stop = chunk + FLUSH < last ? chunk + FLUSH : last;
-                    memset(part, 0, sizeof part);
-                    for (long row = chunk; row < stop; row += ROWS) {
-                        const real *at = x + b * batch_stride + row * row_stride + start;
-                        const int rows = stop - row < ROWS ? (int)(stop - row) : ROWS;
-                        fetch_ahead(at, row_stride, vectors);
-                        for (long v = 0; v < vectors; v++) {
-                            const long lanes = end - start - v * LANES;
-                            Point z[ROWS], h[ROWS];
-                            if (rows == ROWS && lanes >= LANES)
-                                unit_points(z, at + v * LANES, row_stride, &step);
-                            else {
-                                real padded[ROWS * LANES] = {};
-                                copy_part(at + v * LANES, row_stride, padded, LANES, rows, lanes);
-                                unit_points(z, padded, LANES, &step);
-                            }
-                            first_centre(z, cover.doublings, h);
-                            for (int r = rows; r < ROWS; r++) h[r] = (Point){}; /* missing rows add nothing */
-                            for (int centre = 0; centre < cover.centres; centre++) {
-                                if (centre) next_centre(z, cover.doublings, h);
-                                for (int r = 0; r < ROWS; r += ABREAST)
-                                    add_centre(z + r, h + r, cover.reach, part[v] + centre * per_centre(cover));
-                            }
+                for (long row = first; row < last; row += ROWS) {
+                    const real *at = x + b * batch_stride + row * row_stride + start;
+                    const int rows = last - row < ROWS ? (int)(last - row) : ROWS;
+                    fetch_ahead(at, row_stride, end - start);
+                    for (long v = 0; v < end - start; v += LANES) {
+                        Point low[ROWS][REACH], run[ROWS], h[ROWS];
+                        if (end - start - v >= LANES)
+                            unit_points(at + v, row_stride, rows, &step, low[0], REACH);
+                        else {
+                            real padded[ROWS * LANES] = {};
+                            copy_part(at + v, row_stride, padded, LANES, rows, end - start - v);
+                            unit_points(padded, LANES, rows, &step, low[0], REACH);
+                        }
+                        double(*to)[WIDTH] = (double(*)[WIDTH])(total[0] + v);
+                        add_first(low, rows, run, to);
+                        to += 2 * REACH;
+                        add_products(low, run, rows, to + 2);
+                        for (int centre = 1; centre < centres; centre++) {
+                            to += PER_CENTRE;
+                            next_centre(centre == 1 ? run : h, run, rows, h, to);
+                            add_products(low, h, rows, to + 2);
                         }
                     }
-                    for (long v = 0; v < vectors; v++)
-                        for (int k = 0; k < accumulators; k++)
-                            for (int i = 0; i < LANES; i++) total[k][v * LANES + i] += part[v][k][i];
                 }
-                const double(*from)[width] = total;
+                const double(*from)[WIDTH] = total;
                 double *cosines = sums + ((split * 2 * batch + b) * order - 1) * m + start; /* degree 0 is not kept */
                 double *sines = cosines + batch * order * m;
-                for (int h = cover.reach; from < total + accumulators; h += 2 * cover.reach + 1) {
-                    if (h <= order)
-                        for (long i = 0; i < end - start; i++) {
-                            cosines[h * m + i] = from[0][i];
-                            sines[h * m + i] = from[1][i];
-                        }
+                for (int j = 1; j <= REACH; j++, from += 2)
+                    for (long i = 0; j <= order && i < end - start; i++) {
+                        cosines[j * m + i] = from[0][i];
+                        sines[j * m + i] = from[1][i];
+                    }
+                for (int h = RUN; from < total + accumulators; h += RUN) {
+                    for (long i = 0; h <= order && i < end - start; i++) {
+                        cosines[h * m + i] = from[0][i];
+                        sines[h * m + i] = from[1][i];
+                    }
                     from += 2;
-                    for (int j = 1; j <= cover.reach; j++, from += 4)
-                        for (int sign = -1; sign <= 1; sign += 2) {
-                            const long degree = h + sign * j;
-                            if (degree < 1 || degree > order) continue;
-                            for (long i = 0; i < end - start; i++) {
+                    for (int j = 1; j <= REACH; j++, from += 4)
+                        for (int sign = -1; sign <= 1; sign += 2)
+                            for (long i = 0, degree = h + sign * j; degree <= order && i < end - start; i++) {
                                 cosines[degree * m + i] = from[0][i] - sign * from[1][i];
                                 sines[degree * m + i] = from[2][i] + sign * from[3][i];
                             }
-                        }
                 }
             }
 }
@@ -365,14 +332,19 @@ void distance_and_slopes(const double *sums, long batch, long order, long m, con
     }
 }
 
-/* Per centre h: b_h, -a_h, and per j the real and imaginary parts of p = w_(h+j) + w_(h-j) and q = w_(h+j) - w_(h-j)
-   that multiply cosine and sine, where w = b - i a: sum_j w_(h+j) z^j + w_(h-j) z^-j = sum_j p_j cos + i q_j sin. */
-static void arrange(const real *a, const real *b, long m, long lanes, Cover cover, vec *to) {
-#define AT(array, k) ((k) < 1 || (k) > cover.order ? (vec){} : load(array + ((k) - 1) * m, lanes))
-    for (int centre = 0, h = cover.reach; centre < cover.centres; centre++, h += 2 * cover.reach + 1) {
+/* Of each of the first degrees b and a. Per centre h: b_h, -a_h, and per j the real and imaginary parts of
+   p = w_(h+j) + w_(h-j) and q = w_(h+j) - w_(h-j) that multiply cosine and sine, where w = b - i a:
+   sum_j w_(h+j) z^j + w_(h-j) z^-j = sum_j p_j cos + i q_j sin. */
+static void arrange(const real *a, const real *b, long m, long lanes, int order, vec *to) {
+#define AT(array, k) ((k) > order ? (vec){} : load(array + ((k) - 1) * m, lanes))
+    for (int j = 1; j <= REACH; j++) {
+        *to++ = AT(b, j);
+        *to++ = AT(a, j);
+    }
+    for (int h = RUN, left = centres_of(order); left; left--, h += RUN) {
         *to++ = AT(b, h);
         *to++ = -AT(a, h);
-        for (int j = 1; j <= cover.reach; j++) {
+        for (int j = 1; j <= REACH; j++) {
             *to++ = AT(b, h + j) + AT(b, h - j);
             *to++ = AT(a, h + j) - AT(a, h - j);
             *to++ = -AT(a, h + j) - AT(a, h - j);
@@ -387,47 +359,39 @@ void trigonometric_polynomial(const real *x, long batch, long n, long m, long ba
                               double step_size, int order, const real *a, const real *b, long splits, real *g,
                               int threads) {
     const Step step = make_step(step_size);
-    const Cover cover = make_cover(order);
-    const long width = VECTORS * LANES, blocks = (m + width - 1) / width;
-    const long rows_per_split = (n + splits - 1) / splits;
+    const int centres = centres_of(order);
+    const long blocks = (m + WIDTH - 1) / WIDTH, rows_per_split = (n + splits - 1) / splits;
 #pragma omp parallel for collapse(3) schedule(dynamic) num_threads(threads)
     for (long split = 0; split < splits; split++)
         for (long i = 0; i < batch; i++)
             for (long block = 0; block < blocks; block++) {
                 const long first = split * rows_per_split;
                 const long last = first + rows_per_split < n ? first + rows_per_split : n;
-                const long start = block * width, end = start + width < m ? start + width : m;
-                const long vectors = (end - start + LANES - 1) / LANES;
-                vec coefficients[VECTORS][cover.centres * per_centre(cover)];
-                for (long v = 0; v < vectors; v++) {
+                const long start = block * WIDTH, end = start + WIDTH < m ? start + WIDTH : m;
+                vec coefficients[VECTORS][2 * REACH + centres * PER_CENTRE];
+                for (long v = 0; v * LANES < end - start; v++) {
                     const long at = i * order * m + start + v * LANES;
-                    arrange(a + at, b + at, m, end - start - v * LANES, cover, coefficients[v]);
+                    arrange(a + at, b + at, m, end - start - v * LANES, order, coefficients[v]);
                 }
                 for (long row = first; row < last; row += ROWS) {
                     const long at = i * batch_stride + row * row_stride + start;
                     const int rows = last - row < ROWS ? (int)(last - row) : ROWS;
-                    fetch_ahead(x + at, row_stride, vectors);
-                    for (long v = 0; v < vectors; v++) {
+                    fetch_ahead(x + at, row_stride, end - start);
+                    for (long v = 0; v * LANES < end - start; v++) {
                         const long lanes = end - start - v * LANES;
-                        real padded[ROWS * LANES];
-                        Point z[ROWS], h[ROWS];
-                        const int whole = rows == ROWS && lanes >= LANES;
                         const real *from = x + at + v * LANES;
-                        real *to = whole ? g + at + v * LANES : padded;
-                        const long stride = whole ? row_stride : LANES;
-                        if (!whole) {
-                            memset(padded, 0, sizeof padded);
+                        real *to = g + at + v * LANES;
+                        Point z[ROWS];
+                        if (lanes >= LANES) {
+                            unit_points(from, row_stride, rows, &step, z, 1);
+                            evaluate(z, rows, centres, coefficients[v], to, row_stride);
+                        } else {
+                            real padded[ROWS * LANES] = {};
                             copy_part(from, row_stride, padded, LANES, rows, lanes);
+                            unit_points(padded, LANES, rows, &step, z, 1);
+                            evaluate(z, rows, centres, coefficients[v], padded, LANES);
+                            copy_part(padded, LANES, to, row_stride, rows, lanes);
                         }
-                        unit_points(z, whole ? from : padded, stride, &step);
-                        first_centre(z, cover.doublings, h);
-                        for (int centre = 0; centre < cover.centres; centre++) {
-                            if (centre) next_centre(z, cover.doublings, h);
-                            for (int r = 0; r < ROWS; r += ABREAST)
-                                evaluate_centre(z + r, h + r, cover.reach, coefficients[v] + centre * per_centre(cover),
-                                                to + r * stride, stride, centre);
-                        }
-                        if (!whole) copy_part(padded, LANES, g + at + v * LANES, row_stride, rows, lanes);
                     }
                 }
             }

@@ -172,8 +172,8 @@ def _array(x: Tensor) -> tuple[int, ...]:
 
 
 def _splits(columns: int, num_samples: int) -> int:
-    """Parts into which the samples are cut so that every thread has work; 64 slices make one task."""
-    tasks, available = -(-columns // 64), threads(columns * num_samples)
+    """Parts into which the samples are cut so that every thread has work; 128 slices make one task."""
+    tasks, available = -(-columns // 128), threads(columns * num_samples)
     wanted = -(-available // tasks) if tasks < 2 * available else 1
     return max(1, min(wanted, num_samples // _LEAST_SAMPLES))
 

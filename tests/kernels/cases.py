@@ -11,7 +11,7 @@ BACKENDS = ("eager", "cpu")
 PROCESSORS = {
     "baseline": (),
     "avx2": ("-mavx2", "-mfma"),
-    "avx512 by halves": ("-mavx2", "-mfma", "-DBYTES=64", "-DABREAST=4"),
+    "avx512 by halves": ("-mavx2", "-mfma", "-DBYTES=64"),
 }
 
 
