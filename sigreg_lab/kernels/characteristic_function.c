@@ -304,27 +304,29 @@ void cosine_sine_sums(const real *x, long batch, long n, long m, long batch_stri
             }
 }
 
-/* Distance of the sums (2, batch, order, M) from `centre`, per batch sum_k weight_k sum_m (C_km - centre_k)^2 + S_km^2,
-   and, unless a is NULL, the coefficients -slope_k (C_km - centre_k) and slope_k S_km of its gradient's polynomial. */
-void distance_and_slopes(const double *sums, long batch, long order, long m, const double *centre, const double *weight,
-                         const double *slope, double *distance, real *a, real *b) {
+/* Distance of the sums (2, batch, order, M) over n samples from n target_k, per batch
+   sum_k w_k sum_m (C_km - n target_k)^2 + S_km^2 with w_k = weight_k / (n slices), and, unless a is NULL, the coefficients
+   -2 t_k w_k (C_km - n target_k) and 2 t_k w_k S_km of its gradient's polynomial, t_k = k step. */
+void distance_and_slopes(const double *sums, long batch, long order, long m, double step, long n, long slices,
+                         const double *target, const double *weight, double *distance, real *a, real *b) {
     const double *cosines = sums, *sines = sums + batch * order * m;
     for (long i = 0; i < batch; i++) {
         distance[i] = 0;
         for (long k = 0; k < order; k++) {
+            const double centre = n * target[k], w = weight[k] / ((double)n * slices), slope = 2 * (k + 1) * step * w;
             double squares[LANES] = {};
             long j = 0;
             for (; j + LANES <= m; j += LANES)
                 for (int l = 0; l < LANES; l++) {
-                    const double c = cosines[j + l] - centre[k], s = sines[j + l];
+                    const double c = cosines[j + l] - centre, s = sines[j + l];
                     squares[l] += c * c + s * s;
                 }
-            for (; j < m; j++) squares[0] += (cosines[j] - centre[k]) * (cosines[j] - centre[k]) + sines[j] * sines[j];
-            for (int l = 0; l < LANES; l++) distance[i] += weight[k] * squares[l];
+            for (; j < m; j++) squares[0] += (cosines[j] - centre) * (cosines[j] - centre) + sines[j] * sines[j];
+            for (int l = 0; l < LANES; l++) distance[i] += w * squares[l];
             if (a)
                 for (j = 0; j < m; j++) {
-                    *a++ = (real)(-slope[k] * (cosines[j] - centre[k]));
-                    *b++ = (real)(slope[k] * sines[j]);
+                    *a++ = (real)(-slope * (cosines[j] - centre));
+                    *b++ = (real)(slope * sines[j]);
                 }
             cosines += m;
             sines += m;

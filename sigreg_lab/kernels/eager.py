@@ -61,18 +61,27 @@ def trigonometric_polynomial(x: Tensor, step: float, a: Tensor, b: Tensor, out: 
 
 
 def distance_and_slopes(
-    sums: Tensor, centre: Tensor, weight: Tensor, slope: Tensor, dtype: torch.dtype | None
+    sums: Tensor,
+    step: float,
+    num_samples: int,
+    num_slices: int,
+    target: Tensor,
+    weight: Tensor,
+    dtype: torch.dtype | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Weighted distance of sums from their centre, (2, B, order, M) -> (B,), and the coefficients a and b.
+    """Weighted distance of sums from their targets, (2, B, order, M) -> (B,), and the coefficients a and b.
 
-    sum_k w_k sum_m (C_km - centre_k)^2 + S_km^2;  a = -slope_k (C_km - centre_k),  b = slope_k S_km, of ``dtype``, (B,
-    order, M); empty if it is None. centre, weight, slope: (order,), float64.
+    sum_k w_k sum_m (C_km - n target_k)^2 + S_km^2;  a = -2 t_k w_k (C_km - n target_k),  b = 2 t_k w_k S_km, of
+    ``dtype``, (B, order, M); empty if it is None. n = ``num_samples``, t_k = k ``step``, w_k = weight_k / (n
+    ``num_slices``), the slices of the whole mean, of which ``sums`` may hold some. target, weight: (order,), float64.
     """
-    error = torch.stack([sums[0] - centre[:, None], sums[1]])
+    weight = weight / (num_samples * num_slices)
+    slope = (2 * step * torch.arange(1, len(weight) + 1, dtype=weight.dtype, device=weight.device) * weight)[:, None]
+    error = torch.stack([sums[0] - num_samples * target[:, None], sums[1]])
     distance = (torch.linalg.vector_norm(error, dim=-1) ** 2 @ weight).sum(0)
     if dtype is None:
         return distance, sums.new_empty(0), sums.new_empty(0)
-    return distance, (-slope[:, None] * error[0]).to(dtype), (slope[:, None] * error[1]).to(dtype)
+    return distance, (-slope * error[0]).to(dtype), (slope * error[1]).to(dtype)
 
 
 def _unit_circle(x: Tensor, step: float) -> Tensor:

@@ -193,9 +193,6 @@ def _by_blocks_of_slices(
     kernels = implementation(backend)
     num_slices, order = end - first, len(target)
     rows = x.reshape(-1, dim)
-    t = step * torch.arange(1, order + 1, dtype=weight.dtype, device=x.device)
-    centre, weight = num_samples * target, weight / (num_slices * num_samples)
-    slope = 2 * t * weight  # of the value in a sample, for each unit of error in a sum
     value = x.new_zeros(batch, dtype=torch.float64)
     gradient = None
     structured, unit = directions.ndim == 3, directions.shape[-1] if directions.ndim == 3 else 64
@@ -205,7 +202,8 @@ def _by_blocks_of_slices(
         block = _Structured(directions, dim, *part, backend) if structured else _Dense(directions, *part)
         p = block.project(rows).unflatten(0, (batch, num_samples))
         sums = kernels.cosine_sine_sums(p, step, order)  # (2, B, order, M)
-        distance, a, b = kernels.distance_and_slopes(sums, centre, weight, slope, p.dtype if with_gradient else None)
+        wanted = p.dtype if with_gradient else None
+        distance, a, b = kernels.distance_and_slopes(sums, step, num_samples, num_slices, target, weight, wanted)
         value += distance
         if with_gradient:
             g = kernels.trigonometric_polynomial(p, step, a, b, out=p).flatten(0, 1)

@@ -41,7 +41,7 @@ _HADAMARD = (_POINTER, _LONG, _LONG, _LONG, _POINTER, _LONG, _LONG, _LONG, _DOUB
 _SIGNATURES = {
     "cosine_sine_sums": (*_ARRAY, _DOUBLE, _INT, _LONG, _POINTER, _INT),
     "trigonometric_polynomial": (*_ARRAY, _DOUBLE, _INT, _POINTER, _POINTER, _LONG, _POINTER, _INT),
-    "distance_and_slopes": (*(_POINTER, _LONG, _LONG, _LONG), *(_POINTER,) * 6),
+    "distance_and_slopes": (*(_POINTER, _LONG, _LONG, _LONG, _DOUBLE, _LONG, _LONG), *(_POINTER,) * 5),
     "hadamard_forward": _HADAMARD,
     "hadamard_transposed": _HADAMARD,
     "pair_sums": (
@@ -90,22 +90,27 @@ def trigonometric_polynomial(x: Tensor, step: float, a: Tensor, b: Tensor, out: 
 
 
 def distance_and_slopes(
-    sums: Tensor, centre: Tensor, weight: Tensor, slope: Tensor, dtype: torch.dtype | None
+    sums: Tensor,
+    step: float,
+    num_samples: int,
+    num_slices: int,
+    target: Tensor,
+    weight: Tensor,
+    dtype: torch.dtype | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Weighted distance of sums from their centre, (2, B, order, M) -> (B,), and the coefficients a and b.
+    """Weighted distance of sums from their targets, (2, B, order, M) -> (B,), and the coefficients a and b.
 
-    Of ``dtype``; empty if None. Formulas: see characteristic_function.c; centre, weight, slope: (order,), float64.
+    Of ``dtype``; empty if None. Formulas: see characteristic_function.c; target, weight: (order,), float64.
     """
     sums = sums.contiguous()
-    batch, order, num_slices = sums.shape[1:]
+    batch, order, columns = sums.shape[1:]
     distance = sums.new_empty(batch)
-    a, b = (sums.new_empty((batch, order, num_slices) if dtype else 0, dtype=dtype) for _ in range(2))
-    numbers = (part.contiguous() for part in (centre, weight, slope))
-    results = (a.data_ptr(), b.data_ptr()) if dtype else (None, None)
+    a, b = (sums.new_empty((batch, order, columns) if dtype else 0, dtype=dtype) for _ in range(2))
+    target, weight = target.contiguous(), weight.contiguous()
+    slopes = (a.data_ptr(), b.data_ptr()) if dtype else (None, None)
     library = _library("characteristic_function.c", *_DEFINES[dtype or torch.float32])
-    library.distance_and_slopes(
-        sums.data_ptr(), batch, order, num_slices, *(part.data_ptr() for part in numbers), distance.data_ptr(), *results
-    )
+    numbers = (batch, order, columns, step, num_samples, num_slices, target.data_ptr(), weight.data_ptr())
+    library.distance_and_slopes(sums.data_ptr(), *numbers, distance.data_ptr(), *slopes)
     return distance, a, b
 
 

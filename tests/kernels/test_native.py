@@ -209,7 +209,7 @@ def test_sources_travel_with_the_package():
 @pytest.mark.parametrize("num_slices", [1, 5, 64, 99])
 def test_distance_and_slopes_are_those_of_plain_torch(dtype, num_slices, generator):
     sums = torch.randn(2, 3, 4, num_slices, generator=generator, dtype=torch.float64)
-    numbers = torch.rand(3, 4, generator=generator, dtype=torch.float64)
+    numbers = 0.3, 7, 2 * num_slices, *torch.rand(2, 4, generator=generator, dtype=torch.float64)
     before = sums.clone()
     ours = native.distance_and_slopes(sums, *numbers, dtype)
     assert torch.equal(sums, before)
