@@ -257,13 +257,13 @@ class Run:
         if fabric.world_size > 1 and on_gpu:  # which takes no CPU tensors, and is to come before compile and DDP
             encoder = synchronized(encoder)
         self.encoder: Encoder = encoder
-        self.average = averaged(encoder) if config.swa else None
         self._gpu: dict[str, Any] = {"fused": True, "capturable": True} if on_gpu else {}
         self.optimizer = torch.optim.AdamW(
             encoder.parameters(), lr=self._rate(config.lr), weight_decay=config.weight_decay, **self._gpu
         )
         network: Any = torch.compile(encoder) if config.compile else encoder
         self.model, self._optimizer = fabric.setup(network, self.optimizer)
+        self.average = averaged(encoder) if config.swa else None  # of the dtype that it has got now
         self.views = list(view_counts(config))
         self.generators = {purpose: torch.Generator(fabric.device) for purpose in (_VIEWS, _SLICES)}
         self.captures = on_gpu and may_capture(config, self.train, fabric.world_size, loss_fn)
@@ -350,7 +350,7 @@ class Run:
         else:
             with torch.no_grad(), _kept_buffers(self.encoder):
                 outputs = torch.cat([self._outputs(_part(views, p), step, i)[0] for i, p in enumerate(parts)], 1)
-        targets = self._average_targets(views)
+        targets = self._average_targets([views[0]] if len(parts) == 1 else [views[0][:, part] for part in parts])
         self.watch.lap("network")
 
         outputs.requires_grad_()
@@ -410,13 +410,16 @@ class Run:
             rest.append(embedding)
         return torch.cat(rest, -1).unflatten(0, shape), embedding.unflatten(0, shape)
 
-    def _average_targets(self, views: list[Tensor]) -> Tensor | None:
-        """The averaged encoder's projections of the global views, shape (V_g, N, K); None without one."""
+    def _average_targets(self, parts: list[Tensor]) -> Tensor | None:
+        """The averaged encoder's projections of the global views, shape (V_g, N, K); None without one.
+
+        It sees the parts of the batch one by one, as the encoder does, and normalises by each.
+        """
         if self.average is None:
             return None
         with torch.no_grad(), self.fabric.autocast():
-            projection = self.average(views[0].flatten(0, 1))[1]
-        return projection.unflatten(0, views[0].shape[:2])
+            projections = [self.average(part.flatten(0, 1))[1].unflatten(0, part.shape[:2]) for part in parts]
+        return torch.cat(projections, 1)
 
     def _loss(self, outputs: Tensor, targets: Tensor | None) -> LeJEPATerms:
         # On a CPU a regulariser refuses what is not finite, and would leave the other ranks alone in their collectives.

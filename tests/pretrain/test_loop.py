@@ -112,13 +112,20 @@ def _linear_encoder(config, pixels):
 
 
 @pytest.mark.parametrize(
-    ("regularizer", "placement"),
-    [("sigreg-ep", "projector"), ("sigreg-ep", "both"), ("sigreg-ad", "projector"), ("vicreg", "projector")],
+    "change",
+    [
+        {},
+        {"placement": "both"},
+        {"swa": 0.9},
+        {"regularizer": "sigreg-ad"},
+        {"regularizer": "vicreg"},
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize("accumulate", [2, 5])
-def test_accumulation_gives_the_gradient_of_the_whole_batch(monkeypatch, regularizer, placement, accumulate):
+def test_accumulation_gives_the_gradient_of_the_whole_batch(monkeypatch, change, accumulate):
     monkeypatch.setattr(loop_module, "build_encoder", _linear_encoder)
-    config = dataclasses.replace(TINY, regularizer=regularizer, placement=placement, precision="64-true", num_slices=4)
+    config = dataclasses.replace(TINY, precision="64-true", num_slices=4, **change)
     digits = load_data("digits")
     wide = dataclasses.replace(digits, train=digits.train._replace(pixels=digits.train.pixels.double()))
     norms, weights = [], []
@@ -286,6 +293,13 @@ def test_running_statistics_of_the_averaged_encoder_are_those_of_its_own_activat
     torch.testing.assert_close(own.running_mean.double(), mean, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(own.running_var.double(), variance, rtol=1e-4, atol=1e-6)
     assert not torch.equal(own.running_mean, other.running_mean)
+
+
+def test_the_averaged_encoder_sees_the_parts_that_the_encoder_sees():
+    """One update of the running statistics a part."""
+    (run,) = _steps(dataclasses.replace(TINY, swa=0.9, accumulate=3, steps=1))
+    counts = [encoder.backbone[1].num_batches_tracked.item() for encoder in (run.encoder, run.average)]
+    assert counts == [3, 3]
 
 
 def test_the_averaged_encoder_has_no_dropout_and_normalises_by_the_batch(monkeypatch):
