@@ -9,8 +9,8 @@ from sigreg_lab.experiment.estimates import Estimates
 from sigreg_lab.figures.kinds import forest
 
 from .contenders import CANDIDATES, CONTENDERS, FIRST, QUESTIONS, REGULARIZERS
+from .estimates import CRITERION, QUALITIES, SCALED, estimate
 from .measure import NO_DATA, RECIPES, measure
-from .runs import CRITERION, QUALITIES, SCALED, estimates_of
 
 ALL, RANKED = [*CONTENDERS], [*REGULARIZERS, *CONTROLS]
 POINT = 0.01
@@ -117,7 +117,7 @@ STUDY = Study(
     choices={"contender": ALL, "data": [NO_DATA, *RECIPES]},
     needs="SIGREG_LAB_DATA with the parquet files of CIFAR-10, and some nights",
     measure=measure,
-    estimate=estimates_of,
+    estimate=estimate,
     claims=(
         Claim("some_better", "some regulariser is better than SIGReg as published", some_better),
         Claim("controls_worse", "SIGReg is better than both controls", controls_worse),
