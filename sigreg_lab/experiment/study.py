@@ -1,7 +1,8 @@
 """What a study declares: a question, a grid of cells, what it estimates, what it may conclude, what it draws.
 
     studies/NAME/measure.py       measure(cell, settings, seed): the rows of one cell
-    studies/NAME/study.py         STUDY: everything else
+    studies/NAME/study.py         STUDY: everything else, but for
+    studies/NAME/estimates.py     estimate(rows, settings), where it takes more than a few lines
     studies/NAME/findings.md.j2   the text, written for a reader (see ``experiment.tell``)
 
 A cell's rows depend on ``measure.py`` and what it imports, and on nothing else in the folder.

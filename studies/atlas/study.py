@@ -3,14 +3,14 @@
 from typing import Any
 
 from sigreg_lab.compare.protocol import CONTROLS
-from sigreg_lab.experiment import Claim, Decision, Picture, Study, every, some
+from sigreg_lab.experiment import Decision, Picture, Study, claim, every, some
 from sigreg_lab.experiment.cells import Cell, Config
 from sigreg_lab.experiment.estimates import Estimates
 from sigreg_lab.figures.kinds import forest
 
 from .contenders import CANDIDATES, CONTENDERS, FIRST, QUESTIONS, REGULARIZERS
+from .estimates import CRITERION, QUALITIES, SCALED, estimate
 from .measure import NO_DATA, RECIPES, measure
-from .runs import CRITERION, QUALITIES, SCALED, estimates_of
 
 ALL, RANKED = [*CONTENDERS], [*REGULARIZERS, *CONTROLS]
 POINT = 0.01
@@ -22,36 +22,43 @@ def gaps(e: Estimates, group: Any = "regularizers", **where: Any) -> Estimates:
     return e.of("less the first", group=group, **where)
 
 
+@claim("some regulariser is better than SIGReg as published")
 def some_better(e: Estimates) -> Decision:
     """A regulariser is better than published SIGReg, on some data."""
     others = gaps(e, contender=REGULARIZERS)
     return some(others, above=0.0).also(count=len({*others.axis("contender")} - {FIRST}))
 
 
+@claim("SIGReg is better than both controls")
 def controls_worse(e: Estimates) -> Decision:
     return every(gaps(e, contender=CONTROLS), below=0.0)
 
 
+@claim("SIGReg's one hyperparameter may be off by a factor of ten", source="Section 5")
 def lambda_forgiving(e: Estimates) -> Decision:
     """A factor of ten in lambda stays within a point of accuracy."""
     return every(e.of("range of lambda", contender=FIRST), above=10.0).also(wide=10)
 
 
+@claim("SIGReg's settings matter by less than a point")
 def settings_matter_little(e: Estimates) -> Decision:
     return every(gaps(e, [*QUESTIONS]), above=-POINT, below=POINT).also(point=POINT)
 
 
+@claim("loss / λ^α, its α from other data, chooses λ without labels", source="Section 6.2")
 def chosen_without_labels(e: Estimates) -> Decision:
     """Choosing lambda by the scaled loss, alpha from other data, loses less than a point."""
     chance = e.of("regret", score="any run").largest()
     return every(e.of("regret", score=SCALED), below=POINT).also(point=POINT, chance=chance)
 
 
+@claim("a regulariser's own qualities predict accuracy")
 def qualities_predict(e: Estimates) -> Decision:
     """Some quality of a regulariser on its own goes with the accuracy of its encoders."""
     return some(e.of("rank correlation", quality=[*QUALITIES]), above=0.0)
 
 
+@claim("a candidate is better than SIGReg as published", detail=True)
 def candidate_better(e: Estimates) -> Decision:
     return some(gaps(e, "candidates"), above=0.0)
 
@@ -84,6 +91,7 @@ def keep(cell: Cell, settings: Config) -> bool:
 
 CALLED = {"embedding_rank": "RankMe", "lidar": "LiDAR", "alpha_req": "alpha-ReQ", "pull": "pull out of collapse"}
 FEW = [FIRST, "sigreg-ejb", "sigreg-vcreg", "vicreg", *CONTROLS, "16 slices", "eq. 5"]
+SMOKE = {"lambdas": [0.02, 0.1], "extra": 0, "tuning_seeds": 1, "steps": 2, "draws": 4, "replicates": 50}
 STUDY = Study(
     name="atlas",
     title="The atlas of regularisers",
@@ -98,18 +106,7 @@ STUDY = Study(
     keep=keep,
     partial=True,
     presets={
-        "smoke": _preset(
-            [NO_DATA, "digits"],
-            [*FEW[:2], *CONTROLS, "eq. 5"],
-            2,
-            2,
-            lambdas=[0.02, 0.1],
-            extra=0,
-            tuning_seeds=1,
-            steps=2,
-            draws=4,
-            replicates=50,
-        ),
+        "smoke": _preset([NO_DATA, "digits"], [*FEW[:2], *CONTROLS, "eq. 5"], 2, 2, **SMOKE),
         "quick": _preset([NO_DATA, "digits"], FEW, 3, 3, extra=0, tuning_seeds=1),
         "standard": _preset([NO_DATA, *RECIPES], ALL, 10, 5),
         "paper": _preset([NO_DATA, *RECIPES], ALL, 40, 20, tuning_seeds=4),
@@ -117,25 +114,15 @@ STUDY = Study(
     choices={"contender": ALL, "data": [NO_DATA, *RECIPES]},
     needs="SIGREG_LAB_DATA with the parquet files of CIFAR-10, and some nights",
     measure=measure,
-    estimate=estimates_of,
+    estimate=estimate,
     claims=(
-        Claim("some_better", "some regulariser is better than SIGReg as published", some_better),
-        Claim("controls_worse", "SIGReg is better than both controls", controls_worse),
-        Claim(
-            "lambda_forgiving",
-            "SIGReg's one hyperparameter may be off by a factor of ten",
-            lambda_forgiving,
-            source="Section 5",
-        ),
-        Claim("settings_matter_little", "SIGReg's settings matter by less than a point", settings_matter_little),
-        Claim(
-            "chosen_without_labels",
-            "loss / λ^α, its α from other data, chooses λ without labels",
-            chosen_without_labels,
-            source="Section 6.2",
-        ),
-        Claim("qualities_predict", "a regulariser's own qualities predict accuracy", qualities_predict),
-        Claim("candidate_better", "a candidate is better than SIGReg as published", candidate_better, detail=True),
+        some_better,
+        controls_worse,
+        lambda_forgiving,
+        settings_matter_little,
+        chosen_without_labels,
+        qualities_predict,
+        candidate_better,
     ),
     pictures={
         "accuracy": Picture(

@@ -1,16 +1,12 @@
 """What a lambda means: ratios of the two terms' gradients, exponents of N, views flattened or not, eq. 5 and 6."""
 
-import pandas as pd
-import torch
-
 from sigreg_lab.experiment import Decision, Picture, Study, claim, every, presets
-from sigreg_lab.experiment.cells import Cell, Config, Row
-from sigreg_lab.experiment.estimates import Estimates, about, exactly, mapped, root, tabulate
-from sigreg_lab.experiment.power_laws import exponents
+from sigreg_lab.experiment.cells import Cell, Config
+from sigreg_lab.experiment.estimates import Estimates
 from sigreg_lab.figures.kinds import curves
-from sigreg_lab.regularizers import prediction_loss
 
-from .measure import BATCH, DIM, EQUATIONS, KINDS, MANY_VIEWS, VIEWS, measure
+from .estimates import estimate
+from .measure import BATCH, EQUATIONS, MANY_VIEWS, VIEWS, measure
 
 PARTS = {"mean": "mean, for A", "noise": "noise, for A", "embedding": "one embedding's, rms"}
 SETTINGS = {
@@ -19,32 +15,6 @@ SETTINGS = {
     "scale_1.25": "N(0, 1.25² I)",
     "defect_0.1": "weak rank defect",
 }
-
-
-def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
-    """Means over blocks; regulariser over prediction loss, mean squares by their roots; exponents of N."""
-    found: list[Row] = [factor_of_algorithm_2()]
-    ratios: list[Row] = []
-    known = rows.set_index(["setting", "n", "quantity"])["exact"]
-    for row in rows.to_dict("records"):
-        kind, _, number = row["setting"].partition("_")
-        if kind not in KINDS or row["quantity"].startswith("rounding"):
-            continue  # measured once
-        place = {"setting": row["setting"], "n": row["n"], "kind": kind, "number": float(number)}
-        name, part = row["quantity"], row["quantity"].removeprefix("regulariser, ")
-        found.append(about(name, row["mean"], row["standard_error"], int(row["blocks"]), row["exact"], **place))
-        if part != name:  # measured, over the prediction loss's, which is exact
-            over = known[(row["setting"], row["n"], f"prediction, {part}")]
-            scaled = mapped(found[-1], f"ratio, {part}", over.__rtruediv__)
-            ratios.append(scaled if part == "mean" else mapped(scaled, f"ratio, {part}", root))
-    return found + ratios + exponents(Estimates(tabulate(ratios)), "n", ["setting"]) if ratios else found
-
-
-def factor_of_algorithm_2() -> Row:
-    """Eq. 6, which sums over coordinates, over Algorithm 2's loss, which takes their mean."""
-    z = torch.arange(2.0 * DIM).view(2, 1, DIM) ** 2
-    losses = [float(prediction_loss(z, dimensions=way)) for way in ("sum", "mean")]
-    return exactly("eq. 6 over Algorithm 2", losses[0] / losses[1], DIM)
 
 
 @claim("a flattened regulariser pushes the views of a sample apart")

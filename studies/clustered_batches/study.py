@@ -7,7 +7,7 @@ from sigreg_lab.experiment.cells import Cell, Config
 from sigreg_lab.experiment.estimates import Estimate, Estimates, difference
 from sigreg_lab.figures.kinds import curves
 
-from .estimate import BETWEEN, LIMIT, RATES, RATIO, estimate
+from .estimates import BETWEEN, LIMIT, RATES, RATIO, estimate
 from .measure import LEVEL, measure
 
 

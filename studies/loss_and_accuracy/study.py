@@ -3,17 +3,15 @@
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from sigreg_lab.experiment import Decision, Picture, Study, claim, every, some
-from sigreg_lab.experiment.cells import Config, Row
+from sigreg_lab.experiment.cells import Config
 from sigreg_lab.experiment.estimates import Estimate, Estimates
 from sigreg_lab.figures.kinds import curves, forest, scatter
 
+from .estimates import CONFIGURATION, EQUAL, OTHER, PAPER_ALPHA, PAPER_C, SEED, THESE, estimate, regularizer_source
 from .measure import LABELS, measure
-from .runs import CONFIGURATION, EQUAL, OTHER, PAPER_ALPHA, PAPER_C, THESE, of_one, regularizer_source, value_at_a_point
 
-SEED = 20251121
 REGULARIZERS = ["sigreg-ep", "sigreg-ejb", "sigreg-vcreg"]
 LAMBDAS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3]
 ORDERS = {
@@ -26,18 +24,6 @@ ORDERS = {
     "longest training": "longest training, any run",
     "any run": "any run",
 }
-
-
-def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
-    """By regulariser and label budget."""
-    found: list[Row] = []
-    for index, (name, part) in enumerate(rows.groupby("regularizer", sort=False)):
-        at_a_point = value_at_a_point(str(name), settings["batch_size"])
-        for budget in LABELS:
-            rng = np.random.default_rng([SEED, index, *budget.encode()])
-            of = of_one(part, budget, at_a_point, settings["replicates"], rng)
-            found += [{"regularizer": name, "labels": budget} | row for row in of]
-    return found
 
 
 def of(e: Estimates, quantity: str, order: str | list[str], scope: str = THESE) -> Estimates:
@@ -168,10 +154,8 @@ STUDY = Study(
     choices={"regularizer": regularizer_source},
     measure=measure,
     estimate=estimate,
-    claims=(
-        least_loss_loses, as_reported, as_reported_elsewhere, smallest_collapses, at_equal_lambda, regularizer_alone,
-        scaled_beats_chance,
-    ),
+    claims=(least_loss_loses, as_reported, as_reported_elsewhere, smallest_collapses, at_equal_lambda,
+            regularizer_alone, scaled_beats_chance),
     pictures={
         "correlation_over_alpha": Picture("Rank correlation of scaled loss and accuracy (Fig. 11).", _over_alpha),
         "loss_against_accuracy": Picture(

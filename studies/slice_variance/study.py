@@ -3,83 +3,60 @@
 import functools
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from sigreg_lab.experiment import Claim, Decision, Picture, Study, every
-from sigreg_lab.experiment.cells import Config, Row
-from sigreg_lab.experiment.estimates import Estimate, Estimates, interval, mean, ratio
+from sigreg_lab.experiment import Decision, Picture, Study, claim, every
+from sigreg_lab.experiment.cells import Config
+from sigreg_lab.experiment.estimates import Estimate, Estimates, interval, ratio
 from sigreg_lab.figures.kinds import curves
 from sigreg_lab.theory import slices
 
+from .estimates import AXES, CONTROLLED, SHARE, SQUARE, TIMED, estimate
 from .measure import GRID, measure
 
-AXES = ["n", "dim", "num_slices"]
-CONTROLLED, ALL = "control variates", "all directions"
-SQUARE, SHARE, EQUAL, TIMED = "squared error", "equal slices", "independent slices of equal time", "equal time"
 LIMIT = slices.slices_per_dimension("degree 2", GRID) / slices.slices_per_dimension("iid", GRID)
-
-
-def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
-    """Squared errors, known for independent and orthogonal slices; over those of independent ones, known too."""
-    found: list[Row] = []
-    for (n, dim, count), cell in rows.groupby(AXES, sort=False):
-        rho = slices.spread(n, dim, GRID)
-        law = functools.partial(slices.squared_error, rho, dim)
-        for name, part in cell.groupby("estimator", sort=False):
-            values = {quantity: group["value"].to_numpy() for quantity, group in part.groupby("quantity")}
-            here = {"n": n, "dim": dim, "num_slices": count, "estimator": name}
-            exact = {"iid": law(count, orthogonal=False), "orthogonal": law(count, orthogonal=True)}
-            if name == ALL:
-                found.append(mean("square of the exact gradient", values["exact"], 1.0, **here))
-            else:
-                error = mean(SQUARE, values["error"], exact.get(name, np.nan), **here)
-                found += [error, mean(SHARE, values["error"] / exact["iid"], **here)]
-            if name == "iid":
-                continue
-            groups = len(values["equal"])
-            bought = mean("", values["equal"])
-            number, low, high = (max(1.0, bought[end]) for end in ("estimate", "low", "high"))
-            found.append(interval(EQUAL, number, low, high, groups, **here))
-            of_one = (rho - 1) / number, (rho - 1) / high, (rho - 1) / low
-            instead = interval("error of independent slices in that time", *of_one, groups, **here)
-            found.append(instead)
-            if name != ALL:
-                found.append(ratio(Estimate(error), Estimate(instead)).row | {"quantity": TIMED})
-    return found
 
 
 def of_controlled(e: Estimates, quantity: str) -> Estimates:
     return e.of(quantity, estimator=CONTROLLED)
 
 
+def over_orthogonal(e: Estimates, errors: Estimates) -> list[Estimate]:
+    """Squared errors over the exact ones of as many orthogonal slices."""
+    found = []
+    for one in errors:
+        exact = e.at(SQUARE, **{axis: getattr(one, axis) for axis in AXES}, estimator="orthogonal").exact
+        numbers = (one.value / exact, one.low / exact, one.high / exact)
+        found.append(Estimate(one.row | interval(SHARE, *numbers, one.replicates)))
+    return found
+
+
+@claim("control variates leave the share of the error that theory says")
 def near_theory(e: Estimates) -> Decision:
     """From K = 64 on, the share left of the squared error is within a fifth of its limit."""
     share = of_controlled(e, SHARE).of(dim=lambda dim: dim >= 64)
     return every(share, above=0.8 * LIMIT, below=1.2 * LIMIT).also(limit=LIMIT)
 
 
+@claim("at equal M control variates have a smaller error than orthogonal slices")
 def beats_orthogonal(e: Estimates) -> Decision:
     """At equal M, against the exact error of orthogonal slices, where these are a whole block at least."""
-    found = []
-    for one in of_controlled(e, SQUARE).of(num_slices=lambda count: count >= e.first("dim")):
-        exact = e.at(SQUARE, **{axis: getattr(one, axis) for axis in AXES}, estimator="orthogonal").exact
-        numbers = (one.value / exact, one.low / exact, one.high / exact)
-        found.append(Estimate(one.row | interval(SHARE, *numbers, one.replicates)))
-    return every(found, below=1.0)
+    whole = of_controlled(e, SQUARE).of(num_slices=lambda count: count >= e.first("dim"))
+    return every(over_orthogonal(e, whole), below=1.0)
 
 
+@claim("at equal time control variates have a smaller error than independent slices")
 def beats_in_time(e: Estimates) -> Decision:
     """In the time of control variates independent slices have the larger error, everywhere."""
     return every(of_controlled(e, TIMED), below=1.0)
 
 
+@claim("at equal time, from M = K on, hd3 has a smaller error than independent slices in high dimension")
 def hd3_beats_independent(e: Estimates) -> Decision:
     """In the highest dimension, with a whole block of slices or more, the error of hd3 is the smaller in equal time."""
     dim = e.last("dim")
     return every(e.of(TIMED, estimator="hd3", dim=dim, num_slices=lambda m: m >= dim), below=1.0).also(dim=dim)
 
 
+@claim("at equal time hd3 has a smaller error than control variates in high dimension")
 def hd3_wins_in_time(e: Estimates) -> Decision:
     """In the highest dimension, the error of hd3 is below that of control variates in the time of each."""
     found, dim = [], e.last("dim")
@@ -89,14 +66,10 @@ def hd3_wins_in_time(e: Estimates) -> Decision:
     return every(found, below=1.0).also(dim=dim)
 
 
+@claim("hd3 has the error of orthogonal blocks", detail=True)
 def hd3_is_orthogonal(e: Estimates) -> Decision:
     """hd3 has the error of orthogonal blocks within a tenth, in K of 64 and more."""
-    found = []
-    for one in e.of(SQUARE, estimator="hd3", dim=lambda dim: dim >= 64):
-        exact = e.at(SQUARE, **{axis: getattr(one, axis) for axis in AXES}, estimator="orthogonal").exact
-        numbers = (one.value / exact, one.low / exact, one.high / exact)
-        found.append(Estimate(one.row | interval(SHARE, *numbers, one.replicates)))
-    return every(found, above=0.9, below=1.1)
+    return every(over_orthogonal(e, e.of(SQUARE, estimator="hd3", dim=lambda dim: dim >= 64)), above=0.9, below=1.1)
 
 
 def _errors(e: Estimates, quantity: str, label: str) -> Any:
@@ -139,30 +112,7 @@ STUDY = Study(
     },
     measure=measure,
     estimate=estimate,
-    claims=(
-        Claim(
-            "hd3_beats_independent",
-            "at equal time, from M = K on, hd3 has a smaller error than independent slices in high dimension",
-            hd3_beats_independent,
-        ),
-        Claim(
-            "hd3_wins_in_time",
-            "at equal time hd3 has a smaller error than control variates in high dimension",
-            hd3_wins_in_time,
-        ),
-        Claim(
-            "beats_in_time",
-            "at equal time control variates have a smaller error than independent slices",
-            beats_in_time,
-        ),
-        Claim(
-            "beats_orthogonal",
-            "at equal M control variates have a smaller error than orthogonal slices",
-            beats_orthogonal,
-        ),
-        Claim("near_theory", "control variates leave the share of the error that theory says", near_theory),
-        Claim("hd3_is_orthogonal", "hd3 has the error of orthogonal blocks", hd3_is_orthogonal, detail=True),
-    ),
+    claims=(hd3_beats_independent, hd3_wins_in_time, beats_in_time, beats_orthogonal, near_theory, hd3_is_orthogonal),
     pictures={
         "slice_variance": Picture(
             "Squared error of the gradient, relative; dotted: exact.",

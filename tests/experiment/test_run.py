@@ -431,6 +431,8 @@ def test_telling_the_same_again_leaves_the_manifest_as_it_is(workplace, monkeypa
     template.write_text(template.read_text().replace("The means are", "All means are"))
     forget("toy")
     assert json.loads(told("4"))["told"]["git"]["commit"] == "4"
+    Path("studies/toy/estimates.py").write_text("ROUNDING = 1e-6\n")
+    assert json.loads(told("5"))["told"]["git"]["commit"] == "5"
 
 
 def test_figures_are_drawn_again_from_rows_alone(workplace):

@@ -45,9 +45,9 @@ def drawn():
     return of
 
 
-def _study(name):
+def _estimates(name):
     load_study(name)  # a package from then on
-    return importlib.import_module(f"sigreg_lab.studies.{name}.study")
+    return importlib.import_module(f"sigreg_lab.studies.{name}.estimates")
 
 
 def _lines(figure):
@@ -157,9 +157,9 @@ def test_copies_in_benchmarks_and_studies_are_those_of_the_data_file():
     assert [*published("table-6").itertuples(index=False, name=None)] == TABLE_6
     table = published("table-1a")
     table = table[table["num_slices"] == 2048].set_index(["t_max", "points"])["value"]
-    assert table.to_dict() == _study("quadrature").PUBLISHED
+    assert table.to_dict() == _estimates("quadrature").PUBLISHED
     found = published("spearman")["value"].to_list()
-    assert [*_study("loss_and_accuracy").PAPER_C.values()] == found
+    assert [*_estimates("loss_and_accuracy").PAPER_C.values()] == found
 
 
 def test_pictures_show_the_published_numbers_of_the_data_file(drawn):

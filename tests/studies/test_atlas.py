@@ -15,7 +15,7 @@ from sigreg_lab.slicing import make_directions, seeded_generator
 
 STUDY = load_study("atlas")
 
-from sigreg_lab.studies.atlas import contenders, qualities, runs, targets  # noqa: E402  (a package once the study is loaded)
+from sigreg_lab.studies.atlas import contenders, estimates, qualities, targets  # noqa: E402  (a package once the study is loaded)
 
 
 def test_every_regulariser_is_there_and_every_contender_can_be_built():
@@ -117,8 +117,8 @@ def _table(level, data=("digits", "mnist1d"), seed=0, noise=0.004):
             right = rng.random(IMAGES) < top - off + noise * rng.normal()
             lam = None if weight is None else weight / (1 + weight)
             row = {"data": name, "contender": contender, "stage": stage, "seed": run_seed, "weight": weight, "lam": lam}
-            row |= {f"{split}_{probe}": right.mean() for split in ("test", "validation") for probe in runs.KEPT}
-            row |= {f"right_{probe}": packed(right) for probe in runs.KEPT}
+            row |= {f"{split}_{probe}": right.mean() for split in ("test", "validation") for probe in estimates.KEPT}
+            row |= {f"right_{probe}": packed(right) for probe in estimates.KEPT}
             row |= {"images": IMAGES, "embedding_rank": 30 - 20 * off, "lidar": 20 - 20 * off, "alpha_req": 1 + off}
             row |= {
                 "final_prediction": 0.1,
@@ -176,9 +176,9 @@ def test_lambda_chosen_by_rank_loses_nothing_and_by_the_loss_what_it_must():
     found = _estimates(_table(EQUAL))
     assert found.at("regret", data="digits", score="RankMe").value == pytest.approx(0.0, abs=0.02)
     assert found.at("regret", data="digits", score="loss").value > 0.03  # less lambda, less loss
-    assert found.at("regret", data="digits", score=runs.SCALED).value < 0.03  # some alpha finds the middle
+    assert found.at("regret", data="digits", score=estimates.SCALED).value < 0.03  # some alpha finds the middle
     alone = _estimates(_table(EQUAL, data=["digits"]))
-    assert not len(alone.of("regret", score=runs.SCALED))  # alpha is never chosen on the data it is used on
+    assert not len(alone.of("regret", score=estimates.SCALED))  # alpha is never chosen on the data it is used on
 
 
 def test_runs_that_broke_are_counted_and_not_averaged():
@@ -188,8 +188,8 @@ def test_runs_that_broke_are_counted_and_not_averaged():
     rows.loc[at, [column for column in rows if column.startswith(("test_", "validation_", "right_"))]] = np.nan
     found = _estimates(rows)
     assert found.at("broke", data="digits", contender="vicreg").value == pytest.approx(2 / 9)
-    whole = _estimates(rows[~at]).at("accuracy", data="digits", contender="vicreg", probe=runs.CRITERION)
-    assert found.at("accuracy", data="digits", contender="vicreg", probe=runs.CRITERION).value == whole.value
+    whole = _estimates(rows[~at]).at("accuracy", data="digits", contender="vicreg", probe=estimates.CRITERION)
+    assert found.at("accuracy", data="digits", contender="vicreg", probe=estimates.CRITERION).value == whole.value
 
 
 def test_a_quality_that_orders_regularisers_is_found_with_its_sign():

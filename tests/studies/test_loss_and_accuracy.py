@@ -13,7 +13,7 @@ from sigreg_lab.experiment.study import MODULES, load_study
 from tests.studies.turn import verdicts
 
 STUDY = load_study("loss_and_accuracy")
-MEASURE, RUNS = (importlib.import_module(f"{MODULES}.loss_and_accuracy.{name}") for name in ("measure", "runs"))
+MEASURE, SCOPES = (importlib.import_module(f"{MODULES}.loss_and_accuracy.{name}") for name in ("measure", "estimates"))
 SETTINGS = {"replicates": 200, "batch_size": 128}
 
 
@@ -36,16 +36,16 @@ def _estimates(rows):
     return estimates, {claim.id: str(claim.decision(estimates).verdict) for claim in STUDY.claims}
 
 
-def _value(estimates, quantity, order, scope=RUNS.THESE):
+def _value(estimates, quantity, order, scope=SCOPES.THESE):
     return estimates.at(quantity, order=order, scope=scope, labels="all").value
 
 
 def test_a_loss_that_tells_all_once_it_is_scaled_is_found_out():
     estimates, verdict = _estimates(_rows(lambda g, lam: 1 / (1 + g)))
-    for scope in (RUNS.THESE, RUNS.OTHER, RUNS.EQUAL):
+    for scope in (SCOPES.THESE, SCOPES.OTHER, SCOPES.EQUAL):
         assert _value(estimates, "C", "scaled loss", scope) == pytest.approx(1)
         assert _value(estimates, "C", "prediction", scope) == pytest.approx(1)
-    assert _value(estimates, "C", "loss", RUNS.EQUAL) == pytest.approx(1)
+    assert _value(estimates, "C", "loss", SCOPES.EQUAL) == pytest.approx(1)
     assert _value(estimates, "C", "loss") < 0.9
     assert estimates.of("C(alpha)", labels="all").largest().alpha == pytest.approx(0.4)
     assert _value(estimates, "regret", "scaled loss") == 0
@@ -55,7 +55,7 @@ def test_a_loss_that_tells_all_once_it_is_scaled_is_found_out():
 def test_a_loss_that_tells_nothing_but_lambda_is_found_out():
     estimates, verdict = _estimates(_rows(lambda g, lam: 0.5 + lam))
     assert _value(estimates, "C", "largest lambda") == pytest.approx(1)
-    assert _value(estimates, "C", "loss", RUNS.EQUAL) == 0
+    assert _value(estimates, "C", "loss", SCOPES.EQUAL) == 0
     assert _value(estimates, "regret", "largest lambda") == pytest.approx(0)
     assert verdict["as_reported"] == verdict["at_equal_lambda"] == verdict["regularizer_alone"] == "fails"
     assert verdict["smallest_collapses"] == "fails"
@@ -73,7 +73,7 @@ def test_a_loss_that_ranks_as_the_accuracy_does_is_said_to():
 
 
 def test_one_regulariser_turns_what_is_said_of_all():
-    alike = {"labels": "all", "scope": RUNS.THESE}
+    alike = {"labels": "all", "scope": SCOPES.THESE}
     worst = {"regularizer": "sigreg-vcreg", "quantity": "gain over any run", **alike}
     better = {"quantity": "gain over any run", "order": "scaled loss", **alike}
     changes = ((better, 0.02), ({**worst, "order": "scaled loss"}, -0.02))

@@ -18,13 +18,13 @@ import pandas as pd
 import torch
 
 from sigreg_lab.experiment import mean_interval
-from sigreg_lab.experiment.cells import Row
+from sigreg_lab.experiment.cells import Config, Row
 from sigreg_lab.experiment.estimates import exactly, interval, mapped, rate
 from sigreg_lab.experiment.resampling import Real, Statistic, agreement, bootstrap, jackknife, regret
 from sigreg_lab.regularizers import resolve_regularizer
 from sigreg_lab.slicing import seeded_generator
 
-from .measure import TERMS
+from .measure import LABELS, TERMS
 
 CONFIGURATION = ["lam", "lr", "weight_decay", "steps"]
 UNIT = ["lam", "lr", "steps"]
@@ -36,6 +36,19 @@ ALPHAS = np.round(np.linspace(-3, 3, 31), 1)
 #: Of the regulariser's value at a point; a run above it counts as collapsed.
 NEAR_A_POINT = 0.9
 THESE, OTHER, EQUAL = "these lambdas", "other lambdas", "equal lambda"
+SEED = 20251121
+
+
+def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
+    """By regulariser and label budget."""
+    found: list[Row] = []
+    for index, (name, part) in enumerate(rows.groupby("regularizer", sort=False)):
+        at_a_point = value_at_a_point(str(name), settings["batch_size"])
+        for budget in LABELS:
+            rng = np.random.default_rng([SEED, index, *budget.encode()])
+            of = of_one(part, budget, at_a_point, settings["replicates"], rng)
+            found += [{"regularizer": name, "labels": budget} | row for row in of]
+    return found
 
 
 def of_one(part: pd.DataFrame, budget: str, at_a_point: float, replicates: int, rng: np.random.Generator) -> list[Row]:

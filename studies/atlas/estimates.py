@@ -82,7 +82,7 @@ def plans_of(rows: pd.DataFrame, protocol: Protocol) -> dict[str, Plan]:
     return plans
 
 
-def estimates_of(rows: pd.DataFrame, settings: Config) -> list[Row]:
+def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
     own = rows[rows["stage"] != "quality"]
     by_data = {
         str(data): plans_of(part, protocol_of(settings, str(data))) for data, part in own.groupby("data", sort=False)
