@@ -140,9 +140,9 @@ def _read(path: Path) -> "pd.DataFrame":
 
 
 def telling(study: Study) -> str:
-    """A digest of what a study tells with, besides its rows: of its declaration, its estimates and its template."""
-    files = [study.folder / name for name in ("study.py", "estimates.py", TEMPLATE)]
-    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files if file.is_file())).hexdigest()[:16]
+    """A digest of what a study tells with, besides its rows: of the code in its folder and its template."""
+    files = [*sorted(study.folder.glob("*.py")), study.folder / TEMPLATE]
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 def _tell(study: Study, folder: Path, manifest: dict[str, Any]) -> str:
