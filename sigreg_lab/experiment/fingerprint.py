@@ -1,10 +1,12 @@
 """Which code and which library versions a study's numbers depend on."""
 
 import ast
+import functools
 import hashlib
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 from sigreg_lab.experiment.cells import Cell, canonical
 from sigreg_lab.experiment.study import Study
@@ -40,16 +42,16 @@ def file_fingerprint(file: Path, also: object = None, packages: tuple[str, ...] 
 
 def code_digest(file: Path, also: object = None) -> str:
     """A digest of a file, of all code that it imports, and of what it is given."""
-    seen: dict[Path, ast.Module] = {}
+    seen: dict[Path, _Code] = {}
     pending = [file, PACKAGE / "experiment" / "cells.py"]
     while pending:
         path = pending.pop()
         if path not in seen:
-            seen[path] = _parse(path)
+            seen[path] = _read(path.read_text(encoding="utf-8"))
             pending += _imported(seen[path], path)
     digest = hashlib.sha256(canonical(also).encode())
     for name, path in sorted((_name(path, file.parent), path) for path in seen):
-        digest.update(f"{name}:{ast.dump(seen[path])}\n".encode())
+        digest.update(f"{name}:{seen[path].tree}\n".encode())
     for source in sorted({source for path in seen for source in path.parent.glob("*.[ch]")}):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
@@ -61,32 +63,36 @@ def _name(path: Path, folder: Path) -> str:
     return path.relative_to(PACKAGE.parent if library else folder).as_posix()
 
 
-def _parse(path: Path) -> ast.Module:
-    """A file without its docstrings."""
-    module = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(module):
+class _Code(NamedTuple):
+    tree: str  # without docstrings
+    modules: list[str]  # that it imports
+    beside: list[str]  # files of its own folder that it imports
+
+
+@functools.cache  # a library of two hundred files takes a second
+def _read(source: str) -> _Code:
+    tree = ast.parse(source)
+    code = _Code("", [], [])
+    for node in ast.walk(tree):
         match getattr(node, "body", None):
             case [ast.Expr(ast.Constant(str())), *_] as body:
                 body[0] = ast.Pass()
-    return module
-
-
-def _imported(tree: ast.Module, file: Path) -> list[Path]:
-    """Files of this package, and files beside ``file``, that a piece of code imports."""
-    names: list[str] = []
-    beside: list[str] = []
-    for node in ast.walk(tree):
         match node:
             case ast.Import():
-                names += [alias.name for alias in node.names]
+                code.modules.extend(alias.name for alias in node.names)
             case ast.ImportFrom(module=None, level=1):
-                beside += [alias.name for alias in node.names]
+                code.beside.extend(alias.name for alias in node.names)
             case ast.ImportFrom(module=str(source), level=1):
-                beside.append(source)
+                code.beside.append(source)
             case ast.ImportFrom(module=str(source)):
-                names += [source, *(f"{source}.{alias.name}" for alias in node.names)]
-    found = [file.parent / f"{name}.py" for name in beside]
-    for name in names:
+                code.modules.extend([source, *(f"{source}.{alias.name}" for alias in node.names)])
+    return code._replace(tree=ast.dump(tree))
+
+
+def _imported(code: _Code, file: Path) -> list[Path]:
+    """Files of this package, and files beside ``file``, that a piece of code imports."""
+    found = [file.parent / f"{name}.py" for name in code.beside]
+    for name in code.modules:
         parts = name.split(".")
         if parts[0] != PACKAGE.name or not _enters_rows(parts):
             continue

@@ -477,26 +477,32 @@ def _sources(path: Path) -> Iterator[tuple[Path, bytes]]:
         pending += _beside(place, text)
 
 
-def _beside(place: Path, text: bytes) -> list[Path]:
-    """Files that a file imports, of its own folder or below, or of its own package."""
+@functools.cache
+def _imports(text: bytes) -> list[tuple[int, list[str]]]:
+    """What each import of a file names, and how many folders up it starts; 0: none."""
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError):
         return []  # loading it says what is wrong
+    found = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import():
+                found.append((0, [alias.name for alias in node.names]))
+            case ast.ImportFrom():
+                base = node.module or ""
+                found.append((node.level, [base, *(f"{base}.{alias.name}".lstrip(".") for alias in node.names)]))
+    return found
+
+
+def _beside(place: Path, text: bytes) -> list[Path]:
+    """Files that a file imports, of its own folder or below, or of its own package."""
     root = place.parent
     while (root / "__init__.py").is_file() and root.parent != root:
         root = root.parent
     found = []
-    for node in ast.walk(tree):
-        starts, names = (place.parent, root), []
-        match node:
-            case ast.Import():
-                names = [alias.name for alias in node.names]
-            case ast.ImportFrom():
-                base = node.module or ""
-                names = [base, *(f"{base}.{alias.name}".lstrip(".") for alias in node.names)]
-                if node.level:
-                    starts = ([place.parent, *place.parents[1:]][node.level - 1],) * 2
+    for level, names in _imports(text):
+        starts = ([place.parent, *place.parents[1:]][level - 1],) * 2 if level else (place.parent, root)
         for start in dict.fromkeys(starts):
             for name in names:
                 module = start.joinpath(*name.split("."))

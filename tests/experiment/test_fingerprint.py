@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sigreg_lab.experiment.fingerprint import MEASURE, PACKAGE, _imported, _parse, fingerprint
+from sigreg_lab.experiment.fingerprint import MEASURE, PACKAGE, _imported, _read, fingerprint
 from sigreg_lab.experiment.study import list_studies, load_study
 
 MEASURED = '''"""Doc."""
@@ -75,10 +75,10 @@ def test_what_makes_cells_and_their_seeds_counts(study, change):
 
 
 def test_of_the_library_counts_what_is_imported_and_what_that_imports(study, monkeypatch):
-    parsed = []
-    monkeypatch.setattr("sigreg_lab.experiment.fingerprint._parse", lambda path: parsed.append(path) or _parse(path))
+    read, read_text = [], Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, **options: read.append(path) or read_text(path, **options))
     fingerprint(study)
-    files = {path.relative_to(PACKAGE).as_posix() for path in parsed if path.is_relative_to(PACKAGE)}
+    files = {path.relative_to(PACKAGE).as_posix() for path in read if path.is_relative_to(PACKAGE)}
     assert {"univariate/__init__.py", "univariate/epps_pulley.py", "nulls/__init__.py"} <= files
     assert "experiment/cells.py" in files, "seeds come from there"
     assert not {"figures/theme.py", "experiment/run.py", "experiment/estimates.py", "experiment/study.py"} & files
@@ -95,8 +95,8 @@ def test_a_changed_header_counts(study, monkeypatch):
 def test_measuring_imports_no_declaration_and_no_drawing(name):
     """What stands in measure.py makes cells stale; claims, estimates and pictures have no business there."""
     study = load_study(name)
-    tree = _parse(study.folder / MEASURE)
-    assert study.folder / "study.py" not in _imported(tree, study.folder / MEASURE)
-    named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    text = (study.folder / MEASURE).read_text(encoding="utf-8")
+    assert study.folder / "study.py" not in _imported(_read(text), study.folder / MEASURE)
+    named = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
     assert not {"Claim", "Picture", "Estimates", "Study", "themed", "markdown_table"} & named
     assert study.measure.__module__ == f"sigreg_lab.studies.{name}.measure"

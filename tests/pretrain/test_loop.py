@@ -430,12 +430,13 @@ SMALL = ["epochs=0", "steps=2", "batch_size=4", "num_slices=8", "projector=16,8"
     ("recipe", "changes"),
     [
         ("images", []),
-        ("cifar10-resnet18", ["precision=bf16-mixed"]),
-        ("imagenette-vit-s8", ["image_size=32", "precision=bf16-mixed"]),
+        ("cifar10-resnet18", []),
+        ("imagenette-vit-s8", ["image_size=32"]),
         (
             "multicrop-vit",
             ["image_size=32", "crops.local_size=16", "patch_size=8", "accumulate=2", "register_tokens=1"],
         ),
+        ("cifar10-small", ["precision=bf16-mixed"]),
     ],
 )
 def test_the_recipes_run_a_few_steps_on_a_folder_never_seen(image_folder, recipe, changes):

@@ -14,6 +14,7 @@ import torch
 from sigreg_lab.experiment.cells import canonical
 from sigreg_lab.experiment.study import StudyError
 from sigreg_lab.pretrain import configure, pretrain
+from sigreg_lab.pretrain import run as run_module
 from sigreg_lab.pretrain.loop import make_loss, resolved
 from sigreg_lab.pretrain.run import run, run_probes
 from sigreg_lab.regularizers import REGISTRY, SIGReg, check_regularizer, make_regularizer, resolve_regularizer
@@ -353,9 +354,12 @@ def test_the_digest_of_an_object_tells_what_it_holds_and_nothing_else(other):
     digest = resolve_regularizer(Handed(0.5)).digest
     assert resolve_regularizer(Handed(0.5)).digest == digest
     assert resolve_regularizer(other).digest != digest
+
+
+def test_another_process_finds_the_same_digest():
     code = "from tests.regularizers.test_resolve import *; print(resolve_regularizer(Handed(0.5)).digest)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == digest, "another process finds the same"
+    assert done.stdout.strip() == resolve_regularizer(Handed(0.5)).digest
 
 
 def test_one_of_a_session_without_a_file_is_told_by_its_code():
@@ -386,7 +390,8 @@ def test_what_cannot_be_taken_is_one_line(given, message):
 @pytest.mark.parametrize(
     "given", [Handed, *(pytest.param(one, marks=pytest.mark.long) for one in (Handed(0.5, name="half"), handed))]
 )
-def test_pretraining_takes_what_is_handed_in(given, tmp_path):
+def test_pretraining_takes_what_is_handed_in(given, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "FEW_SHOT_DRAWS", 1)  # for time
     config = configure(None, given, 0, ["steps=3", "batch_size=16", "projector=16,8"])
     folder, _ = run(config, tmp_path)
     name = resolve_regularizer(given).name
