@@ -51,9 +51,9 @@ class Weights(NamedTuple):
     """Operations of a large matrix product that take as long."""
 
     draw: float = 2000.0  #: a normal number, and its normalisation
-    node: float = 20.0  #: a node at a projection, forward and backward
+    node: float = 15.0  #: a node at a projection, forward and backward
     turn: float = 10.0  #: of Householder's factorisation, an entry of a column by a column
-    step: float = 55.0  #: an element and factor of two of the fast transform, there and back
+    step: float = 40.0  #: an element and factor of two of the fast transform, there and back
     pair: float = 17000.0  #: the two radial functions of a pair of samples
     coordinate: float = 33.0  #: a coordinate of a pair, float64
     call: float = 1e8  #: a call

@@ -138,9 +138,9 @@ def test_what_cannot_be_had_says_so(arguments, message):
 
 
 @pytest.mark.parametrize(
-    ("n", "orthogonal", "hd3"), [(128, (4, 8), (32, 256)), (512, (4, 32), (64, 1024)), (4096, (4, 48), (100, 4096))]
+    ("n", "orthogonal", "hd3"), [(128, (4, 8), (16, 256)), (512, (4, 24), (40, 1024)), (4096, (4, 48), (100, 4096))]
 )
 def test_hd3_takes_over_where_the_page_says(n, orthogonal, hd3):
-    """From thirty dimensions on with N = 128, from sixty with N in the hundreds, from a hundred in the thousands."""
+    """From sixteen dimensions on with N = 128, from forty with N in the hundreds, from a hundred in the thousands."""
     assert {cheapest_directions(n, dim, 1.0).kind for dim in orthogonal} == {"orthogonal"}
     assert {cheapest_directions(n, dim, 1.0).kind for dim in hd3} == {"hd3"}
