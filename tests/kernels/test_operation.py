@@ -43,9 +43,13 @@ print(mib("VmHWM") - before)
 
 
 def run(code: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    """Output of a process of one thread, whose malloc gives back what it gets back.
+
+    glibc's, left alone, keeps blocks of the size of those that were freed before, or not, by where they lie: the
+    same program peaked at 29, 45 or 49 MiB.
+    """
+    fixed = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **fixed})
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -57,8 +61,5 @@ def test_first_calls_do_not_load_the_compiler_of_torch():
 
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="peak memory is read from Linux's /proc")
 def test_memory_is_one_gradient_and_one_block():
-    """16 MiB of gradient, 8 of projections, 2 for one block's coefficients and directions, and what malloc keeps.
-
-    The least of three processes: the system may add pages that nobody asked for, seen once on a busy machine (49 MiB).
-    """
-    assert 16 < min(float(run(PEAK)) for _ in range(3)) < 45
+    """16 MiB of gradient, 8 of projections, 4 of a part of its product, 2 of coefficients and directions."""
+    assert 16 < float(run(PEAK)) < 45
