@@ -437,6 +437,9 @@ SMALL = ["epochs=0", "steps=2", "batch_size=4", "num_slices=8", "projector=16,8"
             ["image_size=32", "crops.local_size=16", "patch_size=8", "accumulate=2", "register_tokens=1"],
         ),
         ("cifar10-small", ["precision=bf16-mixed"]),
+        # Half a minute each where bfloat16 is emulated.
+        pytest.param("cifar10-resnet18", ["precision=bf16-mixed"], marks=pytest.mark.long),
+        pytest.param("imagenette-vit-s8", ["image_size=32", "precision=bf16-mixed"], marks=pytest.mark.long),
     ],
 )
 def test_the_recipes_run_a_few_steps_on_a_folder_never_seen(image_folder, recipe, changes):
