@@ -25,7 +25,7 @@ import os
 import resource
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -350,7 +350,7 @@ class Run:
         else:
             with torch.no_grad(), _kept_buffers(self.encoder):
                 outputs = torch.cat([self._outputs(_part(views, p), step, i)[0] for i, p in enumerate(parts)], 1)
-        targets = self._average_targets([views[0]] if len(parts) == 1 else [views[0][:, part] for part in parts])
+        targets = self._average_targets(views[0], parts)
         self.watch.lap("network")
 
         outputs.requires_grad_()
@@ -410,15 +410,18 @@ class Run:
             rest.append(embedding)
         return torch.cat(rest, -1).unflatten(0, shape), embedding.unflatten(0, shape)
 
-    def _average_targets(self, parts: list[Tensor]) -> Tensor | None:
+    def _average_targets(self, views: Tensor, parts: Sequence[Tensor]) -> Tensor | None:
         """The averaged encoder's projections of the global views, shape (V_g, N, K); None without one.
 
         It sees the parts of the batch one by one, as the encoder does, and normalises by each.
         """
         if self.average is None:
             return None
+        projections = []
         with torch.no_grad(), self.fabric.autocast():
-            projections = [self.average(part.flatten(0, 1))[1].unflatten(0, part.shape[:2]) for part in parts]
+            for rows in parts:
+                part = views if len(parts) == 1 else views[:, rows]
+                projections.append(self.average(part.flatten(0, 1))[1].unflatten(0, part.shape[:2]))
         return torch.cat(projections, 1)
 
     def _loss(self, outputs: Tensor, targets: Tensor | None) -> LeJEPATerms:

@@ -310,7 +310,7 @@ def test_the_averaged_encoder_has_no_dropout_and_normalises_by_the_batch(monkeyp
     monkeypatch.setattr(loop_module, "build_encoder", with_dropout)
     (run,) = _steps(dataclasses.replace(TINY, swa=0.9, steps=1))
     views = [torch.rand(4, 32, 1, 8, 8, generator=torch.Generator().manual_seed(0))]
-    first, second = (run._average_targets(views) for _ in range(2))
+    first, second = (run._average_targets(views[0], [torch.arange(32)]) for _ in range(2))
     assert torch.equal(first, second)
     assert run.encoder.training
     flat = views[0].flatten(0, 1).flatten(1)
