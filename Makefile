@@ -22,6 +22,7 @@ setup: .venv/.ready
 
 quickstart: setup
 	$(BIN)/sigreg-lab compare sigreg-ep vicreg visreg --data digits --seeds 5 --tuning-seeds 2 --set steps=100 --workers $(WORKERS)
+	@test -e embeddings.npy || $(BIN)/python -c "import numpy, sklearn.datasets; numpy.save('embeddings.npy', sklearn.datasets.load_digits().data)"
 
 test: setup
 	$(BIN)/ruff check .

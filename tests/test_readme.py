@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sigreg_lab.cli import main
 from sigreg_lab.experiment.report import heading_anchor
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -19,6 +20,18 @@ def test_the_python_examples_run_one_after_the_other():
     assert names["embeddings"].grad is not None
     assert names["views"].grad is not None
     assert tuple(names["pvalue"].shape) == (3,)
+
+
+def test_the_second_command_says_what_is_shown_of_what_the_first_leaves(tmp_path, monkeypatch, capsys):
+    (leave,) = re.findall(r'-c "(import numpy.*)"', (Path(__file__).parents[1] / "Makefile").read_text())
+    monkeypatch.chdir(tmp_path)
+    exec(leave)
+    (command,) = re.findall(r"make quickstart\n\.venv/bin/sigreg-lab (.*)", README)
+    monkeypatch.setattr("sys.argv", ["sigreg-lab", *command.split()])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    (shown,) = re.findall(r"^(Not N\(0, I\): .*;) \.\.\.$", README, re.M)
+    assert " ".join(capsys.readouterr().out.split()).startswith(shown)
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)]+)\)", README))
