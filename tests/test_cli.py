@@ -35,7 +35,7 @@ def test_study_list_names_each_study(monkeypatch, capsys):
     code, out, _ = _call(monkeypatch, capsys, "study", "list")
     assert code == 0
     assert "power" in out
-    assert "regularizers_digits" in out
+    assert "loss_and_accuracy" in out
 
 
 @pytest.mark.parametrize("command", ["compare", "pretrain"])
@@ -67,7 +67,7 @@ def test_help_names_the_studies(monkeypatch, capsys, command):
         (("study", "run", "power", "--set", "n=16,16"), "--set n=16,16: a value is given twice"),
         (("study", "run", "power", "--set", "n=16,-8"), "--set n=16,-8: must be at least 1"),
         (("study", "run", "power", "--set", "alpha=nan"), "--set alpha=nan: expected a finite number"),
-        (("study", "run", "regularizers_digits", "--set", "seed=-1"), "--set seed=-1: must be at least 0"),
+        (("study", "run", "loss_and_accuracy", "--set", "seed=-1"), "--set seed=-1: must be at least 0"),
         (("study", "publish", "../power", "--preset", "smoke"), "power has no study.py"),
         (("pretrain", "--max-minutes", "nan"), "--max-minutes must be a finite number, got nan"),
         (("pretrain", "--set", "epochs=inf"), "--set epochs=inf: expected a finite number, got 'inf'"),

@@ -120,7 +120,7 @@ def test_a_choice_that_is_a_function_knows_what_code_a_text_of_an_axis_names(wor
         own.configure("smoke", ["word=red,lost"])
 
 
-@pytest.mark.parametrize("name", ["calibration", "regularizers_digits"])
+@pytest.mark.parametrize("name", ["calibration", "loss_and_accuracy"])
 def test_a_text_axis_of_a_study_takes_known_names_alone(name):
     study = load_study(name)
     axis = next(axis for axis in study.axes if isinstance(study.presets["smoke"][axis][0], str))

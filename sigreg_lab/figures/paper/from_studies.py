@@ -148,19 +148,24 @@ def spearman_over_alpha(sources: Sources) -> Drawing:
     )
 
 
+#: Of the atlas, in the figure of few labels: the paper's statistics and both controls.
+FEW_LABELS = ["sigreg-ep", "sigreg-ad", "sigreg-ejb", "sigreg-vcreg", "none", "untrained"]
+#: Probes of the backbone, and the labels per class that each is given.
+SHOTS = {"backbone_few-shot_1": "1", "backbone_few-shot_10": "10", "backbone_linear_all": "all"}
+
+
 def few_shots(sources: Sources) -> Drawing:
-    e = sources.estimates("regularizers_digits")
-    shots = [quantity for quantity in e.axis("quantity") if quantity.startswith("test_") and "less" not in quantity]
+    found = sources.estimates("atlas").of("accuracy", data="digits", contender=FEW_LABELS, probe=list(SHOTS))
     figure = new_figure(WIDE, 2.7)
     ours, theirs = figure.subplots(1, 2)
-    names = e.of(shots[0]).axis("regularizer")
+    names = found.axis("contender")
     colours = palette(names)
-    for place, (name, marker) in enumerate(zip(names, "osD^vPX*"[: len(names)], strict=True)):
-        rows = e.of(shots, regularizer=name).table.set_index("quantity").loc[shots]
+    for place, (name, marker) in enumerate(zip(names, "osD^vP", strict=False)):
+        rows = found.of("accuracy", contender=name).table.set_index("probe").loc[list(SHOTS)]
         rows = rows.assign(**{c: 100 * rows[c] for c in ("estimate", "low", "high")})
-        places = np.arange(len(shots)) + 0.04 * (place - (len(names) - 1) / 2)
+        places = np.arange(len(SHOTS)) + 0.04 * (place - (len(names) - 1) / 2)
         whiskers(ours, places, rows, color=colours[name], marker=marker, ms=3, lw=1, label=label(name))
-    ours.set_xticks(range(len(shots)), [shot.removeprefix("test_") for shot in shots])
+    ours.set_xticks(range(len(SHOTS)), list(SHOTS.values()))
     ours.set(xlabel="labels per class", ylabel="accuracy, %", title="ours: digits")
     ours.legend(frameon=False, loc="lower right")
     table = published("transfer")
@@ -175,12 +180,10 @@ def few_shots(sources: Sources) -> Drawing:
     theirs.set_xlim(-0.15, 3.15)
     theirs.legend(frameon=False, loc="center right")
     say_published(theirs)
-    config = sources.config("regularizers_digits")
     return Drawing(
         figure,
-        f"Left: {DIGITS}, {config['steps']} steps, mean over "
-        f"{len(config['seed']) - config['tuning_seeds']} seeds with 95% intervals. Right: {setting('transfer')}. The "
-        "two panels differ in data and scale; only their shapes compare.",
+        f"Left: {DIGITS}, lambda tuned for each, mean over {sources.config('atlas')['seeds']} seeds with 95% "
+        f"intervals. Right: {setting('transfer')}. The two panels differ in data and scale; only their shapes compare.",
     )
 
 

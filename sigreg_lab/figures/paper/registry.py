@@ -83,7 +83,7 @@ ITEMS: tuple[Item, ...] = (
         paper="Figure 12",
         title="Few labels",
         draw=from_studies.few_shots,
-        studies=("regularizers_digits",),
+        studies=("atlas",),
         published=("transfer",),
     ),
     Item(key="fig-15", paper="Figure 15", title="The constant of Theorem 5's bound", draw=from_theory.bound_constant),
