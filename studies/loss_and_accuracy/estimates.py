@@ -86,9 +86,9 @@ def of_one(part: pd.DataFrame, budget: str, at_a_point: float, replicates: int, 
             found.append(interval("C", *span, counts[scope], order=order, scope=scope))
             if order in PAPER_C:
                 found.append(mapped(found[-1], "C less that reported", (-PAPER_C[order]).__add__))
-        statistics: dict[str, Statistic] = {"regret": lost, "gain over any run": gained}
-        for quantity, statistic in statistics.items():
-            for order, span in zip(orders, bootstrap(statistic, *where, replicates, rng), strict=True):
+        statistics: dict[str, tuple[Statistic, float]] = {"regret": (lost, 0.0), "gain over any run": (gained, -1.0)}
+        for quantity, (statistic, least) in statistics.items():
+            for order, span in zip(orders, bootstrap(statistic, *where, replicates, rng, least), strict=True):
                 found.append(interval(quantity, *span, order=order, scope=scope))
     for alpha, span in zip(ALPHAS, jackknife(agreement(scaled, accuracy), *places[THESE], 1.0), strict=True):
         found.append(interval("C(alpha)", *span, counts[THESE], order="scaled loss", scope=THESE, alpha=float(alpha)))
@@ -100,7 +100,8 @@ def of_one(part: pd.DataFrame, budget: str, at_a_point: float, replicates: int, 
         found.append(interval("C", *span, len(within), order=order, scope=EQUAL))
     for value in np.unique(lam):
         near = columns["penalty"][lam == value] > NEAR_A_POINT * at_a_point
-        found.append(rate("collapsed", int(near.sum()), near.size, lam=float(value)))
+        alone = len(np.unique(units[once["lam"] == value]))  # runs of a unit collapse alike
+        found.append(rate("collapsed", near.mean() * alone, alone, lam=float(value)))
     names = [*CONFIGURATION, "seed", *TERMS]
     for right, *values in zip(accuracy.ravel(), *(columns[name].ravel() for name in names), strict=True):
         found.append(exactly("run", float(right), **dict(zip(names, map(float, values), strict=True))))
