@@ -4,9 +4,9 @@ A source opens one image at a time, and knows its label and its name. It is deco
 
     rotate as the camera says -> RGB -> shorter side to S (bicubic, smoothed) -> middle S x S
 
-Modes other than RGB are converted (grey repeated, transparency laid on white, grey of 16 bits, or of fractions in 0 .. 1,
-scaled to 8 bits) and counted. An image that cannot be decoded is named, skipped and counted; so is one whose header says more than ``max_megapixels``,
-and what is no regular file (a pipe or a device would never end).
+Modes other than RGB are converted (grey repeated, transparency laid on white, grey of 16 bits or of fractions in 0 .. 1
+scaled to 8 bits) and counted. An image that cannot be decoded is named, skipped and counted; so is one whose header
+says more than ``max_megapixels``, and what is no regular file (a pipe or a device would never end).
 
 All splits, and all files of a split, share one map from names of classes to labels: that of the classes in train.
 """
