@@ -134,4 +134,4 @@ def _views(x: Tensor) -> Tensor:
     if not isinstance(x, Tensor) or x.ndim < 2:
         shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
         raise ValueError(f"x must be a tensor of shape (N, K) or (..., N, K), got {shape}")
-    return x.flatten(0, -3) if x.ndim > 3 else x.reshape(-1, *x.shape[-2:])
+    return x[None] if x.ndim == 2 else x.flatten(0, -3)

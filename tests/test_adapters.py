@@ -62,6 +62,8 @@ def test_leading_dimensions_are_views(gather):
     assert torch.equal(make()(x[0, 0]), make()(x[0, :1]))
     with pytest.raises(ValueError, match=r"x must be a tensor of shape \(N, K\) or \(..., N, K\), got \(6,\)"):
         make()(x[0, 0, 0])
+    with pytest.raises(ValueError, match=r"is empty, shape \(3, 0, 6\); hand in at least 2 samples"):
+        make()(x[0, :, :0])
     with pytest.raises(ValueError, match="z holds 120 NaN"):
         LightlySIGReg(gather_distributed=True)(torch.full((N, K), torch.nan))
 

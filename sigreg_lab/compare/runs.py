@@ -217,7 +217,7 @@ def run_job(measure: Measure, config: PretrainConfig) -> tuple[Row, float, bool]
     with threadpool_limits(1):
         try:
             row = measure(config)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # which would end the comparison without a word
             lasting = not isinstance(error, _PASSING)
             row = {"broke": " ".join(f"{type(error).__name__}: {error}".split())[:500]}
     return row, time.perf_counter() - start, lasting

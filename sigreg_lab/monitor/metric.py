@@ -95,6 +95,8 @@ class EmbeddingHealth(Metric):
         Raises:
             ValueError: another shape, or no floating point.
         """
+        if not isinstance(embeddings, Tensor):
+            raise ValueError(f"embeddings must be a torch.Tensor, got {type(embeddings).__name__}")
         z = embeddings.detach()
         if z.ndim == 3 and len(z):
             z = z[0]

@@ -24,7 +24,7 @@ class HealthMonitor:
 
     A measurement begins ``every_n_steps`` steps after the last one began, the first as many after the first call: a
     network that has not learnt yet may be all but constant. It takes the rows of as many steps as fill the metric's
-    sample, ``max_samples`` / N, and ends with the last of them.
+    sample of ``max_samples``, and ends with the last of them.
 
     The first ten measurements are made whatever they cost. From then on the time of one is held against that of the
     steps: the next is due when the steps have taken 1/``max_share`` times as long. The bands are simulated once, at
@@ -59,12 +59,12 @@ class HealthMonitor:
         self._made = 0  # measurements so far
         self._since: tuple[int, float] | None = None  # step and time of its end
         self._due: int | None = None
-        self._batches = 0  # still to be taken
+        self._lacking = 0  # rows of the measurement that goes on
 
     def is_due(self, step: int) -> bool:
         """Whether the embeddings of this step are looked at; those of other steps need not be handed in, but are not
         in the way."""
-        return self._due is None or self._batches > 0 or step >= self._due
+        return self._due is None or self._lacking > 0 or step >= self._due
 
     def __call__(self, step: int, embeddings: Tensor) -> dict[str, float] | None:
         """Look at a step's embeddings.
@@ -83,7 +83,6 @@ class HealthMonitor:
         Warns:
             CollapseWarning: a collapse begins (see ``CollapseAlarm``); rank 0 alone warns.
         """
-        device = embeddings.device
         if self._due is None:
             self.health.first_view(embeddings)
             self.health.prepare()
@@ -91,18 +90,18 @@ class HealthMonitor:
             return None
         if not self.is_due(step):
             return None
-        if not self._batches:
+        device = embeddings.device
+        if self._lacking <= 0:
             self._due = self._postponed(step, device)
             if step < self._due:
                 return None
             self._due = step + self.every_n_steps  # of the next; this one goes on until its sample is full
-            rows = int(total_samples(embeddings.shape[-2], device))
-            self._batches = math.ceil(self.health.max_samples / max(1, rows))
+            self._lacking = self.health.max_samples
             self._cost = 0.0
         start = self._now(device)
         self.health.update(embeddings)
-        self._batches -= 1
-        if self._batches:
+        self._lacking -= int(total_samples(embeddings.shape[-2], device))
+        if self._lacking > 0:
             self._cost += self._now(device) - start
             return None
         numbers = {name: float(value) for name, value in self.health.compute().items()}

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from sigreg_lab.pretrain.config import PretrainConfig, as_dict, from_dict
+from sigreg_lab.pretrain.config import PARTS, PretrainConfig, as_dict, from_dict
 
 FORMAT = 1
 #: What may differ between the run that wrote a checkpoint and the one that goes on from it.
@@ -185,7 +185,7 @@ def read_config(saved: dict[str, Any]) -> PretrainConfig:
     """
     known = PretrainConfig()
     unknown = [key for key in saved if key not in {field.name for field in dataclasses.fields(known)}]
-    parts = {"views": saved.get("views", {}), "crops": saved.get("crops", {})}
+    parts = {part: saved.get(part, {}) for part in PARTS}
     for part, own in parts.items():
         unknown += [f"{part}.{key}" for key in own if key not in getattr(known, part)._fields]
     if unknown:

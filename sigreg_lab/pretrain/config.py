@@ -134,9 +134,10 @@ def check_config(config: PretrainConfig) -> None:
     for part, intervals in _VIEW_INTERVALS.items():
         check_intervals(getattr(config, part)._asdict(), intervals, f"{part}.")
     for name in ("global_scale", "local_scale", "ratio", "sigma"):
-        low, high = getattr(config.crops, name)
-        if low > high:
-            raise ValueError(f"crops.{name} must go from the smaller to the larger number, got {low}, {high}")
+        ends = getattr(config.crops, name)
+        if len(ends) != 2 or ends[0] > ends[1]:
+            told = ", ".join(map(str, ends))
+            raise ValueError(f"crops.{name} must be two numbers, from the smaller to the larger, got {told}")
     if config.placement not in PLACEMENTS:
         raise ValueError(f"placement must be one of {', '.join(PLACEMENTS)}, got {config.placement!r}")
     if not config.projector:

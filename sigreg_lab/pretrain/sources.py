@@ -4,9 +4,9 @@ A source opens one image at a time, and knows its label and its name. It is deco
 
     rotate as the camera says -> RGB -> shorter side to S (bicubic, smoothed) -> middle S x S
 
-Modes other than RGB are converted (grey repeated, transparency laid on white, 16-bit grey scaled to 8) and counted. An
-image that cannot be decoded is named, skipped and counted; so is one whose header says more than ``max_megapixels``,
-and what is no regular file (a pipe or a device would never end).
+Modes other than RGB are converted (grey repeated, transparency laid on white, grey of 16 bits or of fractions in 0 .. 1
+scaled to 8 bits) and counted. An image that cannot be decoded is named, skipped and counted; so is one whose header
+says more than ``max_megapixels``, and what is no regular file (a pipe or a device would never end).
 
 All splits, and all files of a split, share one map from names of classes to labels: that of the classes in train.
 """
@@ -602,6 +602,13 @@ def _silence_pillow() -> None:
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
+def _white(mode: str, largest: float) -> float:
+    """The value of white in a grey image of more than 8 bits: by its mode, else by its largest value."""
+    if mode.startswith("I;16") or largest > 255:
+        return 65535.0
+    return 1.0 if mode == "F" and largest <= 1 else 255.0
+
+
 def _pixels(image: Any, size: int) -> tuple[np.ndarray, str]:
     from PIL import Image, ImageOps
 
@@ -610,8 +617,9 @@ def _pixels(image: Any, size: int) -> tuple[np.ndarray, str]:
     image = ImageOps.exif_transpose(image)
     if mode.startswith("I") or mode == "F":
         depth = np.asarray(image, dtype=np.float64)
-        scale = 255 / 65535 if depth.max() > 255 else 1.0
-        image = Image.fromarray((depth * scale).clip(0, 255).round().astype(np.uint8))
+        if not np.isfinite(depth).all():
+            raise NotDecoded("NaN or infinite values")
+        image = Image.fromarray((depth * (255 / _white(mode, depth.max()))).clip(0, 255).round().astype(np.uint8))
     elif mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         over = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", over.size, (255, 255, 255, 255)), over)

@@ -14,6 +14,7 @@ keywords, and its object as ``regularizer(z, generator)``: embeddings (V, N, K) 
 import ast
 import contextlib
 import copy
+import copyreg
 import dataclasses
 import functools
 import hashlib
@@ -45,7 +46,9 @@ from sigreg_lab.validation import did_you_mean
 #: Where packages announce their regularisers: name = module:Class.
 ENTRY_POINTS = "sigreg_lab.regularizers"
 _NOT_OPTIONS = ("name", "training", "capturable")  # of an object's attributes
-_LIBRARIES = ("builtins", "collections", "numpy", "torch")  # whose code is told by their versions
+_LIBRARIES = ("builtins", "collections", "functools", "numpy", "torch")  # whose code is told by their versions
+#: How Python shows where something lies in memory, which is another place in each process.
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _TRIED_SCALES = (1.0, 0.3, 3.0)  # of the samples that a regulariser is tried on: a hinge may be flat at one of them
 _SAME = 1e-4  # largest difference of two values of one generator state, over the largest value: less is rounding
 
@@ -107,7 +110,7 @@ class ResolvedRegularizer:
             return self._make(**(self._taken(defaults) | self.options))
         try:
             built = self._make(**self.options)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ValueError(f"{self.name} cannot be made: {type(error).__name__}: {error}") from error
         if not callable(built):
             raise ValueError(f"{self.name} cannot be called; give its class __call__ or forward (z, generator)")
@@ -166,8 +169,8 @@ def check_regularizer(
     """Try a regulariser on random embeddings of ``shape`` (V, N, K) before any run.
 
     Raises:
-        ValueError: it cannot be built or called, its value is no finite scalar or another one for a generator in the
-            same state, or it has no gradient that is finite and not 0.
+        ValueError: it cannot be built or called, it changes its input, its value is no finite scalar or another one
+            for a generator in the same state, or it has no gradient that is finite and not 0.
     """
     regularizer = chosen.build(**defaults)
     if regularizer is None:
@@ -183,13 +186,18 @@ def check_regularizer(
             found = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             remedy = "is `return` missing?" if value is None else "end with .mean() or .sum()"
             raise ValueError(f"{where} its value must be a scalar tensor, got {found}; {remedy}")
+        if value.is_complex():
+            raise ValueError(f"{where} its value must be a real number, got {value.dtype}; take its .real or .abs()")
         if not bool(value.isfinite()):
             raise ValueError(f"{where} its value must be finite, got {value.item()}")
         if not value.requires_grad:
             raise ValueError(
                 f"{where} its value has no gradient; compute it from z without .detach(), .item() or numpy"
             )
-        (gradient,) = torch.autograd.grad(value, z, allow_unused=True)
+        if not z.equal(scale * sample):
+            raise ValueError(f"{where} it changes z, which others take too; compute with a copy, z.clone()")
+        with _said(f"{where} its gradient fails", regularizer):
+            (gradient,) = torch.autograd.grad(value, z, allow_unused=True)
         if gradient is not None and not bool(gradient.isfinite().all()):
             raise ValueError(f"{where} its gradient must be finite; it holds NaN or infinity")
         moved = moved or (gradient is not None and bool(gradient.any()))
@@ -208,13 +216,18 @@ def check_regularizer(
 
 def _tried(regularizer: Any, z: Tensor, where: str) -> Any:
     """The value of a first try, without the warnings that its steps would give again."""
+    with _said(f"{where} it fails", regularizer), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return regularizer(z, seeded_generator(1, device=z.device))
+
+
+@contextlib.contextmanager
+def _said(what: str, regularizer: Any) -> Iterator[None]:
+    """Whatever ends the block, ``sys.exit`` too, becomes a ``ValueError``: ``what``, where, and why."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return regularizer(z, seeded_generator(1, device=z.device))
-    except Exception as error:
-        told = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{where} it fails{_line_of(error, regularizer)}: {told}") from error
+        yield
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{what}{_line_of(error, regularizer)}: {type(error).__name__}: {error}") from error
 
 
 def _check_signature(name: str, regularizer: Any) -> None:
@@ -234,7 +247,7 @@ def _check_signature(name: str, regularizer: Any) -> None:
         raise ValueError(f"{name} takes {takes}; write it as {wanted}: it is called with both") from None
 
 
-def _line_of(error: Exception, regularizer: Any) -> str:
+def _line_of(error: BaseException, regularizer: Any) -> str:
     """The last line of one's own code that an error came through: " at FILE.py:LINE", or ""."""
     code = regularizer.func if isinstance(regularizer, functools.partial) else regularizer
     with contextlib.suppress(TypeError, OSError, ValueError):
@@ -342,7 +355,7 @@ def _handed_in(thing: Any) -> ResolvedRegularizer:
     )
     known = {key: value for key, value in held.items() if _plain(value) is not None and key not in _NOT_OPTIONS}
     digest = _code_digest(thing if function else type(thing))
-    if not function:
+    if not function or _bound(thing):
         digest = hashlib.sha256(f"{digest}{canonical(_described(thing, ()))}".encode()).hexdigest()
     return ResolvedRegularizer(name, {}, known, digest, thing, lambda: copy.deepcopy(thing))
 
@@ -360,30 +373,62 @@ def _code_digest(code: Any) -> str:
 
 
 def _described(value: Any, above: tuple[int, ...]) -> Any:
-    """What an object holds, as JSON can hold it: the same for equal objects of any process; tensors by their bytes."""
+    """What an object holds, as JSON can hold it: the same for equal objects of any process; tensors by their bytes.
+
+    An object is told by its class, that class's code, and what pickle would keep of it.
+    """
     if value is None or _plain(value) is not None:
         return value if not isinstance(value, float) else repr(value)
     if id(value) in above:
         return "itself"
     above = (*above, id(value))
+    kind = type(value)
     if isinstance(value, Tensor):
-        value = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy(), value.dtype, value.shape
-        return _described(value, above)
-    if isinstance(value, np.ndarray):
+        held = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        return [str(value.dtype), list(value.shape), _described(held, above)]
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         return [str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
+    if isinstance(value, bytes | bytearray | complex):
+        return [kind.__qualname__, repr(value)]
     if isinstance(value, list | tuple):
         return [_described(item, above) for item in value]
+    if isinstance(value, set | frozenset):
+        return [kind.__qualname__, sorted(canonical(_described(item, above)) for item in value)]
     if isinstance(value, dict):
         return {str(key): _described(item, above) for key, item in value.items()}
-    if isinstance(value, type) or inspect.isroutine(value):
-        return value.__qualname__
-    kind = type(value)
-    code = "" if kind.__module__.partition(".")[0] in _LIBRARIES else _code_digest(kind)
-    return [kind.__qualname__, code, _described(getattr(value, "__dict__", None), above)]
+    if isinstance(value, ModuleType):
+        return value.__name__
+    ours = (value.__module__ if isinstance(value, type) else kind.__module__).partition(".")[0] not in _LIBRARIES
+    if isinstance(value, type):
+        return [value.__qualname__, _code_digest(value) if ours else ""]
+    if inspect.isfunction(value):
+        library = str(value.__module__).partition(".")[0] in _LIBRARIES
+        return [value.__qualname__, "" if library else _code_digest(value), _described(_bound(value), above)]
+    return [kind.__qualname__, _code_digest(kind) if ours else "", _described(_kept(value), above)]
+
+
+def _bound(function: FunctionType) -> list[Any]:
+    """What a function was made with, beside its code: the variables around it and its defaults; empty for none."""
+    around = []
+    for cell in function.__closure__ or ():
+        with contextlib.suppress(ValueError):  # a variable that is not there yet
+            around.append(cell.cell_contents)
+    held = [around, function.__defaults__, function.__kwdefaults__]
+    return held if any(held) else []
+
+
+def _kept(value: Any) -> Any:
+    """What pickle would keep of an object: a function, its arguments, the state. Its attributes where it keeps none."""
+    try:
+        reduce = copyreg.dispatch_table.get(type(value))
+        kept: Any = reduce(value) if reduce else value.__reduce_ex__(4)
+    except Exception:  # an object with a lock, an open file: whatever it raises
+        return getattr(value, "__dict__", None)
+    return kept if isinstance(kept, str) else [list(part) if hasattr(part, "__next__") else part for part in kept]
 
 
 def _shown(known: dict[str, Any]) -> dict[str, Option]:
-    return {key: value if _plain(value) is not None else repr(value) for key, value in known.items()}
+    return {key: value if _plain(value) is not None else _ADDRESS.sub("", repr(value)) for key, value in known.items()}
 
 
 def _plain(value: Any) -> Option:

@@ -90,7 +90,7 @@ def test_the_order_of_the_runs_does_not_matter(store):
 class Odd(Surrogate):
     def __call__(self, config):
         if config.regularizer == "b" and config.seed == 1:
-            raise (MemoryError if config.steps == 7 else RuntimeError)("no good")
+            raise {7: MemoryError, 8: SystemExit}.get(config.steps, RuntimeError)("no good")
         return super().__call__(config)
 
 
@@ -101,6 +101,13 @@ def test_a_run_that_breaks_is_a_row_with_its_reason_and_the_others_go_on(store):
     assert all("config" in row for row in rows)
     assert len(_told(outcome)) == 18
     assert run(settings(Odd(), **SMALL), candidates("a", "b"), store).made == 0, "it would break again"
+
+
+def test_a_run_that_leaves_the_program_is_a_row_too(store):
+    shared = settings(Odd(), **SMALL)
+    outcome = run(shared._replace(base=shared.base.__class__(steps=8)), candidates("a", "b"), store)
+    assert [row["broke"] for row in _told(outcome) if row["broke"]] == ["SystemExit: no good"]
+    assert len(_told(outcome)) == 18
 
 
 def test_a_want_of_memory_is_not_kept(store):

@@ -173,6 +173,8 @@ def test_embeddings_of_another_width_are_refused_at_the_first_call():
         ValueError, match=r"of shape \(N, 32\) or .*, got torch\.float32 \(128, 16\); make .* dim= their"
     ):
         watch(0, torch.randn(128, 16))
+    with pytest.raises(ValueError, match=r"^embeddings must be a torch\.Tensor, got ndarray$"):
+        watch(0, torch.randn(128, 32).numpy())
 
 
 def test_a_measurement_takes_as_many_steps_as_fill_the_sample():
@@ -180,6 +182,13 @@ def test_a_measurement_takes_as_many_steps_as_fill_the_sample():
     found = [step for step in range(40) if watch(step, torch.randn(20, 4)) is not None]
     assert found == [13, 23, 33], "begun every ten steps, and told when the fourth has filled the sample"
     assert float(watch.health.seen) == 0, "the sample begins anew"
+
+
+def test_a_short_or_an_empty_batch_at_the_beginning_does_not_draw_a_measurement_out():
+    watch = HealthMonitor(monitor.EmbeddingHealth(4, max_samples=64), every_n_steps=10, max_share=None)
+    rows = {10: 1, 20: 0}
+    found = [step for step in range(40) if watch(step, torch.randn(rows.get(step, 32), 4)) is not None]
+    assert found == [12, 22, 31]
 
 
 @pytest.mark.parametrize(("option", "value"), [("every_n_steps", 0), ("max_share", 0.0), ("max_share", 2.0)])

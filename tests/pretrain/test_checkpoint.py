@@ -110,8 +110,11 @@ def test_settings_of_a_newer_version_are_named():
     assert read_config(saved) == PretrainConfig(lr=0.5)
     saved["momentum"] = 0.9
     saved["crops"]["rotation"] = 3.0
+    saved["signals"]["stretch"] = 0.1
     for read in (read_config, lambda config: check_same_run(config, PretrainConfig())):
-        with pytest.raises(ValueError, match=r"newer version .* setting\(s\) momentum, crops\.rotation; update"):
+        with pytest.raises(
+            ValueError, match=r"newer version .* setting\(s\) momentum, crops\.rotation, signals\.stretch; update"
+        ):
             read(saved)
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -103,12 +104,17 @@ def test_modes_are_converted_and_counted(image_folder, tmp_path):
     shutil.copytree(image_folder, folder)
     Image.new("L", (20, 20), 100).save(folder / "ant" / "a.png")
     Image.new("RGBA", (20, 20), (0, 0, 0, 0)).save(folder / "ant" / "b.png")
-    Image.fromarray(np.full((20, 20), 32896, np.uint16)).save(folder / "ant" / "c.png")
+    for name, value in {"c": 32896, "d": 200}.items():
+        Image.fromarray(np.full((20, 20), value, np.uint16)).save(folder / "ant" / f"{name}.png")
+    for name, value in {"e": 0.6, "f": 102, "g": 65535, "h": np.nan}.items():
+        Image.fromarray(np.full((20, 20), value, np.float32)).save(folder / "ant" / f"{name}.tiff")
     source = read_path(folder)["train"]
-    rows = [row for row in range(33) if source.names(row)[-5] in "abc"]
+    rows = [row for row in range(len(source.labels)) if Path(source.names(row)).stem in "abcdefgh"]
     decoded = decode(source, 8, rows)
-    assert decoded.pixels.flatten(1).float().mean(1).tolist() == [100, 255, 128], "grey, white below, 16 bits to 8"
-    assert sum(decoded.converted.values()) == 3
+    found = decoded.pixels.flatten(1).float().mean(1).tolist()
+    assert found == [100, 255, 128, 1, 153, 102, 255], "grey, white below, 16 bits twice, then fractions"
+    assert sum(decoded.converted.values()) == 7
+    assert decoded.corrupt == ["modes/ant/h.tiff (NaN or infinite values)"]
 
 
 def _png_header(path, width, height):

@@ -1,13 +1,18 @@
 """Regularisers by name, file, module and entry point; what is wrong with one is said before any run."""
 
+import copy
 import dataclasses
 import functools
 import json
+import os
+import re
 import subprocess
 import sys
 import textwrap
 from importlib import metadata
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -199,6 +204,10 @@ def test_what_cannot_be_found_is_one_line(write, spec, message):
         ("return self.missing", r"it fails at mine\.py:4: AttributeError"),
         ("return torch.stack([z, z[0]]).sum()", r"it fails at mine\.py:4: RuntimeError: stack expects"),
         ("z.sum()", r"got NoneType; is `return` missing\?$"),
+        ("return z.cfloat().sum()", "its value must be a real number, got torch.complex64"),
+        ("z.data.mul_(2); return z.sum()", r"it changes z, .* z\.clone\(\)$"),
+        ("y = z.sum(); y.register_hook(lambda g: 1 / 0); return y", r"its gradient fails at mine\.py:4: ZeroDivision"),
+        ("raise SystemExit(3)", r"it fails at mine\.py:4: SystemExit: 3"),
         (
             "return (z * torch.randn_like(z)).sum()",
             r"its value is .* then .* draw from the generator that is handed in",
@@ -301,6 +310,9 @@ def test_a_class_that_cannot_be_made_or_called_is_one_line(write):
     write("class Mine:\n    def __init__(self, weight=1):\n        raise OSError('no')")
     with pytest.raises(ValueError, match=r"mine\.py:Mine cannot be made: OSError: no"):
         check_regularizer(resolve_regularizer("mine.py:Mine"), SHAPE)
+    write("class Mine:\n    def __init__(self):\n        raise SystemExit(3)")
+    with pytest.raises(ValueError, match=r"mine\.py:Mine cannot be made: SystemExit: 3"):
+        check_regularizer(resolve_regularizer("mine.py:Mine"), SHAPE)
     write("class Mine: ...")
     with pytest.raises(ValueError, match=r"mine\.py:Mine cannot be called"):
         check_regularizer(resolve_regularizer("mine.py:Mine"), SHAPE)
@@ -356,10 +368,72 @@ def test_the_digest_of_an_object_tells_what_it_holds_and_nothing_else(other):
     assert resolve_regularizer(other).digest != digest
 
 
-def test_another_process_finds_the_same_digest():
-    code = "from tests.regularizers.test_resolve import *; print(resolve_regularizer(Handed(0.5)).digest)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == resolve_regularizer(Handed(0.5)).digest
+class Slotted:
+    __slots__ = ("weight",)
+
+    def __init__(self, weight):
+        self.weight = weight
+
+    def __call__(self, z, generator):
+        return self.weight * z.square().mean()
+
+
+def power(z, exponent=2):
+    return z.pow(exponent)
+
+
+def cube(z):
+    return z.pow(3)
+
+
+def made_with(weight):
+    return lambda z, generator: weight * z.square().mean()
+
+
+PAIRS = [
+    (Slotted(1), Slotted(2)),
+    (made_with(1), made_with(2)),
+    *(
+        (Handed(one), Handed(other))
+        for one, other in (
+            (np.float32(1), np.float32(2)),
+            ({"a", "b"}, {"a", "c"}),
+            (b"a", b"b"),
+            (1j, 2j),
+            (range(2), range(3)),
+            (torch.float32, torch.float64),
+            (functools.partial(power, exponent=2), functools.partial(power, exponent=3)),
+            (power, cube),
+            (re.compile("a"), re.compile("b")),
+            (np.array([1, "a"], dtype=object), np.array([2, "a"], dtype=object)),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS)
+def test_the_digest_tells_whatever_an_object_or_a_function_holds(one, other):
+    digest = resolve_regularizer(one).digest
+    assert resolve_regularizer(copy.deepcopy(one)).digest == digest
+    assert resolve_regularizer(other).digest != digest
+
+
+def test_another_process_finds_the_same_identity(write):
+    write("import torch\nclass Mine:\n    def __init__(self, f=torch.relu, g=torch.nn.functional.mse_loss): ...")
+    texts = [canonical([resolve_regularizer(one).digest for one in (Handed(0.5), *(pair[0] for pair in PAIRS))])]
+    texts.append(canonical(resolve_regularizer("mine.py:Mine").identity()))
+    code = textwrap.dedent(
+        """
+        from tests.regularizers.test_resolve import *
+        print(canonical([resolve_regularizer(one).digest for one in (Handed(0.5), *(pair[0] for pair in PAIRS))]))
+        print(canonical(resolve_regularizer("mine.py:Mine").identity()))
+        """
+    )
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert done.stdout.splitlines() == texts
 
 
 def test_one_of_a_session_without_a_file_is_told_by_its_code():
