@@ -103,7 +103,7 @@ STUDY = Study(
             lambda e: curves(
                 e.of(WORK, directions=lambda kind: kind != "iid"), x="dim", hue="directions", row="error", column="n",
                 y_label="time over iid", log_y=True,
-                titles={"n": "N = {}", "error": lambda error: f"error {error:.0%}"}, size=(2.3, 2.2),
+                titles={"n": "N = {}", "error": lambda error: f"error {error:.0%}"}, size=(2.1, 2.2),
                 references={"independent": 1.0}, legend_columns=6,
             ),
         ),

@@ -92,6 +92,7 @@ def scaled_beats_chance(e: Estimates) -> Decision:
     return decision.also(lost=lost(e, "scaled loss", worst), chance=lost(e, "any run", worst), alpha=PAPER_ALPHA)
 
 
+HUES = {"lam": "λ = {}", "fifth": "accuracy: fifth {} of five"}
 GRID: dict[str, Any] = {"column": "regularizer", "titles": {"labels": LABELS.__getitem__}}
 
 
@@ -108,7 +109,7 @@ def _runs(e: Estimates, y: str, hue: str, x: str, **labels: Any) -> Any:
     place = table.groupby(["regularizer", "labels"])["estimate"].rank(pct=True)
     table = table.assign(accuracy=table["estimate"], fifth=np.ceil(5 * place).astype(int))
     return scatter(
-        table, x=x, y=y, hue=hue, hue_name=f"{hue} {{}}", row="labels", **GRID, log_x=True, log_y=y != "accuracy",
+        table, x=x, y=y, hue=hue, hue_name=HUES[hue], row="labels", **GRID, log_x=True, log_y=y != "accuracy",
         share=False, size=(3.2, 2.6), legend_columns=6, **labels,
     )  # fmt: skip
 

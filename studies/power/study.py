@@ -66,7 +66,7 @@ def _powers(e: Estimates) -> Any:
     return curves(
         e.of(["power", "most powerful"], statistic=[*SHOWN, "most powerful test"]), x="n", hue="statistic",
         column="alternative", x_label="samples n", y_label="rejection rate", references={"level": 0.05}, band=True,
-        limits=(-0.03, 1.03), wrap=5, size=(2.4, 2.0), legend_columns=5,
+        limits=(-0.03, 1.03), wrap=4, size=(2.4, 2.0), legend_columns=5,
     )  # fmt: skip
 
 

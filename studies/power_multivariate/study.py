@@ -80,9 +80,11 @@ def always_a_test(e: Estimates) -> Decision:
 
 
 def _heat_map(e: Estimates) -> Any:
+    near = min(e.axis("num_slices"), key=lambda slices: abs(slices - 256))
+    shown = e.of("power", n=main_n(e), num_slices=[0, near])  # 0 of a test that does not slice
     return heat_map(
-        e.of("power", n=main_n(e)), x="alternative", y="test", column="dim", limits=(0, 1), form="{:.2f}",
-        value_label=f"rejection rate at n = {main_n(e)}",
+        shown, x="dim", y="test", column="alternative", limits=(0, 1), form="{:.2f}", x_label="dimension K",
+        value_label=f"rejection rate at n = {main_n(e)}", wrap=4,
     )  # fmt: skip
 
 

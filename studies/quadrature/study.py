@@ -81,7 +81,7 @@ def _powers(e: Estimates) -> Any:
     return curves(
         e.of("power", n=n, law=LAWS[1:], points=lambda p: p != LINE_POINTS), x="points", hue="t_max", row="sigma2",
         column="law", titles={"sigma2": "weight exp(-t²/{})"}, x_label="points on [0, t_max]", limits=(-0.03, 1.03),
-        y_label=f"power, N = {n}", references={"level": ALPHA}, size=(2.3, 2.0), legend_columns=5,
+        y_label=f"power, N = {n}", references={"level": ALPHA}, size=(1.55, 1.9), legend_columns=5,
     )  # fmt: skip
 
 

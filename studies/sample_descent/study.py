@@ -75,8 +75,8 @@ def points(e: Estimates) -> Any:
     order = ["before", *(name for name in STATISTICS if name in set(table["panel"]))]
     table = table.assign(place=table["panel"].map(order.index)).sort_values(["K", "M", "place"], kind="stable")
     return scatter(
-        table, x="x", y="y", row="row", column="panel", hue="panel", size=(1.5, 1.45), x_label="first coordinate",
-        y_label="second",
+        table, x="x", y="y", row="row", column="panel", hue="panel", size=(1.7, 1.6), x_label="first coordinate",
+        y_label="second coordinate",
     )  # fmt: skip
 
 

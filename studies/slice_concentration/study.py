@@ -155,7 +155,7 @@ STUDY = Study(
                 y_label="relative error",
                 log_y=True,
                 share_y="row",
-                size=(2.3, 2.4),
+                size=(1.75, 2.2),
                 legend_columns=5,
             ),
         ),
