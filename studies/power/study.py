@@ -86,11 +86,12 @@ SIZES = [8, 16, 32, 64, 128, 256, 512, 1024]
 STUDY = Study(
     name="power",
     title="Power of univariate statistics",
-    question="Which departures from N(0, 1) does each statistic see, at the same level and sample size?",
-    expectation="Moment tests lead against location and scale; VCReg is blind to shape; Anderson-Darling and "
-    "Epps-Pulley see everything, Anderson-Darling more of the tails. Over all alternatives Anderson-Darling ranks "
-    "first and needs fewer samples than Epps-Pulley against most; Shapiro-Wilk leads against shape. A few tests "
-    "at small n reject light tails less often than the null. No moment test sees a Gauss-Hermite law of ten atoms.",
+    question="Which departures from N(0, 1) does each statistic detect, at the same level and sample size?",
+    expectation="Moment tests lead against location and scale; VCReg is blind to shape. Anderson-Darling and "
+    "Epps-Pulley detect everything, Anderson-Darling more of the tails. Over all alternatives "
+    "Anderson-Darling ranks first and needs fewer samples than Epps-Pulley against most; Shapiro-Wilk "
+    "leads against shape. A few tests reject light tails less often than the null at small n. No "
+    "moment test detects a Gauss-Hermite law of ten atoms.",
     topic="tests",
     seed=20251108,
     axes=("n", "alternative"),
@@ -109,7 +110,7 @@ STUDY = Study(
     claims=(below_level, watson_never_below, one_test_is_best, anderson_darling_saves, matched_moments,
             near_the_highest),
     pictures={
-        "power": Picture("Power against the number of samples, by alternative; the null is first.", _powers),
+        "power": Picture("Power by number of samples, for each alternative; the first panel is the null.", _powers),
         "power_efficiency": Picture(
             "Efficiency of each test against Epps-Pulley: above 1 it needs fewer samples for power 1/2. ∞: Epps-Pulley "
             "does not reach it at the sizes tried; 0: the test does not.",

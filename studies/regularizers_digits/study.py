@@ -92,8 +92,8 @@ def keep(cell: Cell, settings: Config) -> bool:
 STUDY = Study(
     name="regularizers_digits",
     title="Regularisers and downstream accuracy on digits",
-    question="Does the choice of SIGReg's statistic show in the accuracy of frozen probes?",
-    expectation="Any regulariser beats none by far with few labels, since nothing else prevents collapse; among "
+    question="Does the choice of SIGReg's statistic change the accuracy of frozen probes?",
+    expectation="With few labels any regulariser beats none by far, since nothing else prevents collapse. Between "
     "statistics differences are small once each has its own lambda.",
     topic="choosing",
     seed=20251113,

@@ -79,9 +79,9 @@ def _preset(names: list[str], seeds: int, epochs: tuple[float, float], draws: in
 STUDY = Study(
     name="regularizers_images",
     title="Regularisers and downstream accuracy on images",
-    question="Does the choice of regulariser show in the accuracy of frozen probes on images?",
-    expectation="Statistics that see the whole law (Epps-Pulley, Anderson-Darling) and those that see mean and "
-    "variance alone (VCReg) differ little; all beat no regulariser and the untrained encoder by far.",
+    question="Does the choice of regulariser change the accuracy of frozen probes on images?",
+    expectation="Statistics of the whole law (Epps-Pulley, Anderson-Darling) and of mean and variance alone "
+    "(VCReg) differ little. All beat no regulariser and the untrained encoder by far.",
     topic="choosing",
     seed=20251120,
     axes=("recipe", "regularizer", "seed"),
