@@ -41,8 +41,9 @@ FIRST = "atlas"  # the ranking of regularisers comes before the other studies of
 SYMBOLS = """Brackets hold 95% intervals; "exact" numbers need none.
 
 A batch has N embeddings of K dimensions. SIGReg, the loss of LeJEPA, projects them on M random directions (slices),
-compares each projection with N(0, 1) by the Epps-Pulley statistic T, and takes the mean. T carries the factor N. Lambda is
-the weight of SIGReg against the prediction loss. The 'X' is N(0, I), except that one coordinate is plus or minus another.
+compares each projection with N(0, 1) by the Epps-Pulley statistic T, and takes the mean. T carries the factor N.
+Lambda is the weight of SIGReg against the prediction loss. The 'X' is N(0, I), except that one coordinate is plus or
+minus another.
 
 Kinds of directions: independent (iid); orthogonal in blocks of K; Sobol, of low discrepancy; hd3, random signs and fast
 Hadamard transforms. Control variates subtract a part whose mean over directions is known. The published estimate of the
