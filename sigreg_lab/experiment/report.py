@@ -287,7 +287,7 @@ def _line(record: Record, report: str) -> str:
 def _section(one: Section) -> str:
     """A study's part of the report, in Markdown, with links that hold in the folder above its own."""
     study = one.study
-    heading = f"## {study.title}\n\n**Question.** {study.question}\n\n**Expected.** {study.expectation}"
+    heading = f"## {study.title}\n\n*{study.question}*"
     if one.folder is None:
         needs = f" It needs {study.needs}." if study.needs else ""
         return f"{heading}\n\n**Not run.**{needs} Command: `{one.command}`.\n"
@@ -299,7 +299,8 @@ def _section(one: Section) -> str:
         f"how they were made: [manifest.json]({link}manifest.json) "
         f"(preset {one.manifest['preset']}, commit {one.commits}, {one.cells}). Again: `{one.command}`."
     )
-    return f"{heading}\n\n{one.text}\n\n{figures}\n\n{source}\n"
+    expected = f"Expected before the first run: {study.expectation}"
+    return f"{heading}\n\n{one.text}\n\n{figures}\n\n{expected}\n\n{source}\n"
 
 
 def heading_anchor(title: str) -> str:
