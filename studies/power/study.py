@@ -43,8 +43,8 @@ def anderson_darling_saves(e: Estimates) -> Decision:
 
 
 @claim(
-    "matching moments does not identify the Gaussian: a law of ten atoms with nineteen moments right is unseen by "
-    "moment tests and by Epps-Pulley at usable sizes, and seen by rank-based tests",
+    "matching moments does not identify the Gaussian: a law of ten atoms with nineteen right moments is missed by "
+    "moment tests and by Epps-Pulley at usable sizes, and detected by rank-based tests",
     source="Theorem 3",
     holds="holds, for Epps-Pulley too at usable n",
 )

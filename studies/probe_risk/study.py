@@ -120,7 +120,7 @@ def minima_right(e: Estimates) -> Decision:
 
 
 @claim(
-    "mean² + (std - 1)² has VICReg's minimum as M grows, at another price of a correlation",
+    "mean² + (std - 1)² has VICReg's minimum as M grows, but weighs a correlation differently",
     source="B.14",
     holds="holds for the minimum, not for the loss",
     detail=True,
