@@ -37,7 +37,7 @@ def test_the_second_command_says_what_is_shown_of_what_the_first_leaves(tmp_path
 @pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)]+)\)", README))
 def test_every_link_within_the_project_leads_somewhere(link):
     file, _, place = link.partition("#")
-    page = Path(__file__).parents[1] / file
+    page = Path(__file__).parents[1] / (file or "README.md")
     assert page.exists()
     if place:
         assert place in {heading_anchor(title) for title in re.findall(r"^#+ (.+)$", page.read_text(), re.M)}

@@ -301,7 +301,7 @@ def _note_on_discrete(x: Tensor, features: Sequence[str]) -> tuple[str, ...]:
     names = some([features[k] for k in discrete])
     return (
         f"{len(discrete)} of {len(features)} feature(s) hold whole numbers only, or few different values: {names}; "
-        "labels and ids are no features (leave them out, --drop NAME), and counts are never exactly normal",
+        "labels and ids are not features (leave them out, --drop NAME), and counts are never exactly normal",
     )
 
 

@@ -99,7 +99,7 @@ def _covariance(f: Findings) -> str:
         what += f", mostly by the correlation of {_named([feature.name for feature in correlated])}"
     last = min(f.num_rows - 1, f.num_features) - 1
     return (
-        f"{what}, variances of {f.spectrum[last]:.2g} to {f.spectrum[0]:.2g} along principal axes "
+        f"{what}, variances of {f.spectrum[last]:.3g} to {f.spectrum[0]:.3g} along principal axes "
         f"({f.expected_spectrum[last]:.2g} to {f.expected_spectrum[0]:.2g} expected)"
     )
 

@@ -88,7 +88,7 @@ def differences(found: Findings) -> Picture | None:
         return figure
 
     alt = f"Difference to {found.first}: " + "; ".join(f"{line.name} {interval(line.less_first)}" for line in lines)
-    return picture(draw, alt, "Orange: told apart from 0 after Holm's correction.")
+    return picture(draw, alt, "Orange: differs from 0 after Holm's correction.")
 
 
 def tuning(found: Findings, line: Line) -> Picture | None:

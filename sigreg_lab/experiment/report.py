@@ -40,11 +40,14 @@ TEMPLATE = "page.html.j2"
 FIRST = "atlas"  # the ranking of regularisers comes before the other studies of its topic
 SYMBOLS = """Brackets hold 95% intervals, wider where the best of several was looked for; "exact" numbers need none.
 
-A batch has N embeddings of K dimensions. SIGReg, the loss of LeJEPA, projects them on M random directions, the slices,
-compares each projection with N(0, 1) by the Epps-Pulley statistic, and takes the mean. Lambda is its weight beside the
-prediction loss. Kinds of directions: independent; orthogonal in blocks of K; Sobol, of low discrepancy; hd3, random
-signs and fast Hadamard transforms. Control variates subtract a part whose mean over directions is known. The published
-estimate of the statistic is biased in small batches (a V-statistic); "unbiased" is the one that is not (a U-statistic).
+A batch has N embeddings of K dimensions. SIGReg, the loss of LeJEPA, projects them on M random directions (slices),
+compares each projection with N(0, 1) by the Epps-Pulley statistic T, and takes the mean. T carries the factor N.
+Lambda is the weight of SIGReg against the prediction loss. The 'X' is N(0, I), except that one coordinate is plus or
+minus another.
+
+Kinds of directions: independent (iid); orthogonal in blocks of K; Sobol, of low discrepancy; hd3, random signs and fast
+Hadamard transforms. Control variates subtract a part whose mean over directions is known. The published estimate of the
+statistic is a V-statistic, which is biased in small batches; "unbiased" means the U-statistic.
 """
 _FOLD = "<details>\n<summary>Details</summary>"
 _DENSITY = 2  # pixels of a picture for each of the page
@@ -284,7 +287,7 @@ def _line(record: Record, report: str) -> str:
 def _section(one: Section) -> str:
     """A study's part of the report, in Markdown, with links that hold in the folder above its own."""
     study = one.study
-    heading = f"## {study.title}\n\n**Question.** {study.question}\n\n**Expected.** {study.expectation}"
+    heading = f"## {study.title}\n\n*{study.question}*"
     if one.folder is None:
         needs = f" It needs {study.needs}." if study.needs else ""
         return f"{heading}\n\n**Not run.**{needs} Command: `{one.command}`.\n"
@@ -296,7 +299,8 @@ def _section(one: Section) -> str:
         f"how they were made: [manifest.json]({link}manifest.json) "
         f"(preset {one.manifest['preset']}, commit {one.commits}, {one.cells}). Again: `{one.command}`."
     )
-    return f"{heading}\n\n{one.text}\n\n{figures}\n\n{source}\n"
+    expected = f"Expected before the first run: {study.expectation}"
+    return f"{heading}\n\n{one.text}\n\n{figures}\n\n{expected}\n\n{source}\n"
 
 
 def heading_anchor(title: str) -> str:

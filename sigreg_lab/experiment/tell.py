@@ -103,7 +103,7 @@ def words(claim: Claim, decision: Decision, template: "jinja2.Template", known: 
         Verdict.HOLDS: "It holds that",
         Verdict.FAILS: "It does not hold that",
         Verdict.UNCLEAR: "We cannot tell whether",
-        Verdict.NOT_RUN: "Not measured with these settings: whether",
+        Verdict.NOT_RUN: "Not run with these settings: whether",
     }[verdict]
     return f"{start} {claim.statement.rstrip('.')}."
 

@@ -4,13 +4,14 @@ Each takes a table of ``experiment.estimates`` and the names of the axes that sa
 grid of ``row`` by ``column``. Nothing is computed here.
 """
 
+import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sigreg_lab.figures.theme import log_ticks, new_figure, palette, themed
+from sigreg_lab.figures.theme import log_ticks, new_figure, palette, panel_inches, plain_number, themed
 from sigreg_lab.names import axis_symbol, axis_words, label
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 MARKERS = "osD^vPX*<>ph"
 _GAP = "0.88"  # grey of a heat map's empty cells
 _LETTERS = 11.0  # an inch of an axis label, about
+_WIDEST = 3  # panels in a line, unless a picture says how many
 Title = str | Callable[[Any], str]
 
 
@@ -46,9 +48,9 @@ class Panels:
             raise LookupError("nothing to draw")
         self.table, self.row, self.column = table, row, column
         rows, columns = (self._values(axis) for axis in (row, column))
-        self._keys = [(r, c) for r in rows for c in columns]
-        across = min(wrap, len(columns)) if wrap and not row else len(columns)
-        down = -(-len(columns) // across) if wrap and not row else len(rows)
+        self._keys, self._size = [(r, c) for r in rows for c in columns], size
+        down = len(rows) if row else -(-len(columns) // (wrap or _WIDEST))
+        across = len(columns) if row else -(-len(columns) // down)  # lines of nearly equal length
         self.figure = new_figure(margin[0] + size[0] * across, margin[1] + size[1] * down)
         self.grid = self.figure.subplots(down, across, squeeze=False, **share)
         self.axes: list[Axes] = list(self.grid.flat)
@@ -57,7 +59,7 @@ class Panels:
         self._lines = [self._title(row, r, titles or {}) if row else "" for r in rows]
         for place, (axis, (_, c)) in enumerate(zip(self.axes, self._keys, strict=False)):
             if column and (not row or place < len(columns)):
-                axis.set_title(self._title(column, c, titles or {}), fontsize="medium")
+                axis.set_title(self._within(self._title(column, c, titles or {}), size[0]), fontsize="medium")
 
     def __iter__(self) -> Any:
         for axis, (r, c) in zip(self.axes, self._keys, strict=False):
@@ -77,26 +79,37 @@ class Panels:
         plain = label(key) if isinstance(key, str) else f"{key:g}"
         return given.format(plain) if given else plain if isinstance(key, str) else f"{axis_symbol(name)} = {plain}"
 
+    @staticmethod
+    def _within(text: str, inches: float) -> str:
+        return textwrap.fill(text, max(8, int(_LETTERS * inches)))
+
     def outer_labels(self, x: str, y: str) -> None:
         """Labels of the axes, along the left and the lower edge alone; the rows of panels are named to the left."""
         lines = self._lines if self.row else [""] * len(self.grid)
         for axis, line in zip(self.grid[:, 0], lines, strict=True):
-            axis.set_ylabel(f"{line}\n{y}" if line else y)
-        for axis in self.grid[-1]:
-            axis.set_xlabel(x)
+            axis.set_ylabel("\n".join(self._within(part, self._size[1]) for part in (line, y) if part))
+        self.lower_labels(x)
+
+    def lower_labels(self, x: str) -> None:
+        """The label of the horizontal axis, below the lowest panel of each column."""
+        for column in self.grid.T:
+            lowest = [axis for axis in column if axis.get_visible()][-1]
+            lowest.set_xlabel(self._within(x, self._size[0]))
+            lowest.tick_params(labelbottom=True)
 
     def legend(self, columns: int = 3) -> None:
-        """One legend below, with every entry of all panels once."""
+        """One legend below, with every entry of all panels once, in as many columns as there is room for."""
         found: dict[str, Any] = {}
         for axis in self.axes:
             for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
                 found.setdefault(name, handle)
         if found:
+            room = int(self.figure.get_figwidth() / (0.7 + max(map(len, found)) / _LETTERS))
             self.figure.legend(
                 list(found.values()),
                 list(found),
                 loc="outside lower center",
-                ncols=min(columns, len(found)),
+                ncols=max(1, min(columns, len(found), room)),
                 frameon=False,
             )
 
@@ -159,7 +172,7 @@ def curves(
         limits: ends of the vertical axis.
         share_y: as ``subplots`` takes it.
         band: intervals as a band instead of whiskers.
-        wrap: most panels in a line, if there is no ``row``.
+        wrap: most panels in a line, if there is no ``row``; three if not given.
         size: of a panel, inches.
         legend_columns: of the legend.
     """
@@ -178,14 +191,14 @@ def curves(
                 axis.plot(line[x], line["exact"], lw=0.9, ls=":", color="0.25", zorder=5, label=exact)
         for text, level in (references or {}).items():
             axis.axhline(level, color="0.45", lw=1, ls="--", zorder=0, label=text)
+        if limits:
+            axis.set_ylim(*limits)
         if plain_x:
             plain_log(axis.xaxis)
         elif log_x:
             log_ticks(axis, values_of(table, x))
         if log_y:
             plain_log(axis.yaxis)
-        if limits:
-            axis.set_ylim(*limits)
     panels.outer_labels(x_label or axis_words(x), y_label)
     panels.legend(legend_columns)
     return panels.figure
@@ -265,13 +278,13 @@ def forest(
         axis.grid(axis="y", visible=False)
         for edge in range(1, len(lines)):
             axis.axhline(edge - 0.5, color="0.92", lw=0.8, zorder=0)
-        if log_x:
-            axis.set_xscale("log")
-        else:
-            axis.xaxis.set_major_locator(MaxNLocator(5))
         if limits:
             axis.set_xlim(*limits)
-        axis.set_xlabel(x_label)
+        if log_x:
+            plain_log(axis.xaxis)
+        else:
+            axis.xaxis.set_major_locator(MaxNLocator(5))
+    panels.lower_labels(x_label)
     panels.grid[0][0].set_yticks(range(len(lines)), [_name(item, names) for item in lines])
     panels.legend(legend_columns)
     return panels.figure
@@ -313,7 +326,7 @@ def heat_map(
         form: how a number is written.
         log: colours by the logarithm, two of them meeting at 1; numbers beyond ``limits`` have those of the ends.
         gap: what the grey means; below the panels, where there is any.
-        wrap: most panels in a line, if there is no ``row``.
+        wrap: most panels in a line, if there is no ``row``; three if not given.
     """
     import seaborn as sns
     from matplotlib.colors import LogNorm
@@ -326,7 +339,8 @@ def heat_map(
     across, down = values_of(table, x), values_of(table, y)
     columns = [_name(key, names) for key in across]
     tilted = isinstance(across[0], str)
-    size = (1.0 + 0.52 * len(across), max(1.4, 0.6 + 0.26 * len(down)))
+    written = max((len(form.format(value)) for value in table["estimate"] if np.isfinite(value)), default=1)
+    size = (0.4 + (0.12 + 0.07 * max(written, 3)) * len(across), max(1.4, 0.6 + 0.26 * len(down)))
     below = 0.6 + (max(map(len, columns)) / _LETTERS if tilted else 0.0)
     panels = Panels(
         table, row, column, size=size, margin=(2.0, below), titles=titles, wrap=wrap, sharex=True, sharey=True
@@ -347,12 +361,12 @@ def heat_map(
             **style,
         )  # fmt: skip
         axis.set(xlabel="", ylabel="")
-        axis.set_xticklabels(columns, rotation=45 if tilted else 0)
+        turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if tilted else {"rotation": 0}
+        axis.set_xticklabels(columns, **turned)
         axis.set_yticklabels([_name(key, names) for key in down], rotation=0)
-    for axis in panels.grid[-1]:
-        axis.set_xlabel(x_label)
+    panels.lower_labels(x_label)
     bar = panels.axes[0].collections[0]
-    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    plain = FuncFormatter(lambda value, _: plain_number(value))
     lines = textwrap.fill(value_label, max(12, int(_LETTERS * size[1] * len(panels.grid))))
     scale = panels.figure.colorbar(bar, ax=panels.axes, label=lines, fraction=0.03, pad=0.01, format=plain)
     scale.minorticks_off()
@@ -393,7 +407,7 @@ def scatter(
         y: column of the vertical axis.
         x_label: what is horizontal.
         y_label: what is vertical.
-        hue: column of the colours.
+        hue: column of the colours; of numbers they run from dark to light.
         hue_name: a legend entry of a number, with {} for it.
         marker: column of the markers.
         row: the axis of the rows of panels.
@@ -410,7 +424,7 @@ def scatter(
     panels = Panels(table, row, column, size=size, titles=titles, sharex=share, sharey=share)
     keys = values_of(table, hue) if hue else [None]
     kinds = values_of(table, marker) if marker else [None]
-    colours = palette([str(key) for key in keys])
+    colours = palette([str(key) for key in keys], ordered=not any(isinstance(key, str) for key in keys))
     for axis, part in panels:
         for key in keys:
             for kind, symbol in zip(kinds, _cycle(len(kinds)), strict=True):
@@ -432,14 +446,17 @@ def scatter(
 
 
 def plain_log(axis: "XAxis | YAxis") -> None:
-    """A logarithmic axis whose ticks, at 1, 2 and 5 times powers of ten, are written as plain numbers."""
+    """A logarithmic axis with plain numbers at powers of ten, and at 2 and 5 times them where there is room.
+
+    Call it when all is drawn that the panel holds; of panels that share an axis the last call decides.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
-    low, high = axis.get_data_interval()
-    subs = (1, 2, 5) if low > 0 and high < 1000 * low else (1,)
-    axis.set_major_locator(LogLocator(subs=subs))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    low, high = sorted(getattr(axis.axes, f"get_{axis.axis_name}lim")())
+    inches = panel_inches(axis.axes)[axis.axis_name == "y"] / max(math.log10(high / low), 0.1)  # for a factor of ten
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if inches > (1.0 if axis.axis_name == "x" else 0.7) else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: plain_number(value)))
     axis.set_minor_locator(NullLocator())
 
 

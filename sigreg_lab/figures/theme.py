@@ -24,6 +24,7 @@ _DARK = {
 _PRINT = {"axes.linewidth": 0.6, "grid.linewidth": 0.5, "pdf.fonttype": 42, "axes.titlesize": 7.2, "axes.labelpad": 2.0}
 _CHOSEN: ContextVar[bool] = ContextVar("_CHOSEN", default=False)
 _DIGIT = 0.085  # inches that a character of a tick takes, and a little air
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @contextmanager
@@ -66,25 +67,43 @@ def new_figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def plain_number(value: float) -> str:
+    """A number on an axis: 0.001, 100000, 10⁶, 2·10⁻⁵."""
+    digits, _, power = f"{value:g}".partition("e")
+    raised = "10" + str(int(power)).translate(_RAISED) if power else ""
+    return raised if raised and digits == "1" else f"{digits}·{raised}" if raised else digits
+
+
+def panel_inches(axis: "Axes") -> tuple[float, float]:
+    """Width and height of one panel of a figure, about: before layout nothing more is known."""
+    place, box = axis.get_subplotspec(), axis.figure.bbox
+    across, down = (place.get_gridspec().ncols, place.get_gridspec().nrows) if place else (1, 1)
+    return box.width / axis.figure.dpi / across - 0.5, box.height / axis.figure.dpi / down - 0.5
+
+
 def log_ticks(axis: "Axes", values: Sequence[float]) -> None:
     """A logarithmic horizontal axis with a tick at each of ``values``, written where there is room beside the last."""
-    place = axis.get_subplotspec()
-    width = axis.figure.bbox.width / axis.figure.dpi
-    across = width / (place.get_gridspec().ncols if place else 1) - 0.5  # inches, about
-    unit = across / max(math.log2(max(values) / min(values)), 1.0)
+    unit = panel_inches(axis)[0] / max(math.log2(max(values) / min(values)), 1.0)
     written: list[float] = []
     for value in sorted(values):
-        room = _DIGIT * (len(f"{value:g}") + len(f"{written[-1]:g}") + 1) / 2 if written else 0.0
+        room = _DIGIT * (len(plain_number(value)) + len(plain_number(written[-1])) + 1) / 2 if written else 0.0
         if not written or unit * math.log2(value / written[-1]) > room:
             written.append(value)
     axis.set_xscale("log", base=2)
-    axis.set_xticks(list(values), [f"{value:g}" if value in written else "" for value in values])
+    axis.set_xticks(list(values), [plain_number(value) if value in written else "" for value in values])
     axis.minorticks_off()
 
 
-def palette(keys: Sequence[str]) -> dict[str, tuple[float, float, float]]:
-    """A colour for each of up to eleven keys, told apart by colour-blind eyes too; more share them."""
+def palette(keys: Sequence[str], ordered: bool = False) -> dict[str, tuple[float, float, float]]:
+    """A colour for each of up to eleven keys, which colour-blind readers can distinguish; more share them.
+
+    Args:
+        keys: what has a colour.
+        ordered: colours from dark to light in the order of the keys.
+    """
     import seaborn as sns
 
+    if ordered:
+        return dict(zip(keys, sns.color_palette("viridis", len(keys) + 1), strict=False))  # the last is too light
     colours = [*sns.color_palette("colorblind"), (0.0, 0.0, 0.0)]
     return dict(zip(keys, itertools.cycle(colours), strict=False))

@@ -45,7 +45,7 @@ def settings_matter_little(e: Estimates) -> Decision:
     return every(gaps(e, [*QUESTIONS]), above=-POINT, below=POINT).also(point=POINT)
 
 
-@claim("loss / λ^α, its α from other data, chooses λ without labels", source="Section 6.2")
+@claim("loss / λ^α, with α from other data, chooses λ without labels", source="Section 6.2")
 def chosen_without_labels(e: Estimates) -> Decision:
     """Choosing lambda by the scaled loss, alpha from other data, loses less than a point."""
     chance = e.of("regret", score="any run").largest()
@@ -95,11 +95,11 @@ SMOKE = {"lambdas": [0.02, 0.1], "extra": 0, "tuning_seeds": 1, "steps": 2, "dra
 STUDY = Study(
     name="atlas",
     title="The atlas of regularisers",
-    question="Which regulariser, with which settings, gives the better embedding, and can one tell without labels?",
-    expectation="All regularisers beat the controls by far; with lambda tuned for each, most lie within a point of "
-    "another with all labels, and differ more with few. Settings of SIGReg (slices, directions, weight) matter less "
-    "than lambda. No quality of a statistic predicts accuracy well. RankMe and LiDAR choose lambda better than the "
-    "loss does.",
+    question="Which regulariser, with which settings, gives the best embedding, and can it be chosen without labels?",
+    expectation="All regularisers beat the controls by far. With lambda tuned for each, most lie within a point "
+    "of each other with all labels, and differ more with few. Settings of SIGReg (slices, directions, "
+    "weight) matter less than lambda. No quality of a statistic predicts accuracy well. RankMe and "
+    "LiDAR choose lambda better than the loss does.",
     topic="choosing",
     seed=20261127,
     axes=("data", "contender"),
@@ -135,7 +135,10 @@ STUDY = Study(
                 share_x=False,
             ),
         ),
-        "settings": Picture("Published SIGReg with one setting changed.", _differences([*QUESTIONS])),
+        "settings": Picture(
+            "Accuracy of SIGReg with one setting changed, minus that of SIGReg as published.",
+            _differences([*QUESTIONS]),
+        ),
         "regret": Picture(
             "Accuracy lost by choosing lambda without labels, mean over regularisers.",
             lambda e: forest(
@@ -143,8 +146,8 @@ STUDY = Study(
             ),
         ),
         "predicting": Picture(
-            "What goes with accuracy over regularisers: rank correlations, above 0 where less noise, less bias, more "
-            "power, more pull and more rank go with more accuracy.",
+            "Rank correlation of accuracy with properties of the regulariser. Positive: less noise, less bias, more "
+            "power, more pull out of collapse or a higher rank goes with more accuracy.",
             lambda e: forest(
                 e.of("rank correlation"),
                 y="quality",

@@ -58,9 +58,11 @@ SIZES = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 16384]
 STUDY = Study(
     name="batch_size_and_lambda",
     title="Batch size and lambda",
-    question="Which lambda at another batch size, number of views or notation weighs the two terms as before?",
-    expectation="lambda ~ 1/N, because the statistic carries N; flattened views V times stronger and nothing else; eq. "
-    "5 and eq. 6 differ by a factor 2 where all views are global.",
+    question="Which lambda keeps the balance of the two losses at another batch size, number of views or way of "
+    "writing them?",
+    expectation="lambda ~ 1/N, because the statistic carries the factor N. Flattened views make SIGReg V times as "
+    "strong and change nothing else. Eq. 5 and eq. 6 differ by a factor of 2 where all views are "
+    "global.",
     topic="batches",
     seed=20251120,
     axes=("setting", "n"),
@@ -78,7 +80,8 @@ STUDY = Study(
     claims=(flattened_pushes, one_rule, equations_agree, algorithm_2, per_view_does_not),
     pictures={
         "batch_size": Picture(
-            "Gradient of the regulariser over that of the prediction loss, against N.",
+            "Gradient of the regulariser over that of the prediction loss, by batch size N. A: a linear map "
+            "after the embeddings.",
             lambda e: curves(
                 e.of([f"ratio, {part}" for part in PARTS]),
                 x="n",
@@ -95,13 +98,14 @@ STUDY = Study(
             ),
         ),
         "views": Picture(
-            "Four views, all N(0, 1), taken one by one or flattened, by their correlation.",
+            "Push of SIGReg on four views, each N(0, 1), computed per view or flattened, by the correlation of "
+            "the views.",
             lambda e: curves(
                 e.of(["per view, slope in rho", "flattened, slope in rho"]),
                 x="number",
                 hue="quantity",
                 x_label="correlation of two views",
-                y_label="slope of Epps-Pulley in it",
+                y_label="slope of Epps-Pulley in the correlation",
                 exact="exact",
                 log_x=False,
                 size=(4.2, 2.9),

@@ -73,8 +73,8 @@ def keep(cell: Cell, settings: Config) -> bool:
 STUDY = Study(
     name="calibration",
     title="Type-I error of every test",
-    question="Does each test reject a true null as often as its level says, from 8 samples to 1024?",
-    expectation="Every rate lies within its 99.9% Monte-Carlo interval, the error of simulated laws counted in.",
+    question="Does each test reject a true null hypothesis as often as its level says, from 8 to 1024 samples?",
+    expectation="Every rate lies within its 99.9% Monte Carlo interval, which includes the error of simulated laws.",
     topic="tests",
     seed=20251112,
     axes=("statistic", "dim", "n"),

@@ -86,12 +86,13 @@ def _curves(e: Estimates, hue: str, label: str = "variance between over within",
 
 STUDY = Study(
     name="clustered_batches",
-    title="Batches that are not independent: clusters in the batch",
-    question="What do rows that belong together do to the null of the statistic and to the minimum of the loss, and "
-    "what mends it?",
-    expectation="The statistic grows with correlation and cluster size; the loss pushes rows of a cluster apart, so "
-    "that scatter between clusters shrinks; more clusters a batch mend both. A queue, and workers that gather, "
-    "count as more clusters; centred residuals leave the scatter as it began.",
+    title="Batches with clusters of dependent samples",
+    question="What do clustered rows, such as frames of one clip, do to the null of the statistic and to the "
+    "minimum of the loss, and what helps?",
+    expectation="The statistic grows with correlation and cluster size. The loss pushes rows of a cluster apart, "
+    "so the scatter between clusters shrinks; more clusters in a batch reduce both. A queue, and "
+    "workers that share one statistic, count as more clusters. Centred residuals leave the scatter as "
+    "it began.",
     topic="batches",
     seed=20261128,
     axes=("clusters", "rho", "loss", "dim"),
@@ -112,16 +113,17 @@ STUDY = Study(
             level_of_several_lost, one_a_cluster_holds),
     pictures={
         "descended": Picture(
-            "Variance between clusters over that within after descent, against clusters in a batch; equal at N(0, I).",
+            "Variance between clusters over that within clusters after descent, by clusters in a batch; equal "
+            "at N(0, I).",
             lambda e: _curves(e.of(RATIO, dim=mended(e)), "loss", references={"N(0, I)": 1.0}),
         ),
         "minimum": Picture(
-            "The same at the minimum of the loss of a batch, exact, by dimension K.",
+            "The same at the exact minimum of the loss of one batch, by dimension K.",
             lambda e: _curves(e.of(LIMIT), "dim", references={"N(0, I)": 1.0}),
         ),
         "rejections": Picture(
-            "Rate of rejection at the level of 5% under the null: tests of all rows of a batch, of the rows of several "
-            "batches, and of one row of each cluster.",
+            "False-positive rate at the 5% level: tests of all rows of a batch, of the rows of several batches, and of "
+            "one row of each cluster.",
             lambda e: _curves(e.of([*RATES[:2], RATES[-1]]), "rho", "rejection rate", hue_name="correlation {}",
                               column="quantity", references={"level": LEVEL},
                               titles={"quantity": lambda name: name.removeprefix("rejection rate, ")}),

@@ -84,11 +84,12 @@ FEW = ["epps_pulley", ALL_SLICES, "anderson_darling", "vcreg", FULL_LINE]
 
 STUDY = Study(
     name="collapse",
-    title="Near collapse, and what a grid lets through",
-    question="Does the gradient vanish at collapse, how long does a collapsed sample take to spread, and what can hide "
-    "in the period of a grid?",
-    expectation="Epps-Pulley's gradient vanishes linearly at a point, at a constant rate of growth; rank-based "
-    "statistics escape in a time that does not depend on eps; moments as Epps-Pulley. Adam does not care.",
+    title="Gradients near collapse, and outliers between grid points",
+    question="Does the gradient vanish at collapse, how long does a collapsed sample take to spread, and which "
+    "samples does a coarse grid miss?",
+    expectation="Epps-Pulley's gradient vanishes linearly at a point, so a collapsed sample spreads at a constant "
+    "rate. Rank-based statistics escape in a time that does not depend on the distance eps to "
+    "collapse; moments behave as Epps-Pulley. With Adam it makes no difference.",
     topic="numerics",
     seed=20251118,
     axes=("part", "statistic", "dim"),
@@ -108,7 +109,7 @@ STUDY = Study(
     claims=(moments_stay, vanishes, periods_hide, moments_grow, off_origin, twins_stay),
     pictures={
         "collapse_pull": Picture(
-            "Gradient per sample near each kind of collapse, geometric means.",
+            "Gradient per sample near each kind of collapse (geometric means).",
             lambda e: curves(
                 pull(e, "gradient", statistic=PULLED),
                 x="at",
@@ -125,7 +126,8 @@ STUDY = Study(
             ),
         ),
         "collapse_escape": Picture(
-            "Steps of size 0.01 until a collapsed sample has spread; unfinished runs left out.",
+            "Steps of size 0.01 until a collapsed sample has spread to a standard deviation of 0.5; without "
+            "runs that never did.",
             lambda e: curves(
                 e.of("steps", part="escape", statistic=ESCAPING),
                 x="at",

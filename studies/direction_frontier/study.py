@@ -76,10 +76,11 @@ def keep(cell: Cell, settings: Config) -> bool:
 
 STUDY = Study(
     name="direction_frontier",
-    title="Directions and nodes at the least time",
-    question="Which directions, and how many nodes, have the least time for a given error of the gradient?",
-    expectation="hd3 in high dimension, orthogonal blocks in low, all directions at once for small batches and errors; "
-    "half of the official nodes are enough, and take half of the time.",
+    title="The fastest directions and grid for a given error",
+    question="Which directions, and how many grid points, reach a given error of the gradient in the least time?",
+    expectation="hd3 in high dimension, orthogonal blocks in low dimension, and the exact average over all "
+    "directions for small batches and small errors. Half of the official grid points are enough, and "
+    "take half of the time.",
     topic="slices",
     seed=20261128,
     axes=("n", "dim"),
@@ -99,16 +100,17 @@ STUDY = Study(
     ),
     pictures={
         "direction_frontier": Picture(
-            "Time of value and gradient over that of independent slices of the same error.",
+            "Time of value and gradient over that of independent slices of the same error, by dimension K and "
+            "batch size N.",
             lambda e: curves(
                 e.of(WORK, directions=lambda kind: kind != "iid"), x="dim", hue="directions", row="error", column="n",
                 y_label="time over iid", log_y=True,
-                titles={"n": "N = {}", "error": lambda error: f"error {error:.0%}"}, size=(2.3, 2.2),
+                titles={"n": "N = {}", "error": lambda error: f"error {error:.0%}"}, size=(2.1, 2.2),
                 references={"independent": 1.0}, legend_columns=6,
             ),
         ),
         "grid_frontier": Picture(
-            "Least error of the gradient that so many points have, for samples within 3 and within 6.",
+            "Smallest error of the gradient by number of grid points, for samples within 3 and within 6 (reach).",
             lambda e: curves(
                 e.of(OFF, points=lambda p: p == p), x="points", hue="reach", x_label="points on [0, t_max]",
                 y_label="error", plain_x=True, log_y=True, references={"1%": 0.01}, size=(4.2, 2.6),

@@ -94,8 +94,8 @@ def keep(cell: Cell, settings: Config) -> bool:
 
 STUDY = Study(
     name="finite_sample_minimizer",
-    title="The variance that a loss really wants",
-    question="At which standard deviation is each loss least, in the mean over batches of N?",
+    title="The scale at which each loss is smallest",
+    question="At which standard deviation is the mean of each loss over batches of N smallest?",
     expectation="Below 1 for every biased statistic, nearer to 1 as N grows; at 1 for the U-statistic.",
     topic="batches",
     seed=20251115,
@@ -115,7 +115,7 @@ STUDY = Study(
     claims=(small_batches_shrink, most_shrink, few_at_one, all_have_minima),
     pictures={
         "minimizer": Picture(
-            "Minimising standard deviation of each loss, by batch size N.",
+            "Standard deviation at which each loss is smallest, by batch size N.",
             lambda e: forest(
                 e.of(MINIMISER, own=True),
                 y="loss",

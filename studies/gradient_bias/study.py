@@ -93,9 +93,9 @@ STUDY = Study(
     name="gradient_bias",
     title="Bias of the loss and of its gradient",
     question="Is the minibatch gradient of Epps-Pulley biased, by how much, and does the bias vanish with N?",
-    expectation="Theorem 6 holds for T/N; the implemented T carries the factor N, so its bias is constant in N. Local "
-    "batches have W times the relative bias of the whole; the V-statistic, biased, has the smaller mean squared error "
-    "on small batches.",
+    expectation="Theorem 6 holds for T/N. The implemented T carries the factor N, so its bias does not change "
+    "with N. W local batches have W times the relative bias of the whole batch. The V-statistic is "
+    "biased but has the smaller mean squared error on small batches.",
     topic="batches",
     seed=20251114,
     axes=("variant", "sd", "n"),
@@ -113,7 +113,7 @@ STUDY = Study(
     claims=(local_is_worse, does_not_vanish, unbiased_is_better),
     pictures={
         "gradient_bias": Picture(
-            "Bias of the gradient in the standard deviation, by estimator.",
+            "Bias of the gradient with respect to the standard deviation, by estimator.",
             lambda e: curves(
                 e.of(BIAS["gradient"], variant="whole"),
                 x="n",

@@ -72,9 +72,9 @@ ALL, SMOKE = list(STATISTICS), ["epps_pulley", "epps_pulley_full_line", "jarque_
 STUDY = Study(
     name="gradient_stability",
     title="How large the gradient of one sample can get",
-    question="Are gradient and curvature of each statistic in one sample bounded, by what, and how do they grow?",
-    expectation="Epps-Pulley: bounded, with the constants of Theorem 4 for T/N and hence without 1/N for T as "
-    "implemented; moments grow as the third power of |x|, Anderson-Darling and Wasserstein linearly.",
+    question="Are the gradient and curvature of each statistic in one sample bounded, and how do they grow?",
+    expectation="Epps-Pulley is bounded, with the constants of Theorem 4 for T/N, hence without 1/N for T as "
+    "implemented. Moments grow as the third power of |x|, Anderson-Darling and Wasserstein linearly.",
     topic="numerics",
     seed=20251117,
     axes=("part", "statistic", "n"),
@@ -94,7 +94,7 @@ STUDY = Study(
     claims=(far_out_nothing, bounded, moments_explode, jarque_bera_falls, constant_serves),
     pictures={
         "gradient_stability": Picture(
-            "Gradient in one outlier, and in samples that are scaled up.",
+            "Gradient in one outlier, by its distance, and in samples that are scaled up.",
             lambda e: curves(
                 largest_n(e, "gradient", statistic=DRAWN),
                 x="at",

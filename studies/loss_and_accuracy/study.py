@@ -92,6 +92,7 @@ def scaled_beats_chance(e: Estimates) -> Decision:
     return decision.also(lost=lost(e, "scaled loss", worst), chance=lost(e, "any run", worst), alpha=PAPER_ALPHA)
 
 
+HUES = {"lam": "λ = {}", "fifth": "accuracy: fifth {} of five"}
 GRID: dict[str, Any] = {"column": "regularizer", "titles": {"labels": LABELS.__getitem__}}
 
 
@@ -108,7 +109,7 @@ def _runs(e: Estimates, y: str, hue: str, x: str, **labels: Any) -> Any:
     place = table.groupby(["regularizer", "labels"])["estimate"].rank(pct=True)
     table = table.assign(accuracy=table["estimate"], fifth=np.ceil(5 * place).astype(int))
     return scatter(
-        table, x=x, y=y, hue=hue, hue_name=f"{hue} {{}}", row="labels", **GRID, log_x=True, log_y=y != "accuracy",
+        table, x=x, y=y, hue=hue, hue_name=HUES[hue], row="labels", **GRID, log_x=True, log_y=y != "accuracy",
         share=False, size=(3.2, 2.6), legend_columns=6, **labels,
     )  # fmt: skip
 
@@ -136,11 +137,12 @@ STUDY = Study(
     name="loss_and_accuracy",
     title="Training loss and downstream accuracy",
     question="Does the training loss, or loss / lambda^0.4, choose the run whose frozen embedding is best?",
-    expectation="SIGReg with Epps-Pulley: C(0) is far below 0.85 once lambda varies by a factor of 300, and negative "
-    "with one label per class, because the smallest lambda has the least loss; C(0.4) is 0.5 to 0.9. At equal lambda "
-    "the loss tells long from short training (C above 0.7), with both equal much less. The best alpha is positive, "
-    "differs between regularisers and depends on the lambdas tried. Least loss / lambda^0.4 chooses runs within two "
-    "points of the best.",
+    expectation="C(alpha) is Spearman's correlation of accuracy with minus the loss / lambda^alpha. With SIGReg "
+    "and Epps-Pulley C(0) is far below 0.85 once lambda varies by a factor of 300, and negative with "
+    "one label per class, because the smallest lambda has the smallest loss. C(0.4) is 0.5 to 0.9. "
+    "Among runs of one lambda the loss separates long from short training (C above 0.7); with both "
+    "equal, much less. The best alpha is positive, differs between regularisers and depends on the "
+    "lambdas tried. The smallest loss / lambda^0.4 chooses runs within two points of the best.",
     topic="choosing",
     seed=SEED,
     axes=("regularizer", *CONFIGURATION, "seed"),
@@ -157,15 +159,17 @@ STUDY = Study(
     claims=(least_loss_loses, as_reported, as_reported_elsewhere, smallest_collapses, at_equal_lambda,
             regularizer_alone, scaled_beats_chance),
     pictures={
-        "correlation_over_alpha": Picture("Rank correlation of scaled loss and accuracy (Fig. 11).", _over_alpha),
+        "correlation_over_alpha": Picture("Rank correlation of -loss / λ^α with accuracy, by α, on digits (the "
+        "paper's Fig. 11).", _over_alpha),
         "loss_against_accuracy": Picture(
-            "Final loss and test accuracy of each run, by lambda (Fig. 19); digits.",
+            "Final loss and test accuracy of each run on digits, by λ (the paper's Fig. 19).",
             lambda e: _runs(e, "accuracy", "lam", "loss", x_label="final training loss", y_label="test accuracy"),
         ),
         "planes_of_losses": Picture(
-            "The two losses of each run, by fifths of accuracy (Fig. 10); digits.",
+            "The two losses of each run on digits; colour: fifth of accuracy, light is highest (the paper's Fig. 10).",
             lambda e: _runs(e, "prediction", "fifth", "penalty", x_label="regulariser", y_label="prediction loss"),
         ),
-        "regret": Picture("What choosing a run by each order loses against the best run; digits.", _regrets),
+        "regret": Picture("Accuracy lost against the best run when the run is chosen by each criterion, on "
+        "digits.", _regrets),
     },
 )  # fmt: skip

@@ -122,10 +122,11 @@ def _preset(batches: int, size: Sizes, cost: Sizes, counts: list[int], world_siz
 STUDY = Study(
     name="peers",
     title="SIGReg of other libraries, beside the formula",
-    question="Do lightly and stable-pretraining compute the value and the gradient that the formula has, on one "
-    "process and on several, in float32 and in bfloat16, and at what cost?",
-    expectation="All do on one process in float32. On several, lightly does with gather_distributed; "
-    "stable-pretraining drops what its reduction returns: each rank's means are its own, and the factor the batch's N.",
+    question="Do lightly and stable-pretraining compute the formula's value and gradient, on one and on several "
+    "processes, in float32 and bfloat16, and at what cost?",
+    expectation="All do on one process in float32. On several, lightly does with gather_distributed. "
+    "stable-pretraining discards the result of its reduction: each rank keeps its own means, multiplied by "
+    "the batch's N.",
     topic="numerics",
     seed=20251127,
     axes=("question", "contestant"),
@@ -150,6 +151,6 @@ STUDY = Study(
         ours_is_quicker,
     ),
     pictures={
-        "peers_gradients": Picture("Relative error of a network's gradient on several processes.", _gradients),
+        "peers_gradients": Picture("Relative error of a network's gradient, by number of processes.", _gradients),
     },
 )

@@ -112,11 +112,11 @@ SIZES = [64, 256, 1024, 4096, 16384, 65536]
 
 STUDY = Study(
     name="precision",
-    title="Low precision: the input's rounding and the arithmetic's",
-    question="How far do float32, bfloat16 and float16 move each statistic and its gradient, how does that grow with "
-    "N, and is it the rounding of the embeddings or that of the arithmetic; noise, or a bias of the direction?",
-    expectation="float32 is as good as float64. With bfloat16 embeddings their own rounding dominates, and is noise; "
-    "arithmetic in bfloat16 is worse, grows as N^0.5 and biases the gradient's direction.",
+    title="Low precision: rounded inputs and rounded arithmetic",
+    question="How much do float32, bfloat16 and float16 change each statistic and its gradient? Does rounding of "
+    "the embeddings or of the arithmetic dominate, and is the error noise or bias?",
+    expectation="float32 is as good as float64. With bfloat16 embeddings their own rounding dominates, and is "
+    "noise. Arithmetic in bfloat16 is worse, grows as N^0.5 and biases the gradient's direction.",
     topic="numerics",
     seed=20251118,
     axes=("num_slices", "n", "scale"),
@@ -132,7 +132,9 @@ STUDY = Study(
     estimate=estimate,
     claims=(autocast_costs, norms_cause_it, noise_not_bias, ranks_see_ties, half_overflows),
     pictures={
-        "precision_ways": Picture("Relative error by way to compute, against the batch size, at the null.", _ways),
+        "precision_ways": Picture(
+            "Relative error of SIGReg on N(0, I) by method of computation and batch size.", _ways
+        ),
         "precision_statistics": Picture("Relative error of each statistic, by dtype and cause.", _statistics),
     },
 )

@@ -34,7 +34,7 @@ def serves(name: str, formula: str, statement: str, **options: Any) -> Claim:
     return claim(statement, source=f"Appendix E, {formula}", **options)(decide)
 
 
-@claim("an 'X' of normal marginals and covariance I is no N(0, I) along other directions than the axes",
+@claim("an 'X' of normal marginals and covariance I is not N(0, I) along directions other than the axes",
        source="Lemma 3", holds="holds, but is faint over all directions in high dimension")  # fmt: skip
 def x_is_seen(e: Estimates) -> Decision:
     seen, means = e.of("slice statistic", at=45), e.of("mean over directions")

@@ -34,8 +34,10 @@ def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
 STUDY = Study(
     name="printed_formulas",
     title="Formulas as printed, beside right values",
-    question="Which formulas of the paper's appendices, captions and of two later papers can be used as they stand?",
-    expectation="Closed forms of appendix F hold; several other lines have slips; slicing makes a kernel heavy-tailed.",
+    question="Which formulas and captions of the paper, and statements of two later papers, can be used as "
+    "printed?",
+    expectation="The closed forms of appendix F hold; several other lines have slips; slicing makes a kernel "
+    "heavy-tailed.",
     topic="theory",
     seed=20261129,
     axes=("part",),
@@ -51,7 +53,7 @@ STUDY = Study(
     claims=CLAIMS,
     pictures={
         "x_slices": Picture(
-            "Slice statistic of the 'X' over N, by angle; dotted: exact.",
+            "Epps-Pulley T/N of slices of the 'X', by angle; dotted: exact.",
             lambda e: curves(e.of("slice statistic"), x="at", x_label="angle of the slice, degrees", log_x=False,
                              y_label="T/N, 95% interval", exact="exact", size=(3.8, 2.4),
                              references={"mean": e.at("mean over directions", dim=2).value}),
@@ -62,7 +64,7 @@ STUDY = Study(
                              references={"standard deviation of W": 1.0}, size=(3.8, 2.4), legend_columns=1),
         ),
         "slips": Picture(
-            "Printed value over the right one.",
+            "Value as printed over the right value.",
             lambda e: forest(e.of(OVER, formula=SLIPS), y="formula", x_label="printed over right", log_x=True,
                              references={"right": 1.0}, width=4.0),
         ),

@@ -121,7 +121,7 @@ def minima_right(e: Estimates) -> Decision:
 
 
 @claim(
-    "mean² + (std - 1)² has VICReg's minimum as M grows, at another price of a correlation",
+    "mean² + (std - 1)² has VICReg's minimum as M grows, but weighs a correlation differently",
     source="B.14",
     holds="holds for the minimum, not for the loss",
     detail=True,
@@ -171,13 +171,14 @@ def _preset(dim: list[int], n: list[int], fits: int, queries: int, replicates: i
 STUDY = Study(
     name="probe_risk",
     title="Is an isotropic Gaussian embedding the best one for a probe?",
-    question="For which tasks and samples does an isotropic Gaussian embedding give ridge, least squares, k-NN and "
-    "kernel probes the smallest bias, variance and error, among laws of the same total variance?",
-    expectation="Lemma 1 holds for some tasks and on average over weights, and fails for tasks along large directions; "
-    "Lemma 2 holds for weights, while predictions do not change. The bias goes as h^4 with J(p) in it and a curvature "
-    "term of the same order, as h^3 for laws with an edge; J has the printed minima and no density is below them. On "
-    "finite samples laws of bounded support have the smaller error: the variance of a kernel probe is the larger, the "
-    "wider the support.",
+    question="Among laws of the same total variance, for which tasks and samples does an isotropic Gaussian "
+    "embedding give ridge, least squares, k-NN and kernel probes the smallest error?",
+    expectation="Lemma 1 holds for some tasks and on average over weights, and fails for tasks along large "
+    "directions. Lemma 2 holds for weights, while predictions do not change. The squared bias goes as "
+    "h^4, with the Fisher information J(p) and a curvature term of the same order, and as h^3 for "
+    "laws with an edge. J has the printed minima and no density is below them. On finite samples laws "
+    "of bounded support have the smaller error, since the variance of a kernel probe grows with the "
+    "width of the support.",
     topic="theory",
     seed=20251121,
     axes=("part", "dim", "length"),
@@ -193,7 +194,8 @@ STUDY = Study(
     claims=(tasks_decide, isotropic_is_best, ball_beats_gaussian, lemma_one, lemma_two, order_holds, bound_holds,
             variance_alike, minima_right, vicreg_differs),
     pictures={
-        "ridge_bias": Picture("Ridge bias over the isotropic embedding's, mean over tasks (Lemma 1, Fig. 18).", _ridge),
+        "ridge_bias": Picture("Bias of ridge over that on the isotropic embedding, mean over tasks (Lemma 1, "
+        "the paper's Fig. 18).", _ridge),
         "integrated_bias": Picture("Squared bias of k-NN and kernel probes in the limit of many samples.", _bias),
         "finite_samples": Picture("Error of each law over the isotropic Gaussian's, on finite samples.", _risks),
     },

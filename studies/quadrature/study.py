@@ -81,7 +81,7 @@ def _powers(e: Estimates) -> Any:
     return curves(
         e.of("power", n=n, law=LAWS[1:], points=lambda p: p != LINE_POINTS), x="points", hue="t_max", row="sigma2",
         column="law", titles={"sigma2": "weight exp(-t²/{})"}, x_label="points on [0, t_max]", limits=(-0.03, 1.03),
-        y_label=f"power, N = {n}", references={"level": ALPHA}, size=(2.3, 2.0), legend_columns=5,
+        y_label=f"power, N = {n}", references={"level": ALPHA}, size=(1.55, 1.9), legend_columns=5,
     )  # fmt: skip
 
 
@@ -99,11 +99,12 @@ RANGES, MORE = [1.0, 3.0, 5.0, LINE], [*LAWS, "logistic", "scale_0.8", "chi_squa
 STUDY = Study(
     name="quadrature",
     title="Range, points and weight of the Epps-Pulley integral",
-    question="What do t_max, the number of points and the weight change in accuracy, power and gradient, and do power "
-    "or gradient explain the paper's ablation (Table 1a: t_max = 1 is 2 points of accuracy below 3 and 5, and points "
-    "hardly matter)?",
-    expectation="From 17 points on, and mostly from 5, the discretisation is negligible beside the truncation; a range "
-    "of 1 loses power and gradient against differences of shape, not against location and scale; 3 and 5 are the same.",
+    question="How do the range t_max, the number of points and the weight change power and gradient, and does "
+    "that explain the paper's ablation? (Table 1(a): range 1 is 2 points of accuracy below 3 and 5; "
+    "points hardly matter.)",
+    expectation="From 17 points on, and mostly from 5, the discretisation is negligible beside the truncation. A "
+    "range of 1 loses power and gradient against differences of shape, not of location and scale. "
+    "Ranges 3 and 5 are the same.",
     topic="numerics",
     seed=20251117,
     axes=("n", "sigma2", "t_max"),
@@ -123,8 +124,8 @@ STUDY = Study(
     claims=(weight_matters, short_range, range_three_is_enough, few_points_are_enough, too_few_points,
             default_gradient),
     pictures={
-        "quadrature_error": Picture("Discretisation of the null's mean against the step, with its two terms.",
+        "quadrature_error": Picture("Discretisation error of the mean under the null, by step, with its two terms.",
                                     _discretisation),
-        "quadrature_power": Picture("Power against the number of points, by range, weight and law.", _powers),
+        "quadrature_power": Picture("Power by number of points, range, weight and law.", _powers),
     },
 )  # fmt: skip

@@ -75,8 +75,8 @@ def points(e: Estimates) -> Any:
     order = ["before", *(name for name in STATISTICS if name in set(table["panel"]))]
     table = table.assign(place=table["panel"].map(order.index)).sort_values(["K", "M", "place"], kind="stable")
     return scatter(
-        table, x="x", y="y", row="row", column="panel", hue="panel", size=(1.5, 1.45), x_label="first coordinate",
-        y_label="second",
+        table, x="x", y="y", row="row", column="panel", hue="panel", size=(1.7, 1.6), x_label="first coordinate",
+        y_label="second coordinate",
     )  # fmt: skip
 
 
@@ -115,10 +115,11 @@ DIMS, COLUMNS, CURVE = [16, 128, 1024], [10, 100], [16, 256, 2048]
 STUDY = Study(
     name="sample_descent",
     title="Descent on samples: fixed or resampled directions",
-    question="Which statistic, on how many slices, turns an 'X' hidden in many dimensions into a Gaussian; and do few "
-    "directions drawn anew at every step beat many fixed ones?",
-    expectation="16 directions drawn anew beat fixed sets smaller than K; sets of several K close the gap. With steps "
-    "of one length few slices leave a floor of noise. Statistics of moments leave the 'X' as it is.",
+    question="Which statistic, on how many slices, turns an 'X' hidden in many dimensions into a Gaussian, and do "
+    "few directions drawn anew at every step beat many fixed ones?",
+    expectation="16 directions drawn anew beat fixed sets smaller than K; sets of several K close the gap. With a "
+    "constant learning rate few slices leave a floor of noise. Moment statistics leave the 'X' as it "
+    "is.",
     topic="slices",
     seed=20251122,
     axes=AXES,
@@ -144,10 +145,11 @@ STUDY = Study(
     claims=(few_win_with_shrinking_steps, few_win_as_printed, anew_wins_at_equal_slices, x_undone, adam_moves_outside),
     pictures={
         "fixed_or_resampled": Picture(
-            "Distance to N(0, I) after training by Epps-Pulley, against the number of slices (Fig. 7).", ends
+            "Loss over all slices after training with Epps-Pulley, by number of slices (the paper's Fig. 7).", ends
         ),
         "samples": Picture(
-            "First two coordinates of one sample before and after training with each statistic (Figs. 6, 16).", points
+            "First two coordinates of one sample before and after training with each statistic (the paper's "
+            "Figs. 6 and 16).", points
         ),
     },
 )  # fmt: skip

@@ -112,11 +112,12 @@ DIMS, SIZES = [2, 16, 128, 512, 2048], [16, 64, 256, 1024, 2048, 4096]
 
 STUDY = Study(
     name="slice_concentration",
-    title="How many slices: concentration on the infinite-slice value",
-    question="How far is the mean over M slices, and its gradient, from the mean over all directions, and which kind "
-    "of directions gives the least error?",
-    expectation="M^(-1/2) for independent directions in any dimension; orthogonal blocks better by a constant, "
-    "low-discrepancy directions by a rate in low dimension only. For the gradient M = O(K).",
+    title="How many slices are enough",
+    question="How far is the mean over M slices, and its gradient, from the mean over all directions, and which "
+    "kind of directions is closest?",
+    expectation="The error falls as M^(-1/2) for independent directions in any dimension. Orthogonal blocks are "
+    "better by a constant, low-discrepancy directions by a rate, in low dimension only. For the "
+    "gradient M = O(K).",
     topic="slices",
     seed=20251116,
     axes=("law", "sample", "directions", "dim", "num_slices"),
@@ -145,7 +146,7 @@ STUDY = Study(
     ),
     pictures={
         "slice_concentration": Picture(
-            "Root mean square error of value and gradient against the number of slices, over samples of N(0, I).",
+            "Relative root mean square error of value and gradient on N(0, I), by number of slices.",
             lambda e: curves(
                 first_law(e, ["value", "gradient"]),
                 x="num_slices",
@@ -155,12 +156,12 @@ STUDY = Study(
                 y_label="relative error",
                 log_y=True,
                 share_y="row",
-                size=(2.3, 2.4),
+                size=(1.75, 2.2),
                 legend_columns=5,
             ),
         ),
         "slices_needed": Picture(
-            "Slices needed for a given error of the gradient, against the dimension.",
+            "Slices needed for a given error of the gradient, by dimension.",
             lambda e: curves(
                 first_law(e, "slices needed"),
                 x="dim",

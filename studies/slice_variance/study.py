@@ -99,8 +99,8 @@ STUDY = Study(
     name="slice_variance",
     title="Fewer slices for the same gradient: orthogonal blocks and control variates",
     question="How far is the gradient of M slices from the exact one, and which estimator is nearest in a given time?",
-    expectation="Independent and orthogonal slices follow their law; control variates leave the share that theory has, "
-    "and gain in time where projections take most of it.",
+    expectation="The errors of independent and orthogonal slices follow their exact law. Control variates leave "
+    "the share of the error that theory predicts, and save time where projections take most of it.",
     topic="slices",
     seed=20261127,
     axes=("n", "dim", "num_slices"),
@@ -115,7 +115,7 @@ STUDY = Study(
     claims=(hd3_beats_independent, hd3_wins_in_time, beats_in_time, beats_orthogonal, near_theory, hd3_is_orthogonal),
     pictures={
         "slice_variance": Picture(
-            "Squared error of the gradient, relative; dotted: exact.",
+            "Relative squared error of the gradient, by number of slices; dotted: exact.",
             functools.partial(_errors, quantity=SQUARE, label="squared error"),
         ),
         "slice_variance_in_time": Picture(

@@ -40,7 +40,7 @@ def test_the_rows_decide_which_words_are_printed():
 
 
 def test_a_claim_without_rows_is_said_to_be_not_measured():
-    assert "- Not measured with these settings: whether others are small too." in _text(_table(0.1, 0.5, 0.2))
+    assert "- Not run with these settings: whether others are small too." in _text(_table(0.1, 0.5, 0.2))
 
 
 def test_tables_and_details_come_from_lookups():

@@ -8,7 +8,7 @@ import pytest
 
 from sigreg_lab.experiment.estimates import Estimates, about, exactly, tabulate
 from sigreg_lab.figures.kinds import curves, forest, heat_map, scatter
-from sigreg_lab.figures.theme import log_ticks, new_figure, themed
+from sigreg_lab.figures.theme import log_ticks, new_figure, plain_number, themed
 
 ROWS = [
     about("x", 10 * i + j + k / 10, 0.5, exact=0.0 if k else np.nan, law=law, n=n, dim=dim)
@@ -101,3 +101,48 @@ def test_ticks_are_written_where_there_is_room(width, written):
     assert [label.get_text() for label in axis.get_xticklabels()] == (written or [str(value) for value in values])
     assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
     assert len(axis.get_xticks()) == len(values)
+
+
+@pytest.mark.parametrize(
+    ("value", "written"), [(0.001, "0.001"), (1e-5, "10⁻⁵"), (2e-5, "2·10⁻⁵"), (1e5, "100000"), (1e6, "10⁶"), (0, "0")]
+)
+def test_numbers_on_axes_are_written_as_people_write_them(value, written):
+    assert plain_number(value) == written
+
+
+def _do_not_overlap(texts):
+    boxes = [text.get_window_extent() for text in texts if text.get_text() and text.get_visible()]
+    return not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+
+
+def test_long_names_and_wide_ranges_overlap_nothing():
+    """Labels longer than their panel, and a vertical axis whose range the last panel does not show."""
+    rows = [
+        exactly("x", 10.0 ** (k * (2 - i) * j), law=law, n=n, dim=dim)
+        for i, law in enumerate(("a law with quite a long name", "and another one"))
+        for j, n in enumerate((8, 16, 64))
+        for k, dim in enumerate((16, 2))
+    ]
+    long = "what all the numbers are, said at some length, with the unit of them"
+    figure = curves(
+        Estimates(tabulate(rows)), x="n", row="law", column="dim", x_label=long, y_label=long, log_y=True,
+        titles={"dim": long + " {}"}, size=(2.0, 1.8),
+    )  # fmt: skip
+    figure.draw_without_rendering()
+    for one in (lambda axis: axis.yaxis.label, lambda axis: axis.xaxis.label, lambda axis: axis._left_title):
+        assert _do_not_overlap([one(axis) for axis in figure.axes])
+    assert all(_do_not_overlap(axis.get_yticklabels()) for axis in figure.axes)
+
+
+def test_panels_stand_three_in_a_line_with_a_scale_below_each_column():
+    rows = [exactly("x", 1.0, n=n, dim=dim) for n in (8, 16) for dim in (2, 3, 4, 5, 6)]
+    figure = curves(Estimates(tabulate(rows)), x="n", column="dim", y_label="x")
+    labels = [axis.get_xlabel() for axis in figure.axes if axis.get_visible()]
+    assert labels == ["", "", "batch size N", "batch size N", "batch size N"]
+
+
+def test_a_legend_stays_within_its_figure():
+    rows = [exactly("x", 1.0, n=n, law=f"a law with quite a long name, {i}") for n in (8, 16) for i in range(5)]
+    figure = curves(Estimates(tabulate(rows)), x="n", hue="law", y_label="x", legend_columns=5)
+    figure.draw_without_rendering()
+    assert figure.legends[0].get_window_extent().width < figure.bbox.width
