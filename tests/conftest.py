@@ -4,8 +4,13 @@ Whoever starts the tests by nohup or in the background hands on that SIGHUP and 
 them would wait in vain.
 """
 
+import functools
+import importlib.metadata
 import os
 import signal
+
+# Lightning Fabric asks for callbacks of all installed packages at each run, which takes a tenth of a second.
+importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
 
 for library in ("OMP", "OPENBLAS", "MKL"):  # of the processes that tests start too
     os.environ[f"{library}_NUM_THREADS"] = "1"
