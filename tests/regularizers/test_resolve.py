@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-import subprocess
+import multiprocessing
 import sys
 import textwrap
 from importlib import metadata
@@ -19,6 +19,7 @@ from sigreg_lab.pretrain.loop import make_loss, resolved
 from sigreg_lab.pretrain.run import run, run_probes
 from sigreg_lab.regularizers import REGISTRY, SIGReg, check_regularizer, make_regularizer, resolve_regularizer
 from sigreg_lab.slicing import seeded_generator
+from tests.processes import forked
 
 SHAPE = (2, 16, 4)
 GOOD = """
@@ -356,10 +357,15 @@ def test_the_digest_of_an_object_tells_what_it_holds_and_nothing_else(other):
     assert resolve_regularizer(other).digest != digest
 
 
+def send_digest(told):
+    told.send(resolve_regularizer(Handed(0.5)).digest)
+
+
 def test_another_process_finds_the_same_digest():
-    code = "from tests.regularizers.test_resolve import *; print(resolve_regularizer(Handed(0.5)).digest)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == resolve_regularizer(Handed(0.5)).digest
+    here, there = multiprocessing.Pipe()
+    forked().Process(target=send_digest, args=(there,), daemon=True).start()
+    there.close()
+    assert here.recv() == resolve_regularizer(Handed(0.5)).digest
 
 
 def test_one_of_a_session_without_a_file_is_told_by_its_code():
