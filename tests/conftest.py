@@ -9,8 +9,9 @@ import importlib.metadata
 import os
 import signal
 
-# Lightning Fabric asks for callbacks of all installed packages at each run, which takes a tenth of a second.
-importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
+# Each run asks for versions and, by Lightning Fabric, for callbacks of all installed packages: a tenth of a second.
+for name in ("entry_points", "version"):
+    setattr(importlib.metadata, name, functools.cache(getattr(importlib.metadata, name)))
 
 for library in ("OMP", "OPENBLAS", "MKL"):  # of the processes that tests start too
     os.environ[f"{library}_NUM_THREADS"] = "1"
