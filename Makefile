@@ -9,6 +9,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
+# Modules of this package are compiled once, not at each start of a process, wherever that is turned off.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup quickstart test test-long test-peers docs bench speed-history clean
 setup: .venv/.ready

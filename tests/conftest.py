@@ -4,8 +4,14 @@ Whoever starts the tests by nohup or in the background hands on that SIGHUP and 
 them would wait in vain.
 """
 
+import functools
+import importlib.metadata
 import os
 import signal
+
+# Each run asks for versions and, by Lightning Fabric, for callbacks of all installed packages: a tenth of a second.
+for name in ("entry_points", "version"):
+    setattr(importlib.metadata, name, functools.cache(getattr(importlib.metadata, name)))
 
 for library in ("OMP", "OPENBLAS", "MKL"):  # of the processes that tests start too
     os.environ[f"{library}_NUM_THREADS"] = "1"

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from sigreg_lab.adapters import LightlySIGReg, SteppedRegularizer
 from sigreg_lab.distributed import leave_group
 from sigreg_lab.regularizers import LeJEPALoss, SIGReg, VICReg, make_regularizer
 from sigreg_lab.slicing import make_directions, seeded_generator
 from sigreg_lab.univariate import EppsPulley
+from tests.processes import start_ranks
 
 V, N, K, M = 3, 20, 6, 16
 
@@ -110,7 +110,7 @@ def worker(rank: int, directory: str) -> None:
 
 
 def test_on_two_ranks_it_is_the_whole_batch_or_each_ranks_own(tmp_path):
-    mp.spawn(worker, args=(str(tmp_path),), nprocs=2)
+    start_ranks(worker, tmp_path, 2)
     found = [json.loads((tmp_path / f"found-{rank}.json").read_text()) for rank in range(2)]
     x = embeddings(N, K).requires_grad_()
     directions = make_directions("iid", K, M, generator=seeded_generator(0, 0))

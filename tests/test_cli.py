@@ -7,8 +7,6 @@ import os
 import signal
 import sqlite3
 import struct
-import subprocess
-import sys
 import warnings
 
 import pytest
@@ -174,16 +172,25 @@ def test_a_signal_that_is_ignored_stays_so_and_one_of_torchrun_keeps_its_way(mon
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+class Ended(BaseException):
+    """The process ended at once, without what is to be done at its exit."""
+
+
 @pytest.mark.parametrize("under_torchrun", [True, False])
-def test_a_rank_that_fails_does_not_wait_at_its_exit(under_torchrun):
+def test_a_rank_that_fails_does_not_wait_at_its_exit(monkeypatch, capsys, under_torchrun):
     """There NCCL waits for the other ranks; one process alone ends as every program does."""
-    code = "import atexit; atexit.register(print, 'at exit'); from sigreg_lab.cli import main; main()"
-    run = {"TORCHELASTIC_RUN_ID": "1"} if under_torchrun else {}
-    arguments = [sys.executable, "-c", code, "pretrain", "--data", "nowhere"]
-    done = subprocess.run(arguments, capture_output=True, text=True, env={**os.environ, **run})
-    assert done.returncode == 2
-    assert "nowhere" in done.stderr
-    assert ("at exit" in done.stdout) is not under_torchrun
+
+    def end(code):
+        raise Ended(code)
+
+    monkeypatch.setattr(os, "_exit", end)
+    if under_torchrun:
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setattr("sys.argv", ["sigreg-lab", "pretrain", "--data", "nowhere"])
+    with pytest.raises(Ended if under_torchrun else SystemExit) as stop:
+        cli.main()
+    assert stop.value.args == (2,)
+    assert "nowhere" in capsys.readouterr().err
 
 
 def test_a_warning_is_one_line(monkeypatch, capsys):

@@ -7,6 +7,8 @@ import pytest
 
 from sigreg_lab import cli
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def _call(monkeypatch, capsys, *arguments):
     monkeypatch.setattr("sys.argv", ["sigreg-lab", "check", *map(str, arguments)])

@@ -13,6 +13,7 @@ from sigreg_lab.check.model import read_embeddings
 from sigreg_lab.pretrain import PretrainConfig, load_data, pretrain
 from tests.check.test_command import _call
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 SIDE = 160  # of timm's smallest models, made for tests
 
 

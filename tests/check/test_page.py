@@ -106,6 +106,7 @@ def test_the_features_stand_right_after_the_verdict_and_the_explanations_after_t
         assert not told["problems"] + told["broken"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_directions_are_in_the_order_that_their_title_says_and_axes_have_their_expected_std():
     findings = _findings("scale_1.1", n=800)
     extreme = [d for d in findings.worst if not d.label.startswith("axis")]

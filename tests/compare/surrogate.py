@@ -1,5 +1,6 @@
 """A run that costs nothing: accuracy as a curve over lambda, effects of seeds and images, and noise."""
 
+import functools
 import math
 from concurrent.futures import Executor, Future
 from contextlib import nullcontext
@@ -28,6 +29,11 @@ class Inline(Executor):
         return future
 
 
+@functools.lru_cache(maxsize=8)
+def _difficulty(trial, split, images):
+    return np.random.default_rng([trial, split]).standard_normal(images)
+
+
 class Surrogate:
     """The logit of a right answer: 2 - curvature log(w / best)^2, with effects of run seed, run and image.
 
@@ -49,7 +55,7 @@ class Surrogate:
         logit += self.noise * (0.5 * seed.standard_normal() + own.standard_normal())
         row = {"right": {}, "images": self.images, "collapsed": False}
         for split in (2, 3):
-            difficulty = np.random.default_rng([self.trial, split]).standard_normal(self.images)
+            difficulty = _difficulty(self.trial, split, self.images)
             right = own.random(self.images) < 1 / (1 + np.exp(-logit - 1.5 * difficulty))
             row[f"{'validation' if split == 2 else 'test'}_{CRITERION}"] = float(right.mean())
             row["right"][CRITERION] = packed(right)

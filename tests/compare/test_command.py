@@ -13,6 +13,7 @@ import threading
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from sigreg_lab.pretrain.data import MADE_HERE, Images
 from sigreg_lab.regularizers import SIGReg
 from sigreg_lab.univariate import EppsPulley
 from tests.compare.surrogate import Inline
+from tests.processes import fork_workers
 
 DOCS = (Path(__file__).parents[2] / "docs" / "comparing.md").read_text()
 TINY = ["steps=3", "batch_size=32", "num_slices=8", "projector=16,8", "probe_draws=1"]
@@ -51,7 +53,7 @@ def _in_a_folder_of_ones_own(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def here(monkeypatch):
+def here(monkeypatch, undrawn):
     """Runs are made in this process, which spares the start of others; what they give is the same."""
     monkeypatch.setattr(command, "local_executor", lambda workers: nullcontext(Inline()))
 
@@ -94,9 +96,10 @@ def _rows(folder):
     return [{key: value for key, value in row.items() if key not in clock} for row in _read(folder / "rows.csv")]
 
 
-def test_the_worked_example_with_ones_own_regulariser_in_ones_own_file(monkeypatch, capsys):
+def test_the_worked_example_with_ones_own_regulariser_in_ones_own_file(monkeypatch, capsys, request):
     line = next(line for line in DOCS.splitlines() if line.startswith("sigreg-lab compare sigreg-ep my_loss.py"))
     arguments = [*line.split()[2:], *_flags(), *SHORT[2:], "--workers", "2", "--out", "out"]
+    fork_workers(monkeypatch)
     code, out, err = _call(monkeypatch, capsys, *arguments)
     assert code == 0, err
     assert "test accuracy of the linear (backbone) probe over 3 seeds" in out
@@ -125,7 +128,7 @@ def test_the_worked_example_with_ones_own_regulariser_in_ones_own_file(monkeypat
     everything = "".join((page.parent / name).read_text() for name in (*manifest["files"], "manifest.json"))
     assert os.getcwd() not in everything, "no folder of this machine is told"
 
-    monkeypatch.setattr(command, "local_executor", lambda workers: nullcontext(Inline()))
+    request.getfixturevalue("here")
     code, again, err = _call(monkeypatch, capsys, *arguments)
     assert code == 0
     assert again == out
@@ -185,7 +188,7 @@ def test_a_class_an_object_and_a_function_of_a_script_go_to_the_processes_that_m
     assert (weights["MyRegularizer"], weights["light"]) == (1.0, 0.1)
 
 
-def test_what_other_processes_cannot_have_is_one_line():
+def test_what_other_processes_cannot_have_is_one_line(monkeypatch):
     def local(z, generator):
         return z.square().mean()
 
@@ -195,9 +198,11 @@ def test_what_other_processes_cannot_have_is_one_line():
     held.name, held.lock = "held", threading.Lock()
     with pytest.raises(ValueError, match=r"held cannot be sent .*cannot pickle .*keep locks, open files"):
         prepare([held], overrides=TINY)
-    code = "from sigreg_lab.compare import prepare\ndef mine(z, generator): return z.square().mean()\nprepare([mine])"
-    last = _python("-c", code).stderr.splitlines()[-1]
-    assert last.startswith("ValueError: mine is made in a session without a file, where")
+    session = ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", session)
+    exec("def mine(z, generator): return z.square().mean()", vars(session))
+    with pytest.raises(ValueError, match=r"^mine is made in a session without a file, where"):
+        prepare([session.mine])
 
 
 @pytest.mark.usefixtures("here")
@@ -418,7 +423,7 @@ def test_shuffled_labels_give_chance(monkeypatch):
     monkeypatch.setattr(measure, "_data", lambda *_: without)
     monkeypatch.setattr(loop, "load_data", lambda *_: without)
     comparison = prepare(
-        ["sigreg-ep"], data="digits", overrides=["steps=30", "probe_draws=0"], seeds=4, tuning_seeds=1, extra=0,
+        ["sigreg-ep"], data="digits", overrides=["steps=3", "probe_draws=0"], seeds=4, tuning_seeds=1, extra=0,
         lambdas=[0.01, 0.1],
     )  # fmt: skip
     _, found = compare(comparison, Path("out"), workers=1)

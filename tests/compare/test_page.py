@@ -101,6 +101,7 @@ def test_the_page_has_a_title_and_tells_scale_beside_rank(tmp_path):
         assert told["beyond"] == []
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_rows_without_a_shape_are_told_without_one():
     assert '<td data-label="standard deviation" class="none">-</td>' in render(_found("one"), ABOUT)
 

@@ -14,6 +14,7 @@ from sigreg_lab.compare.runs import KILLED, Progress, all_rows, make_job, make_r
 from sigreg_lab.experiment.executor import local_executor
 from sigreg_lab.experiment.store import Store
 from tests.compare.surrogate import Surrogate, candidates, run, settings
+from tests.processes import fork_workers
 
 pytestmark = pytest.mark.usefixtures("light")
 SMALL = {"weights": (0.01, 0.1), "extra": 1, "tuning_seeds": 2, "seeds": 2}
@@ -164,8 +165,9 @@ def _killer(config):
     return Surrogate()(config)
 
 
-def test_a_run_that_kills_its_process_is_found_out_and_recorded(tmp_path):
+def test_a_run_that_kills_its_process_is_found_out_and_recorded(tmp_path, monkeypatch):
     """Which of two runs broke the pool is not known: both go again, alone."""
+    fork_workers(monkeypatch)
     store = Store(tmp_path / "runs.sqlite")
     shared = settings(_killer, **{**SMALL, "extra": 0, "tuning_seeds": 1})
     outcome = make_runs(shared, candidates("a", "b"), store, lambda: local_executor(2), workers=2)

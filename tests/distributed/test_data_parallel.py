@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -32,6 +31,7 @@ from sigreg_lab.slicing import seeded_generator
 from sigreg_lab.theory.cost import step_cost
 from sigreg_lab.univariate import SumForm, UnivariateTest
 from tests.distributed.cases import network
+from tests.processes import start_ranks
 
 VIEWS, SAMPLES, FEATURES, DIM = 3, 24, 6, 5
 SHARES = {"1": [24], "2": [12, 12], "2 uneven": [9, 15], "4": [6, 6, 6, 6], "4 uneven": [1, 11, 5, 7]}
@@ -231,7 +231,7 @@ def worker(rank: int, directory: str) -> None:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("data_parallel")
-    mp.spawn(worker, args=(str(directory),), nprocs=4)
+    start_ranks(worker, directory, 4)
     return directory
 
 

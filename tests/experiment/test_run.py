@@ -22,6 +22,7 @@ from sigreg_lab.experiment.results import publish, retell
 from sigreg_lab.experiment.run import run_study
 from sigreg_lab.experiment.study import Picture, StudyError, forget, load_study
 from tests.compare.surrogate import Inline
+from tests.processes import fork_workers
 
 FILES = {"rows.csv", "estimates.csv", "claims.json", "toy.png", "findings.md"}
 
@@ -38,6 +39,7 @@ def one_worker_is_this_process(monkeypatch):
 @pytest.fixture
 def processes(monkeypatch, one_worker_is_this_process):
     """One worker is a process here, and cells are not all done before the first is looked at."""
+    fork_workers(monkeypatch)
     monkeypatch.setattr(run, "local_executor", local_executor)
 
 
@@ -111,7 +113,8 @@ def test_a_failing_cell_is_named_and_finished_cells_are_kept(workplace):
     assert kept == 2
 
 
-def test_a_failing_cell_does_not_wait_for_the_others(workplace):
+def test_a_failing_cell_does_not_wait_for_the_others(workplace, monkeypatch):
+    fork_workers(monkeypatch)
     start = time.monotonic()
     with pytest.raises(StudyError, match="seed=1 failed"):
         _run(overrides=["seed=0,1", "shift=0", "fail_at=1", "pause=1000"], workers=2)
@@ -128,10 +131,8 @@ def test_a_count_below_1_is_refused_before_anything_is_computed(workplace, value
 @pytest.mark.parametrize(
     ("workers", "stop", "to_group"),
     [
-        ("1", signal.SIGINT, True),
         ("2", signal.SIGINT, True),
         ("2", signal.SIGTERM, False),
-        ("2", signal.SIGTERM, True),
         ("1", signal.SIGHUP, False),
     ],
 )

@@ -1,20 +1,29 @@
 import functools
+import multiprocessing
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 import torch
 
 import sigreg_lab.kernels
-from sigreg_lab.kernels import BackendUnavailable, available_backends, choose_backend, eager, native
+from sigreg_lab.kernels import (
+    BackendUnavailable,
+    available_backends,
+    choose_backend,
+    eager,
+    native,
+)
+from tests.processes import forked
 from tests.test_cache import make_homeless
 
 needs_compiler = pytest.mark.skipif(not (shutil.which("cc") or shutil.which("gcc")), reason="no C compiler")
 
+
+#: Right numbers at the first call of a process, and the backend that made them.
 FIRST_CALL = """
 import torch
 from sigreg_lab.kernels import characteristic_function, choose_backend
@@ -23,27 +32,35 @@ c, s = characteristic_function(x, 3.0, 17)
 angle = torch.arange(1, 17)[:, None, None] * (3 / 16) * x.double()
 assert (c - angle.cos().mean(1)).abs().max() < 1e-7
 assert (s - angle.sin().mean(1)).abs().max() < 1e-7
-print(choose_backend())
+backend = choose_backend()
+print(backend)
 """
 
 
+def first_call(environment: dict[str, str], told: Connection) -> None:
+    os.environ.update(environment)
+    tempfile.tempdir = None
+    names: dict[str, str] = {}
+    exec(FIRST_CALL, names)
+    told.send(names["backend"])
+
+
+def start(**environment: str) -> Connection:
+    """Another process, which tells the backend of its first call."""
+    here, there = multiprocessing.Pipe()
+    forked().Process(target=first_call, args=(environment, there), daemon=True).start()
+    there.close()
+    return here
+
+
 def run(**environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", FIRST_CALL],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return start(**environment).recv()
 
 
 @needs_compiler
 def test_processes_that_start_together_build_into_one_cache(tmp_path):
-    command = [sys.executable, "-c", FIRST_CALL]
-    environment = {**os.environ, "SIGREG_LAB_CACHE": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    processes = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert [process.communicate()[0].strip() for process in processes] == ["cpu", "cpu"]
+    processes = [start(SIGREG_LAB_CACHE=str(tmp_path)) for _ in range(2)]
+    assert [process.recv() for process in processes] == ["cpu", "cpu"]
     assert len(list((tmp_path / "kernels").iterdir())) == 1
 
 

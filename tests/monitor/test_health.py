@@ -1,5 +1,6 @@
 """The numbers against other ways to them, and against their own law under N(0, I)."""
 
+import functools
 import math
 
 import numpy as np
@@ -10,6 +11,15 @@ from scipy import linalg, stats
 from sigreg_lab import diagnostics
 from sigreg_lab.monitor import embedding_health
 from sigreg_lab.monitor.health import BANDED, largest_slice, null_bands, null_spectra
+from sigreg_lab.univariate import EppsPulley
+
+
+@pytest.fixture
+def one_law(monkeypatch):
+    """The law of a slice is made once: thousands of calls here would find the same nodes each time."""
+    own = EppsPulley.null_law
+    law = functools.cache(lambda n, method: own(EppsPulley(), n, method))
+    monkeypatch.setattr(EppsPulley, "null_law", lambda self, n, method: law(n, method))
 
 
 def sample(n, dim, seed=0):
@@ -54,6 +64,7 @@ def test_simulated_spectra_have_the_law_of_those_of_samples(shape):
     assert stats.ks_2samp((1.1 * fast).sum(1), slow.sum(1)).pvalue < 1e-4 or n == 2  # it can fail
 
 
+@pytest.mark.usefixtures("one_law")
 def test_bands_hold_their_share_of_samples_of_the_null_and_none_of_others():
     """95%, but for the ends' own error: of 499 replicates they lie where 2.5% (standard error 0.7%) are beyond."""
     n, dim, total = 60, 12, 400
@@ -70,6 +81,7 @@ def test_bands_hold_their_share_of_samples_of_the_null_and_none_of_others():
     assert narrow["effective_rank"] <= 3 < narrow["effective_rank_low"]
 
 
+@pytest.mark.usefixtures("one_law")
 @pytest.mark.parametrize(("n", "dim"), [(64, 40), (300, 8)])
 def test_the_largest_slice_keeps_its_level(n, dim):
     total = 600

@@ -2,20 +2,21 @@
 
 import json
 import math
-import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from scipy import stats
 
+import sigreg_lab
 from sigreg_lab import monitor
 from sigreg_lab.distributed import leave_group
 from sigreg_lab.monitor import embedding_health
+from tests.processes import start_ranks
 
 pytest.importorskip("torchmetrics", reason="torchmetrics is not installed; make setup installs it")
 
@@ -134,7 +135,7 @@ def worker(rank: int, directory: str) -> None:
 
 
 def test_two_ranks_with_uneven_shares_measure_the_rows_of_both(tmp_path):
-    mp.spawn(worker, args=(str(tmp_path),), nprocs=2)
+    start_ranks(worker, tmp_path, 2)
     first, second = (json.loads((tmp_path / f"found-{rank}.json").read_text()) for rank in range(2))
     assert first == second
     assert sorted(first["64"]["kept"]) == sorted(rows().tolist())
@@ -149,17 +150,15 @@ def test_two_ranks_with_uneven_shares_measure_the_rows_of_both(tmp_path):
 @pytest.mark.parametrize(
     ("name", "package"), [("EmbeddingHealth", "torchmetrics"), ("EmbeddingHealthCallback", "lightning")]
 )
-def test_what_is_not_installed_is_missed_in_one_sentence(name, package):
-    code = f"""
-import sys
-sys.modules["torchmetrics" if {name!r} == "EmbeddingHealth" else "lightning.pytorch"] = None
-sys.modules["pytorch_lightning"] = None
-from sigreg_lab.monitor import embedding_health, HealthMonitor
-try:
-    from sigreg_lab.monitor import {name}
-except ImportError as error:
-    print(error)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())
+def test_what_is_not_installed_is_missed_in_one_sentence(name, package, monkeypatch):
+    for module in [module for module in sys.modules if module.startswith("sigreg_lab.monitor")]:
+        monkeypatch.delitem(sys.modules, module)  # imported anew, for this test
+    monkeypatch.setattr(sigreg_lab, "monitor", monitor)
+    for module in ("torchmetrics" if package == "torchmetrics" else "lightning.pytorch", "pytorch_lightning"):
+        monkeypatch.setitem(sys.modules, module, None)
+    anew = import_module("sigreg_lab.monitor")
+    assert anew.embedding_health is not embedding_health
     needed = {"torchmetrics": "torchmetrics", "lightning": "Lightning"}[package]
-    assert done.stdout.strip() == f"{name} needs {needed}: pip install 'sigreg-lab[monitor]'"
+    with pytest.raises(ImportError) as missed:
+        getattr(anew, name)
+    assert str(missed.value) == f"{name} needs {needed}: pip install 'sigreg-lab[monitor]'"

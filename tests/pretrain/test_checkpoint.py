@@ -4,11 +4,10 @@ import contextlib
 import dataclasses
 import io
 import json
+import multiprocessing
 import os
 import resource
-import signal
-import subprocess
-import sys
+import time
 import zipfile
 
 import numpy as np
@@ -26,6 +25,7 @@ from sigreg_lab.pretrain.checkpoint import (
     save_checkpoint,
 )
 from sigreg_lab.pretrain.config import as_dict
+from tests.processes import forked
 
 
 def _state():
@@ -126,14 +126,22 @@ def test_other_data_of_the_same_name_is_refused():
         check_same_data({**identity, "classes": ["bee", "ant"]}, identity)
 
 
+def hold(folder, held):
+    """Hold a folder until the process is killed."""
+    with locked(folder):
+        held.send("held")
+        time.sleep(60)
+
+
 def test_a_folder_is_held_by_one_process_until_it_ends(tmp_path):
-    hold = "import sys, time; from pathlib import Path; from sigreg_lab.pretrain.checkpoint import locked\n"
-    hold += "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", hold, str(tmp_path)], stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout.readline() == "held\n"
-        with pytest.raises(ValueError, match=rf"another process writes to {tmp_path} now; wait"), locked(tmp_path):
-            pass
-        child.send_signal(signal.SIGKILL)
+    here, there = multiprocessing.Pipe()
+    child = forked().Process(target=hold, args=(tmp_path, there))
+    child.start()
+    assert here.recv() == "held"
+    with pytest.raises(ValueError, match=rf"another process writes to {tmp_path} now; wait"), locked(tmp_path):
+        pass
+    child.kill()
+    child.join()
     with locked(tmp_path):
         pass
 

@@ -1,10 +1,9 @@
 """Two processes of torchrun: the same weights everywhere, each image seen once, the steps of one process."""
 
-import contextlib
 import dataclasses
 import json
 import os
-import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from sigreg_lab.pretrain import loop as loop_module
 from sigreg_lab.pretrain.loop import Batches
 from sigreg_lab.pretrain.models import Encoder
 from sigreg_lab.pretrain.views import ViewConfig
+from tests.processes import forked
 
 RUN = PretrainConfig(steps=3, batch_size=32, num_slices=8, projector=(16, 8), device="cpu", online_probe=True)
 #: Views that are the images, no batch normalisation: nothing in it depends on which process sees which image.
@@ -126,56 +126,50 @@ def test_a_command_ends_the_group_before_the_first_process_probes(ranks):
     assert (folder / "runs" / "digits-sigreg-ep-0" / "row.csv").is_file()
 
 
-FAILING = """
-import sys, time, torch
-from pathlib import Path
-sys.path.insert(0, ".")
-torch.set_num_threads(1)
-from tests.pretrain.test_data_parallel import RUN
-from sigreg_lab.pretrain import pretrain
-from sigreg_lab.pretrain.loop import Run
-import dataclasses, os
-kind, rank, augment = sys.argv[1], int(os.environ["RANK"]), Run.augment
-def failing(self, pixels):
-    views = augment(self, pixels)
-    if self._steps == 2 and rank == 1:
-        if kind == "nan":
-            views[0][0, 0] = float("nan")
-        elif kind == "raises":
-            raise ValueError("this process cannot go on")
-        else:
-            time.sleep(60)
-    return views
-Run.augment = failing
-try:
-    pretrain(dataclasses.replace(RUN, wait_seconds=60.0 if kind == "nan" else 4.0, online_probe=False))
-    said = "ended"
-except Exception as error:
-    said = f"{type(error).__name__}: {error}"
-partial = Path(sys.argv[2], f"rank-{rank}.part")  # the ranks' lines would run into each other in one pipe
-partial.write_text(said)
-partial.replace(partial.with_suffix(".txt"))
-if kind == "raises" and rank == 1:
-    time.sleep(12)  # a process that failed and stays
-os._exit(0)
-"""
+def failing(rank, folder, kind, port):
+    """A process as torchrun starts it, of which one has bad numbers, raises or hangs; what it says goes into a file."""
+    torch.set_num_threads(1)
+    places = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+    places |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "none"}
+    os.environ.update({name: str(value) for name, value in places.items()})
+    augment = loop_module.Run.augment
+
+    def views(self, pixels):
+        found = augment(self, pixels)
+        if self._steps == 2 and rank == 1:
+            if kind == "nan":
+                found[0][0, 0] = float("nan")
+            elif kind == "raises":
+                raise ValueError("this process cannot go on")
+            else:
+                time.sleep(60)
+        return found
+
+    loop_module.Run.augment = views
+    try:
+        pretrain(dataclasses.replace(RUN, wait_seconds=60.0 if kind == "nan" else 4.0, online_probe=False))
+        said = "ended"
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+    partial = folder / f"rank-{rank}.part"
+    partial.write_text(said)
+    partial.replace(partial.with_suffix(".txt"))
+    time.sleep(60)  # a process that failed and stays
 
 
 @pytest.mark.parametrize("kind", ["nan", "raises", "hangs"])
 def test_what_happens_to_one_process_is_said_by_the_others_soon(tmp_path, kind):
-    (tmp_path / "child.py").write_text(FAILING)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    ranks = [forked().Process(target=failing, args=(rank, tmp_path, kind, port)) for rank in (0, 1)]
     said = tmp_path / "rank-0.txt"
-    with (tmp_path / "log").open("w+") as log:
-        with subprocess.Popen(
-            [*command, str(tmp_path / "child.py"), kind, str(tmp_path)], stdout=log, stderr=log, start_new_session=True
-        ) as process:
-            while not said.exists() and process.poll() is None:
-                time.sleep(0.05)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        log.seek(0)
-        assert said.exists(), log.read()
+    for process in ranks:
+        process.start()
+    while not said.exists() and ranks[0].is_alive():
+        time.sleep(0.05)
+    for process in ranks:
+        process.kill()
+        process.join()
     expected = {"nan": "FloatingPointError: the loss is nan at step 1"}
     alone = "RuntimeError: process 0: another process of the run has ended, or has not"
     assert said.read_text().startswith(expected.get(kind, alone))

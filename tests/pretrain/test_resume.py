@@ -3,10 +3,7 @@
 import csv
 import dataclasses
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -15,6 +12,7 @@ import torch
 from sigreg_lab.pretrain import PretrainConfig, configure, pretrain
 from sigreg_lab.pretrain.checkpoint import load_checkpoint, save_checkpoint
 from sigreg_lab.pretrain.loop import CHECKPOINT
+from tests.processes import forked
 
 #: Everything that has a state: dropout, an averaged encoder, a predictor, an online probe.
 RUN = PretrainConfig(
@@ -23,16 +21,11 @@ RUN = PretrainConfig(
 )  # fmt: skip
 TIMING = ("images_per_second", "outside_share", "memory_gib")
 
-CHILD = """
-import sys, time, torch
-from pathlib import Path
-torch.set_num_threads(1)
-from tests.pretrain.test_resume import RUN
-from sigreg_lab.pretrain import pretrain
-def slowly(step, values):
-    time.sleep(0.3 if step > 5 else 0)
-pretrain(RUN, folder=Path(sys.argv[1]), on_step=slowly)
-"""
+
+def slow_run(folder):
+    """The run in another process, which takes its time from the sixth step on."""
+    torch.set_num_threads(1)
+    pretrain(RUN, folder=folder, on_step=lambda step, values: time.sleep(0.3 if step > 5 else 0))
 
 
 def _losses(folder):
@@ -58,14 +51,14 @@ def whole(tmp_path_factory):
 
 
 def test_a_run_killed_with_9_and_resumed_equals_an_uninterrupted_one(whole, tmp_path):
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(tmp_path)], env={**os.environ, "PYTHONPATH": os.getcwd()}
-    )
+    child = forked().Process(target=slow_run, args=(tmp_path,))
+    child.start()
     history = tmp_path / "history.csv"
-    while child.poll() is None and not (history.is_file() and history.read_text().count("\n") > 8):
+    while child.is_alive() and not (history.is_file() and history.read_text().count("\n") > 8):
         time.sleep(0.02)
-    child.send_signal(signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL
+    child.kill()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
     reached = load_checkpoint(tmp_path / CHECKPOINT)["step"]
     assert 6 <= reached < 40
     pretrain(RUN, folder=tmp_path, resume=True)

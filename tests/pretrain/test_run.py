@@ -3,10 +3,9 @@
 import csv
 import dataclasses
 import json
-import os
+import multiprocessing
 import re
 import shutil
-import subprocess
 import sys
 
 import numpy as np
@@ -22,6 +21,7 @@ from sigreg_lab.pretrain.config import as_dict
 from sigreg_lab.pretrain.data import Images
 from sigreg_lab.pretrain.pictures import chosen, contact_sheet
 from sigreg_lab.pretrain.run import run, run_probes
+from tests.processes import forked
 
 TINY = ["backbone=test_vit", "epochs=0", "steps=3", "batch_size=6", "num_slices=8", "projector=16,8", "log_every=1"]
 
@@ -296,16 +296,22 @@ def test_a_run_on_other_data_of_the_same_name_is_not_replaced(image_folder, tmp_
     run(_images(tmp_path / "one" / "set"), tmp_path / "out")
 
 
+def first_run(folder, told):
+    """A run that waits at its first step until it is told to go on."""
+    torch.set_num_threads(1)
+    run(DIGITS, folder, lambda *_: (told.send("step"), told.poll(None)))
+
+
 def test_a_second_run_in_a_folder_is_refused_while_the_first_goes_on(tmp_path):
-    command = [sys.executable, "-c", "from tests.pretrain.test_run import *; from pathlib import Path\n"
-               "run(DIGITS, Path(sys.argv[1]), lambda *_: (print('step', flush=True), sys.stdin.read()))"]  # fmt: skip
-    pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([*command, str(tmp_path)], env={**os.environ, "PYTHONPATH": os.getcwd()}, **pipe) as first:
-        assert first.stdout.readline() == "step\n"
-        with pytest.raises(ValueError, match=r"another process writes to .*digits-sigreg-ep-0 now; wait until it"):
-            run(DIGITS, tmp_path)
-        first.communicate()
-    assert first.returncode == 0
+    here, there = multiprocessing.Pipe()
+    first = forked().Process(target=first_run, args=(tmp_path, there))
+    first.start()
+    assert here.recv() == "step"
+    with pytest.raises(ValueError, match=r"another process writes to .*digits-sigreg-ep-0 now; wait until it"):
+        run(DIGITS, tmp_path)
+    here.send("go on")
+    first.join()
+    assert first.exitcode == 0
     assert (tmp_path / "digits-sigreg-ep-0" / "row.csv").is_file()
 
 

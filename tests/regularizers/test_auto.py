@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -20,6 +19,7 @@ from sigreg_lab.slicing import (
 )
 from sigreg_lab.univariate import AndersonDarling, EppsPulley
 from tests.distributed.cases import network
+from tests.processes import start_ranks
 
 
 def embeddings(*shape, dtype=torch.float64):
@@ -144,7 +144,7 @@ def worker(rank: int, directory: str) -> None:
 
 def test_ranks_choose_alike_and_compute_what_one_process_does(tmp_path):
     """Whatever a rank's own share of the batch: the choice is that of the whole batch."""
-    mp.spawn(worker, args=(str(tmp_path),), nprocs=2)
+    start_ranks(worker, tmp_path, 2)
     for rank in range(2):
         for shares, dim, error, choice, chosen, off in json.loads((tmp_path / f"found-{rank}.json").read_text()):
             assert chosen == choice, (rank, shares, dim)

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sigreg_lab.regularizers import LeJEPALoss, SIGReg
 from sigreg_lab.univariate import EppsPulley
+from tests.processes import start_ranks
 
 STEPS = 12
 
@@ -70,7 +70,7 @@ def worker(rank: int, directory: str) -> None:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, list[list[int]]]]:
     directory = tmp_path_factory.mktemp("ranks")
-    mp.spawn(worker, args=(str(directory),), nprocs=2)
+    start_ranks(worker, directory, 2)
     return [json.loads((directory / f"found-{rank}.json").read_text()) for rank in range(2)]
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -19,6 +18,7 @@ from sigreg_lab.regularizers import SIGReg
 from sigreg_lab.slicing import make_directions, seeded_generator
 from sigreg_lab.univariate import AndersonDarling, EppsPulley, VCReg
 from tests.distributed.cases import network
+from tests.processes import start_ranks
 
 VIEWS, SAMPLES, FEATURES, DIM = 3, 24, 6, 20
 SHARES = {"even": [12, 12], "uneven": [9, 15]}
@@ -66,7 +66,7 @@ def worker(rank: int, directory: str) -> None:
 @pytest.fixture(scope="module")
 def errors(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, list[float]]]]:
     directory = tmp_path_factory.mktemp("structured_ranks")
-    mp.spawn(worker, args=(str(directory),), nprocs=2)
+    start_ranks(worker, directory, 2)
     return [json.loads((directory / f"errors-{rank}.json").read_text()) for rank in range(2)]
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -23,6 +22,7 @@ from sigreg_lab.regularizers import (
 from sigreg_lab.slicing import seeded_generator
 from sigreg_lab.univariate import EppsPulley, ShapiroWilk
 from tests.distributed.cases import network
+from tests.processes import start_ranks
 
 
 def embeddings(*shape: int, seed: int = 0) -> Tensor:
@@ -217,7 +217,7 @@ def worker(rank: int, directory: str) -> None:
 @pytest.fixture(scope="module")
 def errors(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, float]]]:
     directory = tmp_path_factory.mktemp("wrappers")
-    mp.spawn(worker, args=(str(directory),), nprocs=3)
+    start_ranks(worker, directory, 3)
     return [json.loads((directory / f"errors-{rank}.json").read_text()) for rank in range(3)]
 
 

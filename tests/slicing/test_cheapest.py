@@ -24,17 +24,16 @@ def gradient(x, function):
     return found
 
 
-def squared_errors(kind, n, dim, num_slices, draws, statistic=None):
-    """Of samples drawn anew, with directions drawn anew, over the mean square of the exact gradient."""
-    statistic = statistic or EppsPulley()
-    found = []
-    for draw in range(draws):
-        x = torch.randn(n, dim, generator=seeded_generator(1, draw), dtype=torch.float64).requires_grad_()
-        a = make_directions(kind, dim, num_slices, generator=seeded_generator(2, draw), dtype=torch.float64)
-        off = gradient(x, lambda z, a=a: sliced_statistic(z, statistic, a))
-        off = off - gradient(x, lambda z: infinite_slice_epps_pulley(z, statistic))
-        found.append(float(off.square().sum()))
-    return torch.tensor(found) / exact_square(n, dim, statistic.nodes())
+def squared_errors(kind, n, dim, num_slices, draws, statistic):
+    """Of samples and directions drawn anew, all at once, over the mean square of the exact gradient."""
+    x = torch.randn(draws, n, dim, generator=seeded_generator(1), dtype=torch.float64).requires_grad_()
+    size = {"iid": num_slices, "orthogonal": dim, "hd3": 1 << (dim - 1).bit_length()}[kind]
+    width = -(-num_slices // size) * size  # whole blocks, of which fewer slices are the first
+    a = make_directions(kind, dim, draws * width, generator=seeded_generator(2), dtype=torch.float64)
+    a = a.unflatten(1, (draws, width)).transpose(0, 1)[..., :num_slices]
+    off = gradient(x, lambda z: statistic(z @ a).mean(-1).sum())
+    off = off - gradient(x, lambda z: infinite_slice_epps_pulley(z, statistic).sum())
+    return off.square().sum((1, 2)) / exact_square(n, dim, statistic.nodes())
 
 
 @pytest.mark.parametrize("kind", SLICED)

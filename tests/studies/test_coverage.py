@@ -277,7 +277,9 @@ def slice_concentration(rng):
         slice_concentration,
     ],
 )
-def test_intervals_cover_as_they_say(surrogate):
+def test_intervals_cover_as_they_say(surrogate, monkeypatch):
+    exact = sys.modules[load_study("clustered_batches").estimate.__module__]
+    monkeypatch.setattr(exact, "best_scatters", lambda *_: (1.0, 1.0))  # a search for each of hundreds of places
     rows, *truths = surrogate(np.random.default_rng(3))
     table = tabulate(load_study(surrogate.__name__).estimate(rows, SETTINGS.get(surrogate.__name__, {})))
     for quantity, place, truth in truths:

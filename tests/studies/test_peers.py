@@ -1,5 +1,6 @@
 """The oracle of peers is right, and says what was not run."""
 
+import functools
 import sys
 
 import pandas as pd
@@ -22,6 +23,12 @@ SMALL = {**STUDY.presets["smoke"], "counts": [514], "world_sizes": [1, 2], "roun
 
 
 def cell(question, contestant="sigreg-lab"):
+    return measured(question, contestant).copy()
+
+
+@functools.cache
+def measured(question, contestant):
+    """Some start processes: each is measured once."""
     place = {"question": question, "contestant": contestant}
     return pd.DataFrame([place | row for row in STUDY.measure(place, SMALL, STUDY.cell_seed(place))])
 
@@ -73,13 +80,14 @@ def test_a_wrong_loss_on_several_processes_is_seen(monkeypatch, tmp_path):
 
 
 def test_cost_is_that_of_calls_in_turn():
-    rows = cell("cost").set_index("quantity")
+    cost = cell("cost")
+    rows = cost.set_index("quantity")
     assert rows.loc["milliseconds", "mean"] > 0
     assert rows.loc["log_time_ratio", "replicates"] == SMALL["rounds"]
     assert abs(rows.loc["log_time_ratio", "mean"]) < 3, "beside itself"
     if sys.platform == "linux":
         assert rows.loc["mebibytes", "mean"] >= 0
-    estimates = Estimates(tabulate(STUDY.estimate(cell("cost").assign(mean=0.5, standard_error=0.0), SMALL)))
+    estimates = Estimates(tabulate(STUDY.estimate(cost.assign(mean=0.5, standard_error=0.0), SMALL)))
     assert estimates.at("time_ratio").value == pytest.approx(1.6487, abs=1e-4), "exp 0.5"
 
 
