@@ -94,12 +94,15 @@ def jackknife(statistic: Statistic, strata: Labels, units: Labels, bound: float)
 
 
 def bootstrap(
-    statistic: Statistic, strata: Labels, units: Labels, replicates: int, rng: np.random.Generator
+    statistic: Statistic, strata: Labels, units: Labels, replicates: int, rng: np.random.Generator, least: float
 ) -> list[Span]:
-    """Estimates with 95% percentile intervals over units drawn with replacement within their strata.
+    """Estimates with 95% intervals over units drawn with replacement within their strata, cut at ``least``.
 
-    Of m units m - 1 are drawn, each with weight m/(m - 1): so that a mean has the variance of the sample, unbiased.
-    [Rao & Wu (1988), JASA 83, 231-241]
+    Of m units m - 1 are drawn, each with weight m/(m - 1): so that a mean has the variance of the sample, unbiased
+    [Rao & Wu (1988), JASA 83, 231-241]. An interval reaches as far to either side as the percentiles do to the farther
+    one. The best run that is drawn is never better than the best of all, so that percentiles of a regret lie too low:
+    for the regret of new units, 6 in each of 6 strata, they covered 43% to 94% by the law of the accuracies, these
+    intervals 79% to 98%.
     """
     drawn = np.empty((replicates, len(units)))
     for stratum in np.unique(strata):
@@ -109,5 +112,5 @@ def bootstrap(
         drawn[:, own] = rng.multinomial(count, np.full(size, 1 / size), size=replicates)[:, unit] * (size / count)
     low, high = np.quantile(statistic(drawn), [0.025, 0.975], axis=0)
     estimates = statistic(np.ones((1, len(units))))[0]
-    spans = zip(estimates, low, high, strict=True)
-    return [(float(t), float(min(a, t)), float(max(b, t))) for t, a, b in spans]  # of an extreme t lies at an end
+    half = np.maximum(estimates - low, high - estimates)
+    return [(float(t), float(max(t - h, least)), float(t + h)) for t, h in zip(estimates, half, strict=True)]

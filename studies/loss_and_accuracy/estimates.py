@@ -86,9 +86,9 @@ def of_one(part: pd.DataFrame, budget: str, at_a_point: float, replicates: int, 
             found.append(interval("C", *span, counts[scope], order=order, scope=scope))
             if order in PAPER_C:
                 found.append(mapped(found[-1], "C less that reported", (-PAPER_C[order]).__add__))
-        statistics: dict[str, Statistic] = {"regret": lost, "gain over any run": gained}
-        for quantity, statistic in statistics.items():
-            for order, span in zip(orders, bootstrap(statistic, *where, replicates, rng), strict=True):
+        statistics: dict[str, tuple[Statistic, float]] = {"regret": (lost, 0.0), "gain over any run": (gained, -1.0)}
+        for quantity, (statistic, least) in statistics.items():
+            for order, span in zip(orders, bootstrap(statistic, *where, replicates, rng, least), strict=True):
                 found.append(interval(quantity, *span, order=order, scope=scope))
     for alpha, span in zip(ALPHAS, jackknife(agreement(scaled, accuracy), *places[THESE], 1.0), strict=True):
         found.append(interval("C(alpha)", *span, counts[THESE], order="scaled loss", scope=THESE, alpha=float(alpha)))

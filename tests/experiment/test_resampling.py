@@ -79,7 +79,7 @@ def test_bootstrap_draws_units_whole():
     x, units = np.random.default_rng(0).standard_normal(80), np.repeat(np.arange(40), 2)
     halves = x.reshape(-1, 2).mean(1)
     ((estimate, low, high),) = bootstrap(
-        lambda w: (w @ x / 80)[:, None], np.zeros(80, dtype=np.intp), units, 4000, np.random.default_rng(1)
+        lambda w: (w @ x / 80)[:, None], np.zeros(80, dtype=np.intp), units, 4000, np.random.default_rng(1), -9.0
     )
     assert estimate == pytest.approx(x.mean())
     assert (high - low) / (2 * 1.96) == pytest.approx(halves.std(ddof=1) / np.sqrt(40), rel=0.05)
@@ -90,7 +90,9 @@ def test_bootstrap_draws_within_strata():
     x, units = np.random.default_rng(0).standard_normal(60), np.arange(60)
     strata = units // 20
     moved = x + 100 * strata
-    ((_, low, high),) = bootstrap(lambda w: (w @ moved / 60)[:, None], strata, units, 4000, np.random.default_rng(1))
+    ((_, low, high),) = bootstrap(
+        lambda w: (w @ moved / 60)[:, None], strata, units, 4000, np.random.default_rng(1), -99.0
+    )
     error = np.sqrt(np.mean([x[strata == k].var(ddof=1) for k in range(3)]) / 60)
     assert (high - low) / (2 * 1.96) == pytest.approx(error, rel=0.05)
 
@@ -101,3 +103,17 @@ def test_regret_is_that_of_the_least_score_and_a_tie_is_drawn_from():
     weights = np.array([[1.0, 1, 1, 1], [0, 2, 1, 1], [1, 0, 0, 1]])
     expected = [[0.9 - 0.6, 0.9 - 0.725], [0.8 - 1.7 / 3, 0.8 - 0.625], [0.0, 0.9 - 0.85]]
     np.testing.assert_allclose(regret(scores, accuracy)(weights), expected, rtol=1e-12)
+
+
+def test_intervals_of_a_regret_cover_that_of_new_units_more_often_than_percentiles_would():
+    """Best less mean: draws from these units hold no better one, so that percentiles lie low, and cover 66%."""
+    rng, strata, total = np.random.default_rng(7), np.repeat(np.arange(6), 6), 300
+    accuracies = 0.9 + 0.02 * np.random.default_rng(3).standard_normal((20_000, 36))
+    exact = (accuracies.max(1) - accuracies.mean(1)).mean()
+    covered = 0
+    for accuracy in accuracies[:total]:
+        statistic = regret(np.zeros((1, 1, 36)), accuracy[None])
+        ((value, low, high),) = bootstrap(statistic, strata, np.arange(36), 300, rng, 0.0)
+        covered += low <= exact <= high
+        assert 0 <= low <= value <= high
+    assert covered / total > 0.85
