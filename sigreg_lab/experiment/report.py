@@ -38,7 +38,7 @@ Record = dict[str, Any]
 PAGE = "report.html"
 TEMPLATE = "page.html.j2"
 FIRST = "atlas"  # the ranking of regularisers comes before the other studies of its topic
-SYMBOLS = """Brackets hold 95% intervals; "exact" numbers need none.
+SYMBOLS = """Brackets hold 95% intervals, wider where the best of several was looked for; "exact" numbers need none.
 
 A batch has N embeddings of K dimensions. SIGReg, the loss of LeJEPA, projects them on M random directions, the slices,
 compares each projection with N(0, 1) by the Epps-Pulley statistic, and takes the mean. Lambda is its weight beside the

@@ -59,7 +59,8 @@ def matched_moments(e: Estimates) -> Decision:
 @claim("the best test here has nine tenths of the highest power against N(0, 0.8²), at 32 samples")
 def near_the_highest(e: Estimates) -> Decision:
     shares = e.of("share of the highest power", alternative="scale_0.8", n=32)
-    return some(shares, above=0.9).also(best=shares.largest())
+    decision = some(shares, above=0.9)
+    return decision.also(best=decision.evidence["largest"])
 
 
 def _powers(e: Estimates) -> Any:

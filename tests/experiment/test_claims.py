@@ -55,6 +55,17 @@ def test_of_many_null_effects_one_in_twenty_studies_finds_some():
     assert abs(found / studies - 0.025) < 4.5 * math.sqrt(0.025 * 0.975 / studies)
 
 
+def test_the_best_of_many_comes_with_an_interval_that_holds_although_it_was_chosen():
+    """20 true zeros: the largest lies above its own 95% interval in 1 - 0.975^20 = 40% of studies."""
+    rng, studies = np.random.default_rng(1), 1000
+    draws = [_numbers(*rng.standard_normal(20), error=1.0) for _ in range(studies)]
+    chosen = [some(numbers, above=0.0).evidence["largest"] for numbers in draws]
+    plain = [max(numbers, key=lambda one: one.value) for numbers in draws]
+    assert [one.value for one in chosen] == [one.value for one in plain]
+    assert sum(one.low <= 0 <= one.high for one in chosen) / studies > 0.95
+    assert sum(one.low <= 0 <= one.high for one in plain) / studies < 0.7
+
+
 def test_verdicts_combine():
     a, b, c = (Decision(verdict, {"who": str(verdict)}) for verdict in (HOLDS, FAILS, UNCLEAR))
     assert ((a & a).verdict, (a & c).verdict, (c & b).verdict) == (HOLDS, UNCLEAR, FAILS)
