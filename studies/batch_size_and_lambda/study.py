@@ -19,9 +19,10 @@ SETTINGS = {
 
 @claim("a flattened regulariser pushes the views of a sample apart")
 def flattened_pushes(e: Estimates) -> Decision:
+    """Above which lambda the push exceeds the pull, in the convex form: (1 - lambda) pull = lambda push."""
     push = e.of("flattened, slope in rho").largest()
     pull = -e.at("prediction, slope in rho", setting=push.setting, n=push.n).exact
-    low, value, high = (pull / end for end in (push.high, push.value, push.low))
+    low, value, high = (pull / (pull + end) for end in (push.high, push.value, push.low))
     lam = type(push)(push.row | {"estimate": value, "low": low, "high": high})
     return every(lam, above=0.0, below=0.5).also(lam=lam, rho=push.number)
 

@@ -38,7 +38,8 @@ def tasks_decide(e: Estimates) -> Decision:
     fails="false on finite samples",
 )
 def isotropic_is_best(e: Estimates) -> Decision:
-    return ~some(e.of("error ratio", law=lambda law: law != ROTATED), below=1.0)
+    decision = ~some(e.of("error ratio", law=lambda law: law != ROTATED), below=1.0)
+    return decision.also(probe=NAMES[decision.evidence["least"].probe])
 
 
 @claim("uniform in a ball is the better law of the same covariance")

@@ -4,9 +4,10 @@ import sys
 
 import pytest
 
+from sigreg_lab.experiment.results import read_estimates
 from sigreg_lab.experiment.study import load_study
 from sigreg_lab.regularizers import SIGReg, prediction_loss
-from tests.studies.turn import complaints, measured, verdicts
+from tests.studies.turn import RESULTS, complaints, measured, verdicts, words
 
 STUDY = load_study("batch_size_and_lambda")
 MEASURE = sys.modules[STUDY.measure.__module__]
@@ -52,3 +53,13 @@ def test_each_claim_can_be_turned_round(name, change, expected):
 def test_one_rule_would_be_said_to_hold():
     changes = [({"quantity": f"exponent, ratio, {part}"}, 1.0) for part in ("mean", "noise", "embedding")]
     assert verdicts(STUDY, "one_rule", *changes) == ("fails", "holds")
+
+
+def test_the_lambda_that_is_named_balances_the_slopes_of_the_two_terms_of_the_loss():
+    committed = read_estimates(RESULTS / STUDY.name)
+    (claim,) = (claim for claim in STUDY.claims if claim.id == "flattened_pushes")
+    lam = claim.decision(committed).evidence["lam"]
+    push, pull = (committed.of(f"{term}, slope in rho", setting=lam.setting, n=lam.n) for term in
+                  ("flattened", "prediction"))  # fmt: skip
+    assert lam.value * push.least().value == pytest.approx((1 - lam.value) * -pull.least().exact)
+    assert f"{lam.value:.3f}" in words(STUDY, "flattened_pushes")

@@ -1,5 +1,7 @@
 """The rank-defect study: rows that contradict what is known are refused, and each claim can fail."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,9 @@ import pytest
 from sigreg_lab.experiment.claims import Verdict
 from sigreg_lab.experiment.estimates import Estimates, contradictions, tabulate
 from sigreg_lab.experiment.study import load_study
+from sigreg_lab.theory.collapsed_subspace import expected_loss
+from sigreg_lab.univariate import EppsPulley
+from tests.studies.turn import words
 
 STUDY = load_study("rank_defect")
 
@@ -80,3 +85,13 @@ def test_each_claim_can_be_turned_round(rows):
         "maximum_keeps_level"
     ] != Verdict.FAILS
     assert decided["resists"] == Verdict.HOLDS, "8 dimensions resist from 12 samples on"
+
+
+def test_the_batch_size_that_is_named_does_not_raise_the_loss_and_one_more_does():
+    pattern = r"more than ([\d.]+) K: at batch size (\d+) or less, losing (\d+) of (\d+)"
+    numbers = re.search(pattern, words(STUDY, "resists"))
+    share, (n, k, dim) = float(numbers[1]), map(int, numbers.groups()[1:])
+    grid = EppsPulley().nodes()
+    changes = [sum(expected_loss(*grid, m, dim, k)) - sum(expected_loss(*grid, m, dim, 0)) for m in (n, n + 1)]
+    assert changes[0] <= 0 < changes[1]
+    assert n < share * dim < 1.02 * n

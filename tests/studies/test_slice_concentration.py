@@ -1,11 +1,14 @@
 """The slice-concentration study: rows that contradict exact values are refused, and each claim can fail."""
 
+import re
+
 import pytest
 import torch
 
 from sigreg_lab.experiment.study import load_study
 from sigreg_lab.slicing import make_directions, seeded_generator
-from tests.studies.turn import complaints, measured, verdicts
+from sigreg_lab.theory.sphere_bound import log10_directions
+from tests.studies.turn import complaints, measured, verdicts, words
 
 STUDY = load_study("slice_concentration")
 
@@ -67,3 +70,9 @@ def test_fewer_sobol_directions_than_dimensions_are_not_spread():
         sizes[kind] = float(128 * products.square().sum() / (16 * 15))
     assert sizes["iid"] == pytest.approx(1, abs=0.4)
     assert sizes["sobol"] > 3
+
+
+def test_the_bound_says_nothing_below_the_power_of_ten_that_is_named():
+    dim, power = map(int, re.search(r"K = (\d+) it says nothing below 10\^(\d+)",
+                                    words(STUDY, "bound_says_something")).groups())  # fmt: skip
+    assert power <= log10_directions(dim) < power + 1

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from sigreg_lab.experiment.estimates import Estimates, contradictions, tabulate
-from sigreg_lab.experiment.results import read_estimates
+from sigreg_lab.experiment.results import read_estimates, read_manifest
+from sigreg_lab.experiment.tell import TEMPLATE, tell
 
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -32,3 +33,11 @@ def verdicts(study, name, *changes):
         assert at.any(), place
         table.loc[at, ["estimate", "low", "high"]] = value
     return str(claim.decision(committed).verdict), str(claim.decision(Estimates(table)).verdict)
+
+
+def words(study, name):
+    """Today's words for a claim, by the committed estimates."""
+    folder, template = RESULTS / study.name, (study.folder / TEMPLATE).read_text(encoding="utf-8")
+    settings = study.settings(read_manifest(folder)["config"])
+    told = tell(study.claims, template, read_estimates(folder), settings)
+    return next(one.words for one in told if one.claim.id == name)
