@@ -5,14 +5,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from sigreg_lab.experiment.cells import Row
 from sigreg_lab.experiment.estimates import Estimates, about
-
-Z95 = 1.959964
-#: A number, and the ends of its 95% interval.
-Span = tuple[float, float, float]
 
 
 def exponent(x: ArrayLike, y: ArrayLike, relative_error: ArrayLike = 0.0) -> tuple[float, float]:
@@ -24,52 +20,25 @@ def exponent(x: ArrayLike, y: ArrayLike, relative_error: ArrayLike = 0.0) -> tup
 
 
 class PowerLaw(NamedTuple):
-    """log y = level + slope log x, fitted with weights.
+    """log y = level + slope log x.
 
     Attributes:
         level: log y at x = 1.
         slope: the exponent.
-        covariance: of both, as the errors of the points have it.
-        stretch: by how much the scatter about the line exceeds the errors (at least 1); intervals are wider by it.
     """
 
     level: float
     slope: float
-    covariance: NDArray[np.float64]
-    stretch: float
 
-    @property
-    def slope_error(self) -> float:
-        """Standard error of the exponent, as the errors of the points have it."""
-        return float(math.sqrt(self.covariance[1, 1]))
-
-    def _error(self, log_x: float) -> float:
-        place = np.array([1.0, log_x])
-        return self.stretch * float(np.sqrt(place @ self.covariance @ place))
-
-    def at(self, x: float) -> Span:
-        """y at x."""
-        middle, half = self.level + self.slope * math.log(x), Z95 * self._error(math.log(x))
-        return math.exp(middle), math.exp(middle - half), math.exp(middle + half)
-
-    def reaches(self, y: float) -> Span:
-        """The x at which the line reaches y, to first order."""
-        log_x = (math.log(y) - self.level) / self.slope
-        half = Z95 * self._error(log_x) / abs(self.slope)
-        return math.exp(log_x), math.exp(log_x - half), math.exp(log_x + half)
+    def reaches(self, y: float) -> float:
+        """The x at which the line reaches y."""
+        return math.exp((math.log(y) - self.level) / self.slope)
 
 
-def power_law(x: ArrayLike, y: ArrayLike, relative_error: ArrayLike) -> PowerLaw:
-    """Fit a power law to points with relative standard errors."""
-    log_x = np.log(np.asarray(x, dtype=float))
-    error = np.asarray(relative_error, dtype=float)
-    design = np.stack([np.ones(len(log_x)), log_x], 1) / error[:, None]
-    target = np.log(np.asarray(y, dtype=float)) / error
-    covariance = np.linalg.inv(design.T @ design)
-    level, slope = covariance @ design.T @ target
-    freedom = len(log_x) - 2
-    stretch = np.sqrt(((target - design @ [level, slope]) ** 2).sum() / freedom) if freedom else 1.0
-    return PowerLaw(float(level), float(slope), covariance, max(1.0, float(stretch)))
+def power_law(x: ArrayLike, y: ArrayLike) -> PowerLaw:
+    """Fit a power law, each point counting alike."""
+    slope, level = np.polyfit(np.log(np.asarray(x, dtype=float)), np.log(np.asarray(y, dtype=float)), 1)
+    return PowerLaw(float(level), float(slope))
 
 
 def exponents(found: Estimates, x: str, by: Sequence[str]) -> list[Row]:

@@ -54,11 +54,11 @@ def _slices_needed(rows: pd.DataFrame) -> list[Row]:
             samples = [(one["num_slices"], one["gradient_square"] ** 0.5) for _, one in cells.groupby("sample")]
             if len(samples[0][0]) < 2:
                 continue
-            lines = [power_law(sizes, errors, np.full(len(sizes), 0.1)) for sizes, errors in samples]
+            lines = [power_law(sizes, errors) for sizes, errors in samples]
             slopes = mean("exponent", [line.slope for line in lines], -0.5 if kind == "iid" else math.nan, **place)
             found.append(slopes | {"tolerance": 0.01})  # the logarithm of a mean of few squares is a little low
             for target in TARGETS if slopes["high"] < -0.1 else ():  # those that converge
-                needed = [line.reaches(target)[0] for line in lines]
+                needed = [line.reaches(target) for line in lines]
                 found.append(mean("slices needed", needed, **place, target=target))
                 ends = {"fewest": min(needed), "most": max(needed)}
                 found += [exactly(f"{end} slices needed", ends[end], **place, target=target) for end in ends]
