@@ -52,8 +52,11 @@ def about(quantity: str, value: float, error: float, replicates: int = 0, exact:
     return axes | _row(quantity, value, value - half, value + half, error, replicates, exact)
 
 
-def rate(quantity: str, count: int, total: int, exact: float = math.nan, error: float = 0.0, **axes: Any) -> Row:
-    """A rate with Wilson's interval; ``error`` is that of the exact value's own making, such as a threshold's."""
+def rate(quantity: str, count: float, total: int, exact: float = math.nan, error: float = 0.0, **axes: Any) -> Row:
+    """A rate with Wilson's interval; ``error`` is that of the exact value's own making, such as a threshold's.
+
+    Of ``total`` independent units: what one unit holds alike is counted once, by its share.
+    """
     low, high = rate_interval(count, total)
     share = count / total
     low, high = min(low, share), max(high, share)  # at 0 and at 1 rounding moves an end past the rate

@@ -100,7 +100,8 @@ def of_one(part: pd.DataFrame, budget: str, at_a_point: float, replicates: int, 
         found.append(interval("C", *span, len(within), order=order, scope=EQUAL))
     for value in np.unique(lam):
         near = columns["penalty"][lam == value] > NEAR_A_POINT * at_a_point
-        found.append(rate("collapsed", int(near.sum()), near.size, lam=float(value)))
+        alone = len(np.unique(units[once["lam"] == value]))  # runs of a unit collapse alike
+        found.append(rate("collapsed", near.mean() * alone, alone, lam=float(value)))
     names = [*CONFIGURATION, "seed", *TERMS]
     for right, *values in zip(accuracy.ravel(), *(columns[name].ravel() for name in names), strict=True):
         found.append(exactly("run", float(right), **dict(zip(names, map(float, values), strict=True))))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sigreg_lab.experiment import rate_interval
 from sigreg_lab.experiment.estimates import Estimates, tabulate
 from sigreg_lab.experiment.study import MODULES, load_study
 from tests.studies.turn import verdicts
@@ -87,7 +88,7 @@ def test_one_regulariser_turns_what_is_said_of_all():
     assert verdicts(STUDY, "as_reported", reached)[0] == "fails"
 
 
-def test_collapsed_runs_are_counted():
+def test_collapsed_runs_are_counted_once_for_runs_that_collapse_alike():
     rows = _rows(lambda g, lam: 1 / (1 + g))
     nodes = np.linspace(0, 3, 17)
     integrand = (1 - np.exp(-(nodes**2) / 2)) ** 2 * np.exp(-(nodes**2) / 2)
@@ -98,6 +99,9 @@ def test_collapsed_runs_are_counted():
     estimates, _ = _estimates(rows)
     shares = {one.lam: one.value for one in estimates.of("collapsed", labels="all")}
     assert shares == {0.001: 0.5, 0.003: 0.0, 0.01: 0.0, 0.03: 0.0}
+    alone = rows.loc[least, ["lr", "steps"]].drop_duplicates()  # not by weight decay, nor by seed
+    half = estimates.of("collapsed", labels="all").largest()
+    assert (half.low, half.high) == pytest.approx(rate_interval(len(alone) / 2, len(alone)))
     rows.loc[least, "penalty"] = 0.95 * point
     assert _estimates(rows)[1]["smallest_collapses"] == "holds"
 
