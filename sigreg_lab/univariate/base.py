@@ -254,3 +254,20 @@ class UnivariateTest(torch.nn.Module):
             seed=SEED,
             chunk=4 * VALUES_PER_CHUNK // n + 1,
         )
+
+
+def in_own_units(x: Tensor) -> Tensor:
+    """``x`` in float64, in units of the power of two at its range over dimension -2.
+
+    For statistics that scale does not change: their powers neither overflow nor vanish, and floors under variances are
+    for collapsed samples, not for samples of small numbers. A power of two rounds nothing; it carries no gradient, for
+    that in the scale is 0. A sample that is constant to rounding stays as it is.
+    """
+    y = x.double()
+    with torch.no_grad():
+        least, largest = y.amin(-2, keepdim=True), y.amax(-2, keepdim=True)
+        spread = largest - least
+        exponent = torch.log2(spread).ceil().clamp(-1000, 1000)
+        rounding = 4 * torch.finfo(torch.float64).eps * torch.maximum(-least, largest)
+        unit = torch.where(spread > rounding, torch.pow(2.0, -exponent), 1.0)
+    return y * unit

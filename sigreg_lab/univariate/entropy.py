@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sigreg_lab.univariate.base import UnivariateTest
+from sigreg_lab.univariate.base import UnivariateTest, in_own_units
 
 SPACINGS = ("centered", "right")
 _LEAST_VARIANCE = 1e-24
@@ -65,7 +65,7 @@ class Entropy(UnivariateTest):
         return f"m={self.m}, eps={self.eps!r}, method={self.method!r}"
 
     def _statistic(self, x: Tensor) -> Tensor:
-        y = x.double()
+        y = in_own_units(x)
         n, m = y.shape[-2], self.m
         spread = y.var(-2, correction=0, keepdim=True).clamp_min(_LEAST_VARIANCE).sqrt()
         standard = y / spread

@@ -2,8 +2,8 @@
 
 With m_k the central moments, divisor N, skew = m_3 / m_2^(3/2) and kurt = m_4 / m_2^2, as in SciPy. (The official
 LeJEPA code divides the third and fourth moment by powers of s instead, s^2 the variance with divisor N - 1.) The
-moments are taken in float64. A variance that stands in a denominator is held at 1e-12 or more, so that a collapsed
-sample gives a number and not NaN.
+moments are taken in float64. A variance that stands in a denominator is held at 1e-12 or more, in units of the range
+where the statistic knows no scale, so that a collapsed sample gives a number and not NaN.
 """
 
 import math
@@ -12,7 +12,7 @@ from functools import partial
 from torch import Tensor
 
 from sigreg_lab.nulls import ChiSquared
-from sigreg_lab.univariate.base import UnivariateTest
+from sigreg_lab.univariate.base import UnivariateTest, in_own_units
 from sigreg_lab.univariate.mean_variance import LEAST_VARIANCE, VCReg, mean_and_central_moments
 from sigreg_lab.univariate.sums import SumForm
 
@@ -37,7 +37,7 @@ class JarqueBera(UnivariateTest):
     min_samples = 4  # fewer samples leave the kurtosis no freedom
 
     def _statistic(self, x: Tensor) -> Tensor:
-        return _jarque_bera(_moments(x), x.shape[-2]).to(x.dtype)
+        return _jarque_bera(_moments(in_own_units(x)), x.shape[-2]).to(x.dtype)
 
     def asymptotic_law(self, n: int) -> ChiSquared:
         return ChiSquared(2)
@@ -98,7 +98,7 @@ class DAgostinoK2(UnivariateTest):
 
     def _statistic(self, x: Tensor) -> Tensor:
         n = x.shape[-2]
-        skewness, kurtosis = _skewness_and_kurtosis(_moments(x))
+        skewness, kurtosis = _skewness_and_kurtosis(_moments(in_own_units(x)))
         return (_normal_skewness(skewness, n) ** 2 + _normal_kurtosis(kurtosis, n) ** 2).to(x.dtype)
 
     def asymptotic_law(self, n: int) -> ChiSquared:

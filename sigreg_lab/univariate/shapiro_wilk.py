@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sigreg_lab.nulls import LogNormal
 from sigreg_lab.nulls.law import Array
-from sigreg_lab.univariate.base import UnivariateTest
+from sigreg_lab.univariate.base import UnivariateTest, in_own_units
 from sigreg_lab.validation import table
 
 EXPECTATIONS = ("elfving", "blom", "rahman")
@@ -27,7 +27,7 @@ _SECOND = (-3.582633, 5.682633, -1.752461, -0.293762, 0.042981)
 _LOG_MEAN = (0.0038915, -0.083751, -0.31082, -1.5861)
 _LOG_LOG_STD = (0.0030302, -0.082676, -0.4803)
 _LARGEST_FITTED = 5000
-_LEAST_SQUARES = 1e-24  # of the centred sample, per sample
+_LEAST_SQUARES = 1e-24  # of the centred sample, per sample, in units of its range
 
 
 class ShapiroWilk(UnivariateTest):
@@ -99,7 +99,7 @@ class ShapiroWilk(UnivariateTest):
         return f"expectation_mode={self.expectation_mode!r}, covariance_mode={self.covariance_mode!r}"
 
     def _statistic(self, x: Tensor) -> Tensor:
-        y = x.double()
+        y = in_own_units(x)
         weights = _weights(y.device, y.shape[-2], self.expectation_mode, self.covariance_mode)
         centred = y - y.mean(-2, keepdim=True)
         squares = (centred**2).sum(-2).clamp_min(y.shape[-2] * _LEAST_SQUARES)

@@ -138,6 +138,23 @@ def test_larger_means_further_away(statistic):
     assert (statistic(further) > 2 * statistic(x).abs()).all()
 
 
+COMPOSITE = {name: case for name, case in CASES.items() if case.null_hypothesis == "composite"}
+
+
+@pytest.mark.parametrize("statistic", COMPOSITE.values(), ids=COMPOSITE.keys())
+def test_units_of_any_size_do_not_change_a_statistic_of_any_normal_law(statistic):
+    """Not the value, nor the gradient but for the units: a floor under variances is for samples without any."""
+    x = _sample(40, 2).requires_grad_()
+    value = statistic(x)
+    (gradient,) = torch.autograd.grad(value.sum(), x)
+    for unit in (1e-150, 1e-7, 1e150):
+        own = (x.detach() * unit).requires_grad_()
+        torch.testing.assert_close(statistic(own), value, rtol=1e-11, atol=1e-13)
+        torch.testing.assert_close(torch.autograd.grad(statistic(own).sum(), own)[0] * unit, gradient)
+    constant = torch.full((40, 1), 0.7, dtype=torch.float64)
+    assert statistic(constant).isfinite().all()
+
+
 @registered
 def test_declares_what_it_is(statistic):
     assert u.REGISTRY[statistic.name] is type(statistic)
