@@ -36,12 +36,13 @@ def null_mean(statistic: str, n: int) -> float:
     """E T of n samples of N(0, 1), by the name of the statistic; NaN where it is not known here.
 
     Anderson-Darling, Cramer-von Mises and Watson: E F_N (1 - F_N) summed against their weights, for every n. VCReg: the
-    mean term has an F(1, n - 1) law, the variance term is (n - 1) Var(s^2)/2. mean^2 + (std - 1)^2: 1/n + 2 - 2 E s.
-    Jarque-Bera: E g1^2 and E (b2 - 3)^2 of moments with divisor n; the extended one adds VCReg.
+    mean term has an F(1, n - 1) law, whose mean is infinite up to n = 3, the variance term is (n - 1) Var(s^2)/2.
+    mean^2 + (std - 1)^2: 1/n + 2 - 2 E s. Jarque-Bera: E g1^2 and E (b2 - 3)^2 of moments with divisor n; the
+    extended one adds VCReg.
     """
     skewness = 6 * (n - 2) / ((n + 1) * (n + 3))
     kurtosis = 24 * n * (n - 2) * (n - 3) / ((n + 1) ** 2 * (n + 3) * (n + 5)) + (6 / (n + 1)) ** 2
-    jarque_bera, vcreg = n / 6 * (skewness + kurtosis / 4), 1 + (n - 1) / (n - 3)
+    jarque_bera, vcreg = n / 6 * (skewness + kurtosis / 4), 1 + (n - 1) / (n - 3) if n > 3 else math.inf
     if statistic == "mean_std":
         return 1 / n + 2 - 2 * math.exp(log_c4(n))
     known = {

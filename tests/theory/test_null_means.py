@@ -34,3 +34,9 @@ def test_the_mean_of_jarque_bera_is_that_of_simulated_samples():
     values = 12 / 6 * (stats.skew(x, axis=1) ** 2 + stats.kurtosis(x, axis=1) ** 2 / 4)
     error = values.std() / math.sqrt(len(values))
     assert abs(values.mean() - null_means.null_mean("jarque_bera", 12)) < 4 * error
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_of_two_or_three_samples_the_squared_mean_over_the_variance_has_no_mean_and_others_have(n):
+    assert null_means.null_mean("vcreg", n) == null_means.null_mean("extended_jarque_bera", n) == math.inf
+    assert null_means.null_mean("watson", n) == pytest.approx(1 / 12)
