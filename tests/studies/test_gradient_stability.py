@@ -1,12 +1,14 @@
 """The study of gradient stability: its sharp bounds and exponents by other means, and that it fails loudly."""
 
 import math
+import re
 
 import pandas as pd
 import pytest
 
 from sigreg_lab.experiment.study import load_study
-from tests.studies.turn import complaints, verdicts
+from sigreg_lab.theory.gradients import full_line_terms, printed_bounds, sharp_bounds
+from tests.studies.turn import complaints, verdicts, words
 
 STUDY = load_study("gradient_stability")
 
@@ -46,3 +48,9 @@ def test_the_study_fails_loudly_where_a_known_value_is_missed(right, wrong):
 )
 def test_each_claim_can_be_turned_round(name, change):
     assert verdicts(STUDY, name, change) == ("holds", "fails")
+
+
+def test_the_constant_that_is_said_to_suffice_does():
+    n, constant = re.search(r"At batch size (\d+), ([\d.]+) suffices", words(STUDY, "constant_serves")).groups()
+    largest = max(sharp_bounds(full_line_terms(sigma), int(n))[1] / printed_bounds(sigma)[1] for sigma in (1, 2**0.5))
+    assert largest <= float(constant) < largest + 0.01

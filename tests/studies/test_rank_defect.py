@@ -88,7 +88,10 @@ def test_each_claim_can_be_turned_round(rows):
 
 
 def test_the_batch_size_that_is_named_does_not_raise_the_loss_and_one_more_does():
-    n, k, dim = map(int, re.search(r"size (\d+) or less, losing (\d+) of (\d+)", words(STUDY, "resists")).groups())
+    pattern = r"more than ([\d.]+) K. Up to (\d+) samples, losing (\d+) of (\d+)"
+    numbers = re.search(pattern, words(STUDY, "resists"))
+    share, (n, k, dim) = float(numbers[1]), map(int, numbers.groups()[1:])
     grid = EppsPulley().nodes()
     changes = [sum(expected_loss(*grid, m, dim, k)) - sum(expected_loss(*grid, m, dim, 0)) for m in (n, n + 1)]
     assert changes[0] <= 0 < changes[1]
+    assert n < share * dim < 1.02 * n
