@@ -602,6 +602,18 @@ def load(config: PretrainConfig, name: str | None = None) -> Splits:
     )
 
 
+def load_again(config: PretrainConfig) -> Splits:
+    """The data of a run that is over.
+
+    Raises:
+        ValueError: they are not there any more, or the path is seen from another folder.
+    """
+    try:
+        return load(config)
+    except ValueError as error:
+        raise ValueError(f"{error}. The run was trained on {config.data}; say where it lies with --data") from error
+
+
 def resolved(config: PretrainConfig, num_images: int) -> PretrainConfig:
     """The config with epochs turned into steps, and with the digest of a regulariser that is one's own.
 
