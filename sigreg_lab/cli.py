@@ -381,6 +381,8 @@ def report_command(
     from sigreg_lab.experiment.results import MANIFEST, retell
     from sigreg_lab.experiment.study import list_studies, load_study
 
+    if not results.is_dir():
+        raise StudyError(f"no folder {results} there; name that of the committed results with --results")
     failed = []
     for name in names or list_studies():
         study = load_study(name)

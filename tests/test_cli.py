@@ -88,6 +88,12 @@ def test_what_the_user_can_mend_is_one_line_and_exit_code_2(monkeypatch, capsys,
     assert not out
 
 
+def test_results_that_are_not_there_are_named(monkeypatch, capsys, tmp_path):
+    code, _, err = _call(monkeypatch, capsys, "study", "report", "--results", str(tmp_path / "none"))
+    assert code == 2
+    assert f"no folder {tmp_path / 'none'} there" in err
+
+
 @pytest.mark.parametrize("arguments", [("study", "run"), ("study", "nonsense"), ("pretrain", "--seed", "one")])
 def test_bad_arguments_exit_with_2(monkeypatch, capsys, arguments):
     code, _, err = _call(monkeypatch, capsys, *arguments)

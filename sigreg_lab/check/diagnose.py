@@ -130,8 +130,10 @@ def diagnose(
     places = _views(sample.groups, len(x), seed)
     num_views, n = places.shape
     dim = x.shape[1]
+    if num_slices < 1:
+        raise ValueError(f"num_slices must be at least 1, got {num_slices} (--slices)")
     num_slices = num_slices if dim > 1 else 1
-    if replicates is None and num_slices > 0:
+    if replicates is None:
         replicates = laws.replicates_by_cost(n, dim, num_slices)
     _check_limits(n, dim, num_slices, replicates or 0, max_gigabytes, max_minutes)
     directions = make_directions(

@@ -21,7 +21,7 @@ from sigreg_lab.pretrain.checkpoint import (
     read_config,
 )
 from sigreg_lab.pretrain.data import MADE_HERE, Images, Splits
-from sigreg_lab.pretrain.loop import CHECKPOINT, PretrainResult, load, make_fabric
+from sigreg_lab.pretrain.loop import CHECKPOINT, PretrainResult, load, load_again, make_fabric
 from sigreg_lab.pretrain.models import build_encoder
 from sigreg_lab.pretrain.sources import (
     TORCHVISION,
@@ -99,7 +99,7 @@ def _of_checkpoint(
     load_weights(encoder, state["encoder"], config.backbone)
     notes = [f"{key}s after {state['step']:,} steps of pretraining, in evaluation mode, of images without augmentation"]
     if data is None or data in MADE_HERE:
-        splits = load(config, data)
+        splits = load_again(config) if data is None else load(config, data)
         if data is None:
             check_same_data(state, splits.identity())
         name, total = f"{splits.name}, split test", len(splits.test.pixels)

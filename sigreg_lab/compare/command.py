@@ -112,6 +112,9 @@ def prepare(
         raise ValueError(f"--set {tuned[0]}: a comparison tunes lambda; give its grid by --lambdas")
     if rank_by not in CRITERIA:
         raise ValueError(f"--rank-by must be one of {', '.join(CRITERIA)}, got {rank_by!r}")
+    if lambdas and len(set(lambdas)) < max(2, len(lambdas)):
+        told = ", ".join(f"{lam:g}" for lam in lambdas)
+        raise ValueError(f"--lambdas must be two values or more, each once, got {told}")
     gpu = torch.cuda.is_available()
     config = configure(data, "none", 0, overrides, recipe or default_recipe(data, gpu=gpu))
     grid = tuple(sorted(weight_of(lam, config.form) for lam in lambdas)) or DEFAULT_WEIGHTS

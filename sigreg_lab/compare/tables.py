@@ -271,12 +271,14 @@ def notes(found: Findings) -> list[str]:
     if found.settings.protocol.seeds == 1:
         told.append("With one seed no difference can be tested; take --seeds 3 or more.")
     for line in found.lines:
-        if line.reported_broke:
+        if line.reported_broke and not line.seeds:
+            told.append(f"{line.name}: all of its {line.reported_broke} reported runs broke; it is not ranked.")
+        elif line.reported_broke:
             told.append(
                 f"{line.name}: {line.reported_broke} of {len_reported(line)} reported runs broke; its accuracy is over "
                 f"the {line.seeds} that finished, which favours it."
             )
-        if line.broke and line.lam is None and not line.missing[0] and not line.seeds:
+        if line.broke and line.lam is None and not line.missing[0] and not len_reported(line):
             told.append(f"{line.name}: no lambda was found at which all tuning runs finished; it is not ranked.")
     edges = [f"{line.name} ({line.lam:.3g}, the {_edge(found, line)})" for line in found.lines if line.at_edge]
     if edges:
@@ -366,7 +368,7 @@ WORKING: Columns = {
     "ms a step (95%)": lambda line: (
         "-" if not line.seconds.value > 0 else interval(_scaled(line.seconds, 1e3), digits=2)
     ),
-    "MiB": lambda line: f"{line.mib:.3g}" if line.mib else "-",
+    "MiB": lambda line: "-" if line.mib is None or not line.seconds.value > 0 else f"{line.mib:.3g}",
 }
 #: How the features lie, by where: beside the probes.
 SHAPE: dict[str, Columns] = {

@@ -458,7 +458,7 @@ class Run:
         self.encoder.eval()
         correct = total = 0
         with torch.no_grad(), self.fabric.autocast():
-            rows = torch.arange(len(self.validation.pixels))[:_ONLINE_IMAGES]
+            rows = spread(len(self.validation.pixels), _ONLINE_IMAGES)
             for part in _portions(rows, math.prod(self.validation.pixels.shape[1:])):
                 pixels, truth = self.validation.take(part, self.fabric.device)
                 correct += int((self.probe(self.encoder(pixels)[0]).argmax(1) == truth).sum())
@@ -503,6 +503,11 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(float(group["lr"]))
         return int(state["step"])
+
+
+def spread(count: int, most: int) -> Tensor:
+    """Rows of ``count``, at most ``most``, evenly: those of an image folder lie class by class."""
+    return torch.linspace(0, count - 1, min(most, count), dtype=torch.float64).round().long()
 
 
 def may_capture(config: PretrainConfig, train: Images, world_size: int, loss_fn: LeJEPALoss) -> bool:
@@ -600,6 +605,18 @@ def load(config: PretrainConfig, name: str | None = None) -> Splits:
         config.max_megapixels,
         config.images_per_class,
     )
+
+
+def load_again(config: PretrainConfig) -> Splits:
+    """The data of a run that is over.
+
+    Raises:
+        ValueError: they are not there any more, or the path is seen from another folder.
+    """
+    try:
+        return load(config)
+    except ValueError as error:
+        raise ValueError(f"{error}. The run was trained on {config.data}; say where it lies with --data") from error
 
 
 def resolved(config: PretrainConfig, num_images: int) -> PretrainConfig:

@@ -30,7 +30,7 @@ from sigreg_lab.pretrain.checkpoint import (
 from sigreg_lab.pretrain.config import PretrainConfig, as_dict, configure
 from sigreg_lab.pretrain.curves import OUTSIDE, outside_share
 from sigreg_lab.pretrain.data import Splits, Stream
-from sigreg_lab.pretrain.loop import CHECKPOINT, PretrainResult, load, make_fabric, pretrain, resolved
+from sigreg_lab.pretrain.loop import CHECKPOINT, PretrainResult, load, load_again, make_fabric, pretrain, resolved
 from sigreg_lab.pretrain.models import build_encoder
 from sigreg_lab.pretrain.pictures import contact_sheet, is_pictures, patch_sheet, save_picture
 from sigreg_lab.pretrain.probes import covariance_spectrum, evaluate, probe, told_accuracy
@@ -173,7 +173,7 @@ def run_probes(
     usual = {"epochs": made.probe_epochs, "draws": made.probe_draws, "finetune_epochs": 0}
     asked = {"epochs": epochs, "draws": draws, "finetune_epochs": finetune_epochs}
     settings = {name: usual[name] if value is None else value for name, value in asked.items()}
-    splits = load(config, data)
+    splits = load_again(config) if data is None else load(config, data)
     known = state.get("classes", [])
     if known and sorted(known) == sorted(splits.classes):
         splits = splits.relabeled(known)

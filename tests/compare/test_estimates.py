@@ -173,12 +173,12 @@ def test_holm_against_its_definition():
 class Breaking(Surrogate):
     """Breaks on some seeds, or beyond a weight."""
 
-    def __init__(self, seeds=(), above=math.inf, **options):
+    def __init__(self, seeds=(), above=math.inf, name="two", **options):
         super().__init__(**options)
-        self.seeds, self.above = seeds, above
+        self.seeds, self.above, self.name = seeds, above, name
 
     def __call__(self, config):
-        if config.regularizer == "two" and (config.seed in self.seeds or config.lam > self.above):
+        if config.regularizer == self.name and (config.seed in self.seeds or config.lam > self.above):
             raise FloatingPointError("the loss is nan at step 7")
         return super().__call__(config)
 
@@ -191,6 +191,15 @@ def test_runs_that_break_are_counted_aloud_and_not_averaged_in_silence():
     assert line.reasons == {"FloatingPointError: the loss is nan at step 7": 2}
     assert any("two: 2 of 5 reported runs broke; its accuracy is over the 3 that finished" in n for n in notes(found))
     assert "3 of 5" in show(found)
+
+
+@pytest.mark.parametrize("name", ["two", "none"])
+def test_one_whose_reported_runs_all_break_is_not_ranked(name):
+    shared = settings(Breaking(seeds=range(5), name=name))
+    found = find(shared, run(shared, candidates("one", "two")))
+    assert _lines(found)[name].rank is None
+    broken = [note for note in notes(found) if note.startswith(f"{name}:")]
+    assert broken == [f"{name}: all of its 5 reported runs broke; it is not ranked."]
 
 
 def test_one_whose_every_run_breaks_is_not_ranked():

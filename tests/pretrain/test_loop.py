@@ -10,7 +10,7 @@ import torch
 from sigreg_lab.pretrain import PretrainConfig, configure, evaluate, load_data, pretrain
 from sigreg_lab.pretrain import config as config_module
 from sigreg_lab.pretrain import loop as loop_module
-from sigreg_lab.pretrain.loop import Batches, build_encoder, lr_factor, resolved_precision
+from sigreg_lab.pretrain.loop import Batches, build_encoder, load_again, lr_factor, resolved_precision, spread
 from sigreg_lab.pretrain.models import Encoder
 from sigreg_lab.regularizers import REGISTRY, Regularizer
 from sigreg_lab.regularizers.registry import Entry
@@ -59,6 +59,17 @@ def test_batches_cover_an_epoch_without_repeats_and_orders_change():
     second = torch.cat([next(batches) for _ in range(3)])
     assert len(first.unique()) == len(second.unique()) == 9
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize(("count", "most", "rows"), [(10, 4, [0, 3, 6, 9]), (3, 4, [0, 1, 2]), (1, 4, [0]), (0, 4, [])])
+def test_images_of_the_online_probe_lie_evenly(count, most, rows):
+    """The first 2,048 validation images of a folder are those of its first classes alone."""
+    assert spread(count, most).tolist() == rows
+
+
+def test_data_of_a_run_that_have_moved_are_asked_for():
+    with pytest.raises(ValueError, match=r"or the path of images\. The run was trained on gone; .* with --data$"):
+        load_again(PretrainConfig(data="gone"))
 
 
 @pytest.mark.parametrize(
