@@ -55,20 +55,22 @@ def evaluate(result: PretrainResult, *, draws: int, seed: np.random.SeedSequence
         seed: draws those sets; the same for both splits.
 
     Returns:
-        ``validation_<shots>`` and ``test_<shots>`` accuracies for the budgets ``SHOTS``, each with its interval
-        (``_low``, ``_high``, see ``accuracy_interval``); ``validation_images``, ``test_images`` and ``chance``, the
-        share of the commonest class among the test images; the effective rank of the training images' embeddings and
-        of their projections, and the projections' mean standard deviation.
+        ``validation_<shots>`` and ``test_<shots>`` accuracies for the budgets ``SHOTS`` that the smallest class has
+        labels for, each with its interval (``_low``, ``_high``, see ``accuracy_interval``); ``validation_images``,
+        ``test_images`` and ``chance``, the share of the commonest class among the test images; the effective rank of
+        the training images' embeddings and of their projections, and the projections' mean standard deviation.
     """
     data = result.data
     train, projection = result.embed(_in_memory(data.train))
     mean, scale = train.mean(0), train.std(0).clamp_min(LEAST_SCALE)
     row: dict[str, float] = {}
+    smallest = int(data.train.labels.unique(return_counts=True)[1].min())
+    budgets = [shots for shots in SHOTS if shots == "all" or int(shots) <= smallest]
     for split in ("validation", "test"):
         images = getattr(data, split)
         scored, _ = result.embed(_in_memory(images))
         sets = ((train - mean) / scale, data.train.labels, (scored - mean) / scale, images.labels)
-        for shots in SHOTS:
+        for shots in budgets:
             rng = np.random.default_rng(seed)
             scores = (
                 [linear_accuracy(*sets)]

@@ -16,7 +16,7 @@ from sigreg_lab.pretrain import (
     probe,
 )
 from sigreg_lab.pretrain.models import Encoder
-from sigreg_lab.pretrain.probes import accuracy_interval, commonest, covariance_spectrum, fit_linear
+from sigreg_lab.pretrain.probes import accuracy_interval, commonest, covariance_spectrum, evaluate, fit_linear
 
 LABELS = torch.arange(4).repeat_interleave(25)
 NOISE = torch.randn(100, 6, generator=torch.Generator().manual_seed(0))
@@ -40,6 +40,13 @@ def test_on_noise_accuracy_is_chance():
 def test_too_few_samples_of_a_class_are_refused():
     with pytest.raises(ValueError, match="shots=26, but a class has only 25 samples"):
         few_shot_accuracies(NOISE, LABELS, NOISE, LABELS, shots=26, draws=1, rng=np.random.default_rng(0))
+
+
+def test_a_budget_of_labels_that_a_class_does_not_have_is_left_out():
+    data = load_data("digits", images_per_class=3)
+    result = pretrain(configure("digits", "none", 0, ["steps=1", "batch_size=16", "images_per_class=3"]), data)
+    row = evaluate(result, draws=1, seed=np.random.SeedSequence(0))
+    assert [name for name in ("test_1", "test_5", "test_all") if name in row] == ["test_1", "test_all"]
 
 
 def test_the_interval_of_an_accuracy_is_that_of_its_images_or_of_its_draws_where_the_other_is_nothing():
