@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from sigreg_lab.check import pictures
 from sigreg_lab.experiment.study import forget
 from tests.attacks import files
 from tests.attacks.command import call, check_manners
@@ -72,8 +71,6 @@ def workplace(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SIGREG_LAB_CACHE", str(place / "cache"))
         patch.setattr("sigreg_lab.experiment.study.studies_folder", lambda: place / "studies")
-        # Once each: the narrow figures show the same.
-        patch.setattr("sigreg_lab.check.page._picture", lambda draw, f, _: pictures.as_svg(draw(f, pictures.WIDE)))
         os.chdir(place)
         yield place
         os.chdir(before)
