@@ -94,7 +94,7 @@ def compute_cells(
                     "a worker process was killed, perhaps for want of memory; finished cells are kept: run the same "
                     "command again, with fewer --workers if it was memory"
                 ) from None
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 where = ", ".join(f"{key}={value}" for key, value in cell.items())
                 raise StudyError(
                     f"cell {where} failed: {type(error).__name__}: {error}; finished cells are kept"

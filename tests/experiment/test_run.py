@@ -105,7 +105,7 @@ def test_a_change_of_code_makes_cells_stale_and_says_so(workplace, capsys):
 
 @pytest.mark.usefixtures("processes")
 def test_a_failing_cell_is_named_and_finished_cells_are_kept(workplace):
-    with pytest.raises(StudyError, match=r"cell shift=0.0, seed=2 failed: RuntimeError: as asked"):
+    with pytest.raises(StudyError, match=r"cell shift=0.0, seed=2 failed: SystemExit: as asked"):
         _run(overrides=["fail_at=2"])
     with sqlite3.connect("runs/store/toy.sqlite") as db:
         kept = db.execute("SELECT count(*) FROM cells").fetchone()[0]
