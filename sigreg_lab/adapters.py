@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sigreg_lab.distributed import agreed_step
+from sigreg_lab.kernels.operation import untraced
 from sigreg_lab.regularizers import Regularizer, SIGReg
 from sigreg_lab.regularizers.sigreg import UNTRACEABLE, draw_directions
 from sigreg_lab.slicing import seeded_generator, sliced_statistic
@@ -62,7 +63,7 @@ class SteppedRegularizer(nn.Module):
         """
         return self.regularizer(_views(x), self._generator(x.device))
 
-    @torch.compiler.disable(reason=UNTRACEABLE)
+    @untraced(UNTRACEABLE)
     def _generator(self, device: torch.device) -> torch.Generator:
         """The generator of this call, which the next one follows."""
         if torch.compiler.is_exporting():

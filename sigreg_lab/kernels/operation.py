@@ -34,6 +34,25 @@ def operation(name: str, describe: Function) -> Callable[[Function], Function]:
     return register
 
 
+def untraced(reason: str) -> Callable[[Function], Function]:
+    """Decorator for what runs outside of graphs: ``torch.compiler.disable``, but that imports ``torch._dynamo`` at once.
+
+    Where a graph must not break (``fullgraph=True``) the error of ``torch.compile`` gives the reason.
+    """
+
+    def leave(function: Function) -> Function:
+        @functools.wraps(function)
+        def call(*inputs: Any, **named: Any) -> Any:
+            if torch.compiler.is_compiling():
+                torch._dynamo.graph_break(msg=reason)
+                return torch.compiler.disable(function, reason=reason)(*inputs, **named)
+            return function(*inputs, **named)
+
+        return call
+
+    return leave
+
+
 def _on_its_device(function: Function) -> Function:
     """Without autocast, and with the device of the first argument as the current one, where Triton launches."""
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sigreg_lab.arrays import ArrayLike, NanPolicy, Samples, rows
 from sigreg_lab.distributed import agreed_step
+from sigreg_lab.kernels.operation import untraced
 from sigreg_lab.multivariate.base import CODE
 from sigreg_lab.nulls import NullLaw, Tested, TestResult, simulated_law
 from sigreg_lab.nulls.law import Array, check_levels
@@ -245,7 +246,7 @@ class SlicingUnivariateTest(torch.nn.Module):
             chunk=min(8, max(1, _LARGEST_CHUNK // (n * (dim + self.num_slices)))),
         )
 
-    @torch.compiler.disable  # it reads a tensor and draws from a generator, neither of which can be traced
+    @untraced("it reads a tensor and draws from a generator, neither of which can be traced")
     def _next_directions(self, x: Tensor) -> Tensor:
         """Directions for ``x`` at the largest step of all ranks; all of them count on from it."""
         step = agreed_step(self.global_step, x.device)

@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 
 from sigreg_lab.distributed import agreed_step, mean_over_samples
+from sigreg_lab.kernels.operation import untraced
 from sigreg_lab.regularizers.base import Regularizer, check_views, stack_views
 from sigreg_lab.regularizers.sigreg import UNTRACEABLE
 from sigreg_lab.slicing import seeded_generator
@@ -219,7 +220,7 @@ class LeJEPALoss(torch.nn.Module):
         keep = 1 - self.lam if self.form == "convex" else 1.0
         return LeJEPATerms(keep * pred + self.lam * reg, pred, reg)
 
-    @torch.compiler.disable(reason=UNTRACEABLE)
+    @untraced(UNTRACEABLE)
     def _own_generator(self, device: torch.device) -> torch.Generator:
         """The generator of this call, which the next one follows."""
         if torch.compiler.is_exporting():

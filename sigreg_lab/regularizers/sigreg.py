@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sigreg_lab.distributed import all_reduce_sum, gather_samples, rank, total_samples, world_size
+from sigreg_lab.kernels.operation import untraced
 from sigreg_lab.regularizers.base import Regularizer
 from sigreg_lab.regularizers.multivariate import mean_over_views
 from sigreg_lab.regularizers.sums import reduced_statistic
@@ -131,7 +132,7 @@ class SIGReg(Regularizer):
             z = z.flatten(0, -2)
         return self._over_slices(z, directions)
 
-    @torch.compiler.disable(reason=UNTRACEABLE)
+    @untraced(UNTRACEABLE)
     def choice(self, z: Tensor) -> Choice:
         """What ``directions="auto"`` chooses for embeddings ``z`` (V, N, K): kind, number, error, cost; see
         ``slicing.cheapest_directions``. Nothing is drawn; on several ranks all call together."""
@@ -209,7 +210,7 @@ class SubspaceSIGReg(SIGReg):
         own = f"num_subspaces={self.num_subspaces}, subspace_dim={self.subspace_dim}, seed={self.seed}"
         return f"{super().extra_repr()}, {own}"
 
-    @torch.compiler.disable(reason=UNTRACEABLE)
+    @untraced(UNTRACEABLE)
     def _draw(self, z: Tensor, generator: torch.Generator | None, kind: str, num_slices: int) -> Tensor:
         generator = check_generator(generator)
         dim = z.shape[-1]
@@ -249,7 +250,7 @@ def check_generator(generator: torch.Generator | None) -> torch.Generator:
     return generator
 
 
-@torch.compiler.disable(reason=UNTRACEABLE)
+@untraced(UNTRACEABLE)
 def draw_directions(
     kind: str, z: Tensor, num_slices: int, generator: torch.Generator | None, dtype: torch.dtype
 ) -> Tensor | StructuredDirections:

@@ -10,6 +10,8 @@ FIRST_CALLS = """
 import sys, torch
 from sigreg_lab.kernels import characteristic_function, gaussian_grid, hd3_project
 from sigreg_lab.kernels import matmul, sliced_epps_pulley, sort_samples
+import sigreg_lab.adapters, sigreg_lab.monitor, sigreg_lab.multivariate
+from sigreg_lab.regularizers import LeJEPALoss, make_regularizer
 
 x = torch.ones(20, 16, requires_grad=True)
 grid = gaussian_grid(3.0, 17, 2**0.5, x.device)
@@ -17,6 +19,7 @@ c, s = characteristic_function(matmul(x, torch.eye(16)), 3.0, 17)
 slow = sliced_epps_pulley(x, torch.eye(16), 3.0, 17, *grid) + c.sum() + s.sum()
 (slow + sort_samples(x).sum() + hd3_project(x, torch.ones(1, 3, 16)).sum()).backward()
 assert x.grad.isfinite().all()
+LeJEPALoss(make_regularizer("sigreg-ep", num_slices=16))(torch.randn(2, 20, 16, requires_grad=True)).total.backward()
 compilers = ("torch._dynamo", "torch._inductor")
 print("loaded:", *sorted({name.split(".")[1] for name in sys.modules if name.startswith(compilers)}))
 """
