@@ -35,7 +35,7 @@ def operation(name: str, describe: Function) -> Callable[[Function], Function]:
 
 
 def untraced(reason: str) -> Callable[[Function], Function]:
-    """Decorator for what runs outside of graphs: ``torch.compiler.disable``, but that imports ``torch._dynamo`` at once.
+    """Decorator for what runs outside of graphs; ``torch.compiler.disable`` would import ``torch._dynamo`` at once.
 
     Where a graph must not break (``fullgraph=True``) the error of ``torch.compile`` gives the reason.
     """
