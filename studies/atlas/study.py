@@ -26,7 +26,8 @@ def gaps(e: Estimates, group: Any = "regularizers", **where: Any) -> Estimates:
 def some_better(e: Estimates) -> Decision:
     """A regulariser is better than published SIGReg, on some data."""
     others = gaps(e, contender=REGULARIZERS)
-    return some(others, above=0.0).also(count=len({*others.axis("contender")} - {FIRST}))
+    counts = [(data, len({*others.of(data=data).axis("contender")} - {FIRST})) for data in others.axis("data")]
+    return some(others, above=0.0).also(counts=counts)
 
 
 @claim("SIGReg is better than both controls")
@@ -48,8 +49,9 @@ def settings_matter_little(e: Estimates) -> Decision:
 @claim("loss / λ^α, with α from other data, chooses λ without labels", source="Section 6.2")
 def chosen_without_labels(e: Estimates) -> Decision:
     """Choosing lambda by the scaled loss, alpha from other data, loses less than a point."""
-    chance = e.of("regret", score="any run").largest()
-    return every(e.of("regret", score=SCALED), below=POINT).also(point=POINT, chance=chance)
+    decision = every(e.of("regret", score=SCALED), below=POINT)
+    chance = e.at("regret", score="any run", data=decision.evidence["largest"].data)
+    return decision.also(point=POINT, chance=chance)
 
 
 @claim("a regulariser's own qualities predict accuracy")
