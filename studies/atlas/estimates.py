@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,9 @@ QUALITIES = {"power": 1, "noise": -1, "bias": -1, "pull": -1}
 OF_RUNS = {"embedding_rank": 1, "lidar": 1, "alpha_req": -1}
 ALPHAS = [round(0.1 * step, 1) for step in range(-5, 16)]
 SCALED = "loss / λ^α, α of other data"
+Score = Callable[[Row], float | None]
 #: Label-free scores of a run, the lower the better; None where a run lacks what it takes.
-SCORES: dict[str, Callable[[Row], float | None]] = {
+SCORES: dict[str, Score] = {
     "loss": lambda row: scaled_loss(row, 0.0),
     "loss / λ^0.4": lambda row: scaled_loss(row, 0.4),
     "prediction loss": lambda row: _of(row, "final_prediction"),
@@ -172,19 +174,25 @@ def _against_first(
 
 
 def _choosing(by_data: Mapping[str, Mapping[str, Plan]]) -> Iterator[Row]:
-    """Points of validation accuracy lost by choosing lambda by a score, mean over regularisers."""
+    """Validation accuracy lost by choosing lambda by a score, and gained on any lambda, mean over regularisers."""
     tables = {data: _tuning(plans) for data, plans in by_data.items()}
     for data, runs in tables.items():
         if len(runs) < 2:
             continue
-        for name, score_of in SCORES.items():
-            yield mean("regret", [_regret(part, score_of) for part in runs], data=data, score=name)
+        scores = dict(SCORES)
         others = [part for other, table in tables.items() if other != data for part in table]
         if others:
             alpha = best_alpha(others)
-            yield mean("regret", lost_by(alpha, runs), data=data, score=SCALED)
+            scores[SCALED] = partial(scaled_loss, alpha=alpha)
             yield exactly("alpha", alpha, data=data)
-        yield mean("regret", [_best(part) - np.mean([v for _, v in part]) for part in runs], data=data, score="any run")
+        chance = [_best(part) - float(np.mean([value for _, value in part])) for part in runs]
+        yield mean("regret", chance, data=data, score="any run")
+        for name, score_of in scores.items():
+            lost = [_regret(part, score_of) for part in runs]
+            yield mean("regret", lost, data=data, score=name)
+            yield mean("gain over any run", np.subtract(chance, lost), data=data, score=name)
+            yield rate("at an end of the grid", sum(_at_an_end(part, score_of) for part in runs), len(runs),
+                       data=data, score=name)  # fmt: skip
 
 
 def _tuning(plans: Mapping[str, Plan]) -> list[list[tuple[Row, float]]]:
@@ -203,9 +211,21 @@ def _best(runs: list[tuple[Row, float]]) -> float:
     return max(value for _, value in runs)
 
 
-def _regret(runs: list[tuple[Row, float]], score_of: Callable[[Row], float | None]) -> float:
-    known = [(score, value) for row, value in runs if (score := score_of(row)) is not None]
-    return _best(runs) - min(known)[1] if known else math.nan
+def _chosen(runs: list[tuple[Row, float]], score_of: Score) -> tuple[Row, float] | None:
+    """The run of least score, of equals that of least accuracy; None where no run has a score."""
+    known = [(score, value, at) for at, (row, value) in enumerate(runs) if (score := score_of(row)) is not None]
+    return runs[min(known)[-1]] if known else None
+
+
+def _regret(runs: list[tuple[Row, float]], score_of: Score) -> float:
+    chosen = _chosen(runs, score_of)
+    return math.nan if chosen is None else _best(runs) - chosen[1]
+
+
+def _at_an_end(runs: list[tuple[Row, float]], score_of: Score) -> bool:
+    """Whether the score chooses the least or the largest lambda that was tried."""
+    chosen, tried = _chosen(runs, score_of), [row["lam"] for row, _ in runs]
+    return chosen is not None and chosen[0]["lam"] in (min(tried), max(tried))
 
 
 def lost_by(alpha: float, runs: list[list[tuple[Row, float]]]) -> list[float]:

@@ -54,6 +54,12 @@ def chosen_without_labels(e: Estimates) -> Decision:
     return decision.also(point=POINT, chance=chance)
 
 
+@claim("some score chooses λ without labels better than at random")
+def some_score_helps(e: Estimates) -> Decision:
+    """Some score without labels chooses lambda better than at random."""
+    return some(e.of("gain over any run"), above=0.0)
+
+
 @claim("a regulariser's own qualities predict accuracy")
 def qualities_predict(e: Estimates) -> Decision:
     """Some quality of a regulariser on its own goes with the accuracy of its encoders."""
@@ -123,6 +129,7 @@ STUDY = Study(
         lambda_forgiving,
         settings_matter_little,
         chosen_without_labels,
+        some_score_helps,
         qualities_predict,
         candidate_better,
     ),

@@ -214,8 +214,9 @@ def test_a_quality_that_orders_regularisers_is_found_with_its_sign():
     assert known["power"].low > 0.7
     assert known["noise"].high < -0.7
     assert known["pull"].low > 0.7
-    assert STUDY.claims[5].decision(found).verdict == "holds"
-    assert STUDY.claims[5].decision(Estimates(found.table.assign(low=-1.0, high=-0.1))).verdict == "fails"
+    claim = next(claim for claim in STUDY.claims if claim.id == "qualities_predict")
+    assert claim.decision(found).verdict == "holds"
+    assert claim.decision(Estimates(found.table.assign(low=-1.0, high=-0.1))).verdict == "fails"
 
 
 def test_a_narrow_range_of_lambda_and_a_candidate_ahead_are_said():
@@ -230,3 +231,17 @@ def test_a_narrow_range_of_lambda_and_a_candidate_ahead_are_said():
     lost = found.table.copy()
     lost.loc[lost["quantity"] == "regret", ["low", "estimate", "high"]] = [0.05, 0.06, 0.07]
     assert claims["chosen_without_labels"].decision(Estimates(lost)).verdict == "fails"
+
+
+def test_a_score_that_beats_a_random_choice_is_said_to_and_what_always_takes_an_end_is_counted():
+    found = _estimates(_table(dict.fromkeys(contenders.REGULARIZERS[:8], 0.9)))
+    (claim,) = (claim for claim in STUDY.claims if claim.id == "some_score_helps")
+    assert claim.decision(found).verdict == "holds", "RankMe finds the best lambda here"
+    gain = found.at("gain over any run", data="digits", score="RankMe").value
+    chance, lost = (found.at("regret", data="digits", score=score).value for score in ("any run", "RankMe"))
+    assert gain == pytest.approx(chance - lost)
+    ends = {score: found.at("at an end of the grid", data="digits", score=score).value for score in ("loss", "RankMe")}
+    assert ends == {"loss": 1.0, "RankMe": 0.0}
+    worse = found.table.copy()
+    worse.loc[worse["quantity"] == "gain over any run", ["low", "estimate", "high"]] = [-0.03, -0.02, -0.01]
+    assert claim.decision(Estimates(worse)).verdict == "fails"
