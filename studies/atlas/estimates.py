@@ -186,25 +186,36 @@ def _choosing(by_data: Mapping[str, Mapping[str, Plan]]) -> Iterator[Row]:
             scores[SCALED] = partial(scaled_loss, alpha=alpha)
             yield exactly("alpha", alpha, data=data)
         chance = [_best(part) - float(np.mean([value for _, value in part])) for part in runs]
-        yield mean("regret", chance, data=data, score="any run")
+        yield _at_least_0(mean("regret", chance, data=data, score="any run"))
         for name, score_of in scores.items():
             lost = [_regret(part, score_of) for part in runs]
-            yield mean("regret", lost, data=data, score=name)
+            yield _at_least_0(mean("regret", lost, data=data, score=name))
             yield mean("gain over any run", np.subtract(chance, lost), data=data, score=name)
             yield rate("at an end of the grid", sum(_at_an_end(part, score_of) for part in runs), len(runs),
                        data=data, score=name)  # fmt: skip
 
 
 def _tuning(plans: Mapping[str, Plan]) -> list[list[tuple[Row, float]]]:
-    """For each regulariser its tuning runs of the first seed, with their validation accuracies."""
+    """For each regulariser its tuning runs of the first seed on the common grid, with their validation accuracies.
+
+    What was tried beside the grid lies where that regulariser is good, or beyond an end: a choice among other lambdas.
+    """
     found = []
     for name in REGULARIZERS:
-        plan = plans.get(name)
-        rows = [tried[min(tried)] for tried in plan.tried.values()] if plan else []
+        if (plan := plans.get(name)) is None:
+            continue
+        grid = plan.protocol.weights
+        tried = [runs for at, runs in plan.tried.items() if any(math.isclose(at, w, rel_tol=1e-6) for w in grid)]
+        rows = [runs[min(runs)] for runs in tried]
         known = [(row, v) for row in rows if (v := score(row, f"validation_{CRITERION}")) is not None]
         if len(known) > 1:
             found.append(known)
     return found
+
+
+def _at_least_0(row: Row) -> Row:
+    """Nobody gains on the best run."""
+    return row | {"low": max(row["low"], 0.0)}
 
 
 def _best(runs: list[tuple[Row, float]]) -> float:

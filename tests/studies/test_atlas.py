@@ -240,6 +240,10 @@ def test_a_score_that_beats_a_random_choice_is_said_to_and_what_always_takes_an_
     gain = found.at("gain over any run", data="digits", score="RankMe").value
     chance, lost = (found.at("regret", data="digits", score=score).value for score in ("any run", "RankMe"))
     assert gain == pytest.approx(chance - lost)
+    beside = (rows := _table(EQUAL))[rows["stage"] == "tuning"].groupby(["data", "contender"]).head(1)
+    more = pd.concat([rows, beside.assign(weight=7.0, lam=0.875, validation_backbone_linear_all=0.99)])
+    regrets = [_estimates(table).of("regret").table[["score", "estimate"]] for table in (rows, more)]
+    assert regrets[0].equals(regrets[1]), "a choice among the lambdas that all have"
     ends = {score: found.at("at an end of the grid", data="digits", score=score).value for score in ("loss", "RankMe")}
     assert ends == {"loss": 1.0, "RankMe": 0.0}
     worse = found.table.copy()
