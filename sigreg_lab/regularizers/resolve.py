@@ -22,6 +22,7 @@ import importlib
 import importlib.util
 import inspect
 import marshal
+import os
 import re
 import sys
 import traceback
@@ -327,6 +328,7 @@ def _own(spec: str, name: str, place: str, given: dict[str, str]) -> ResolvedReg
 
 def _handed_in(thing: Any) -> ResolvedRegularizer:
     """A class, an object or a function that somebody has in hand."""
+    _digest_meanwhile.cache_clear()
     built_in = type(thing).__module__ in ("builtins", "functools")
     if not callable(thing) or (built_in and not isinstance(thing, type | FunctionType)):
         raise ValueError(
@@ -360,12 +362,16 @@ def _handed_in(thing: Any) -> ResolvedRegularizer:
     return ResolvedRegularizer(name, {}, known, digest, thing, lambda: copy.deepcopy(thing))
 
 
+#: ``source_digest`` while one object is described, which may hold many functions of one file.
+_digest_meanwhile = functools.cache(lambda path: source_digest(path))
+
+
 def _code_digest(code: Any) -> str:
     """Of the file of a class or function and what it imports; of a session without a file, of its compiled code."""
     with contextlib.suppress(TypeError, OSError):
         file = inspect.getsourcefile(code)
         if file is not None and Path(file).is_file():
-            return source_digest(Path(file))
+            return _digest_meanwhile(Path(file))
     functions = [item for kind in getattr(code, "__mro__", ()) for item in vars(kind).values()] or [code]
     compiled = [item.__code__ for item in functions if inspect.isfunction(item)]
     # Format 2 has no references to what came before, which depend on what else the process holds.
@@ -546,10 +552,15 @@ def _beside(place: Path, text: bytes) -> list[Path]:
     while (root / "__init__.py").is_file() and root.parent != root:
         root = root.parent
     found = []
+    listed: dict[Path, set[str]] = {}  # most imports are of elsewhere: none of them is asked for by itself
     for level, names in _imports(text):
         starts = ([place.parent, *place.parents[1:]][level - 1],) * 2 if level else (place.parent, root)
         for start in dict.fromkeys(starts):
+            if start not in listed:
+                listed[start] = {entry.partition(".")[0] for entry in os.listdir(start)}
             for name in names:
-                module = start.joinpath(*name.split("."))
-                found += [c for c in (module.with_suffix(".py"), module / "__init__.py") if name and c.is_file()]
+                first, *others = name.split(".")
+                if first in listed[start]:
+                    module = start.joinpath(first, *others)
+                    found += [c for c in (module.with_suffix(".py"), module / "__init__.py") if c.is_file()]
     return sorted({file.resolve() for file in found})

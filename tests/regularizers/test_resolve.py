@@ -420,12 +420,12 @@ def test_the_digest_tells_whatever_an_object_or_a_function_holds(one, other):
 
 def test_another_process_finds_the_same_identity(write):
     write("import torch\nclass Mine:\n    def __init__(self, f=torch.relu, g=torch.nn.functional.mse_loss): ...")
-    texts = [canonical([resolve_regularizer(one).digest for one in (Handed(0.5), *(pair[0] for pair in PAIRS))])]
+    texts = [canonical([resolve_regularizer(one).digest for one in (Handed(0.5), *(pair[0] for pair in PAIRS[::3]))])]
     texts.append(canonical(resolve_regularizer("mine.py:Mine").identity()))
     code = textwrap.dedent(
         """
         from tests.regularizers.test_resolve import *
-        print(canonical([resolve_regularizer(one).digest for one in (Handed(0.5), *(pair[0] for pair in PAIRS))]))
+        print(canonical([resolve_regularizer(one).digest for one in (Handed(0.5), *(pair[0] for pair in PAIRS[::3]))]))
         print(canonical(resolve_regularizer("mine.py:Mine").identity()))
         """
     )
