@@ -22,7 +22,6 @@ import importlib
 import importlib.util
 import inspect
 import marshal
-import os
 import re
 import sys
 import traceback
@@ -552,15 +551,16 @@ def _beside(place: Path, text: bytes) -> list[Path]:
     while (root / "__init__.py").is_file() and root.parent != root:
         root = root.parent
     found = []
-    listed: dict[Path, set[str]] = {}  # most imports are of elsewhere: none of them is asked for by itself
+    there: dict[Path, bool] = {}  # most imports are of elsewhere: asked once a package, not once a name
     for level, names in _imports(text):
         starts = ([place.parent, *place.parents[1:]][level - 1],) * 2 if level else (place.parent, root)
         for start in dict.fromkeys(starts):
-            if start not in listed:
-                listed[start] = {entry.partition(".")[0] for entry in os.listdir(start)}
-            for name in names:
+            for name in filter(None, names):
                 first, *others = name.split(".")
-                if first in listed[start]:
-                    module = start.joinpath(first, *others)
+                top = start / first
+                if top not in there:
+                    there[top] = top.is_dir() or top.with_suffix(".py").is_file()
+                if there[top]:
+                    module = top.joinpath(*others)
                     found += [c for c in (module.with_suffix(".py"), module / "__init__.py") if c.is_file()]
     return sorted({file.resolve() for file in found})
