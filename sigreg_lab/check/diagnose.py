@@ -28,11 +28,12 @@ from sigreg_lab.arrays import ArrayLike, as_tensor
 from sigreg_lab.check import laws, verdict
 from sigreg_lab.check.carriers import carriers
 from sigreg_lab.check.classical import classical_findings
-from sigreg_lab.check.features import discrete_features, feature_findings, feature_tests, holm
+from sigreg_lab.check.features import discrete_features, feature_findings, feature_tests
 from sigreg_lab.check.findings import DirectionFinding, Findings, TestFinding
 from sigreg_lab.check.reader import LARGEST_VALUE, Sample
 from sigreg_lab.check.request import LEAST_ROWS, MAX_GIGABYTES, empty_features, note_on_shape, one_row_a_sample, some
 from sigreg_lab.nulls import NullLaw, combine_pvalues, split_groups
+from sigreg_lab.nulls.dependence import holm
 from sigreg_lab.slicing import make_directions, project, seeded_generator
 from sigreg_lab.univariate import AndersonDarling, EppsPulley
 from sigreg_lab.validation import check_sample

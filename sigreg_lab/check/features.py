@@ -129,20 +129,6 @@ def feature_findings(
     return tuple(found)
 
 
-def holm(pvalues: Tensor) -> Tensor:
-    """Holm's p-values, of the same shape; NaN counts for no test and stays.
-
-    By hand: statsmodels' ``multipletests`` collects Python's garbage at each call, which takes most of a second.
-    """
-    flat = pvalues.flatten()
-    order = flat.nan_to_num(2.0).argsort(stable=True)[: int((~flat.isnan()).sum())]
-    times = torch.arange(len(order), 0, -1, dtype=flat.dtype)
-    found = flat.clone()
-    if len(order):
-        found[order] = (flat[order] * times).cummax(0).values.clamp_max(1.0)
-    return found.reshape(pvalues.shape)
-
-
 def discrete_features(x: Tensor) -> list[int]:
     """Features of whole numbers alone, or of at most 10 different values (half the rows in a small sample).
 

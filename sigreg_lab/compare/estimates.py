@@ -10,9 +10,10 @@ degrees of freedom are Satterthwaite's, by which an interval could be narrower t
 Student's stands. Of one seed, Wilson's interval speaks of the test images alone.
 
 Tuning is a third source: had other tuning seeds been drawn, another lambda might have been chosen. Its variance is that
-of the validation accuracy of the lambda that is chosen when the rungs are run again on the measured means with new
-noise (a parametric bootstrap; the noise is what remains of the tuning runs after the means of lambdas and seeds, pooled
-over the regularisers). It is added to that of a mean, and that of both regularisers to that of their difference.
+of the validation accuracy of the lambda that is chosen when the rungs are run again, predicted from the measured means:
+their own noise and that of the new runs are drawn (the noise is what remains of the tuning runs after the means of
+lambdas and seeds, pooled over the regularisers). It is added to that of a mean, and that of both regularisers to that
+of their difference. Each probe has its own: lambdas that one probe hardly tells apart may be far apart for another.
 
 Differences are paired by seed and test image; their p-values are Student's, corrected by Holm over the table they stand
 in. A rank is one more than the number of regularisers that are better, Holm-corrected over all pairs: who shares a rank
@@ -22,16 +23,18 @@ need not be equal, the runs do not tell them apart.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from sigreg_lab.compare.measure import unpacked
 from sigreg_lab.compare.protocol import Plan, Protocol, lam_of, score
 from sigreg_lab.experiment import rate_interval
 from sigreg_lab.experiment.cells import Row
+from sigreg_lab.nulls.dependence import holm
 
 LEVEL = 0.95
 ONE_POINT = 0.01
@@ -63,7 +66,7 @@ class Spread(NamedTuple):
     """What tuning leaves open: the variance of the chosen lambda's accuracy, and the range of good lambdas.
 
     Attributes:
-        variance: of the accuracy, from the choice of lambda.
+        variances: of the accuracy by each probe that all tuning runs have, from the choice of lambda.
         low: lower end of the range of lambda that stays within one point of validation accuracy of the best.
         high: upper end.
         open_low: whether the range goes on below the least lambda tried.
@@ -74,7 +77,7 @@ class Spread(NamedTuple):
         open_factor: whether that one goes on beyond the lambdas tried.
     """
 
-    variance: float
+    variances: dict[str, float]
     low: float = math.nan
     high: float = math.nan
     open_low: bool = False
@@ -83,6 +86,10 @@ class Spread(NamedTuple):
     factor_low: float = math.nan
     factor_high: float = math.nan
     open_factor: bool = False
+
+    def variance(self, probe: str) -> float:
+        """Of a probe's accuracy, from the choice of lambda; 0 where nothing was chosen."""
+        return self.variances.get(probe, 0.0)
 
 
 def crossed_interval(values: NDArray[np.float64], more: float = 0.0) -> tuple[float, float, float]:
@@ -188,32 +195,25 @@ def difference(
     return Estimate(float(values.mean()), *found[:2], told, found[2]), seeds
 
 
-def holm(pvalues: Sequence[float]) -> list[float]:
-    """P-values corrected by Holm's method; NaN stays, and does not count."""
-    from statsmodels.stats.multitest import multipletests
-
-    known = [i for i, p in enumerate(pvalues) if not math.isnan(p)]
-    corrected = [math.nan] * len(pvalues)
-    if known:
-        for i, p in zip(known, multipletests([pvalues[i] for i in known], method="holm")[1], strict=True):
-            corrected[i] = float(p)
-    return corrected
+def corrected(found: Sequence[Estimate]) -> list[float]:
+    """The p-values of a table, corrected by Holm's method; NaN stays, and does not count."""
+    return holm(torch.tensor([estimate.pvalue for estimate in found], dtype=torch.float64)).tolist()
 
 
-def beaten(plans: Sequence[Plan], probe: str, variances: dict[str, float]) -> dict[str, set[str] | None]:
+def beaten(plans: Sequence[Plan], probe: str, open_: Mapping[str, Spread]) -> dict[str, set[str] | None]:
     """Which others are better than each regulariser; None for one of which no two runs can be compared."""
+    variances = {plan.name: open_[plan.name].variance(probe) for plan in plans}
     pairs, found = [], []
     for i, one in enumerate(plans):
         for other in plans[:i]:
             estimate, _ = difference(one.reported, other.reported, probe, variances[one.name] + variances[other.name])
             pairs.append((one.name, other.name))
             found.append(estimate)
-    corrected = holm([estimate.pvalue for estimate in found])
     told = {
         name for pair, estimate in zip(pairs, found, strict=True) if not math.isnan(estimate.pvalue) for name in pair
     }
     better: dict[str, set[str]] = {plan.name: set() for plan in plans}
-    for pair, estimate, pvalue in zip(pairs, found, corrected, strict=True):
+    for pair, estimate, pvalue in zip(pairs, found, corrected(found), strict=True):
         if pvalue < 1 - LEVEL:
             winner, loser = pair if estimate.value > 0 else pair[::-1]
             better[loser].add(winner)
@@ -225,7 +225,7 @@ def spreads(plans: Sequence[Plan], protocol: Protocol, form: str) -> dict[str, S
     noise = _tuning_noise(plans, protocol)
     rng = np.random.default_rng(0)
     return {
-        plan.name: Spread(0.0) if plan.chosen is None else _spread(plan, protocol, form, noise, rng) for plan in plans
+        plan.name: Spread({}) if plan.chosen is None else _spread(plan, protocol, form, noise, rng) for plan in plans
     }
 
 
@@ -260,15 +260,19 @@ def _spread(plan: Plan, protocol: Protocol, form: str, noise: float, rng: np.ran
 
     weights = np.array(sorted(plan.tried))
     best = int(np.flatnonzero(weights == plan.chosen)[0])
-    means = np.array([_against_best(plan, weight) for weight in weights])
+    means = np.array([_against_best(plan, weight, protocol.criterion) for weight in weights])
     counts = np.array([len(plan.tried[weight]) for weight in weights])
     error = noise * np.sqrt(1 / counts + 1 / counts[best])
     error[best] = 0.0
     half = stats.norm.ppf((1 + LEVEL) / 2) * error
-    variance = float(np.var(means[_retuned(means, protocol, noise, rng)]))
+    chosen = _retuned(means, counts, protocol, noise, rng)
+    variances = {}
+    for probe in _probes(plan):
+        values = np.array([_against_best(plan, weight, probe) for weight in weights])[chosen]
+        variances[probe] = float(np.var(values[np.isfinite(values)]))
     likely, least, most = (_range(weights, values, best) for values in (means, means - half, means + half))
     return Spread(
-        variance,
+        variances,
         lam_of(likely[0], form),
         lam_of(likely[1], form),
         likely[2],
@@ -280,9 +284,17 @@ def _spread(plan: Plan, protocol: Protocol, form: str, noise: float, rng: np.ran
     )
 
 
-def _against_best(plan: Plan, weight: float) -> float:
+def _probes(plan: Plan) -> list[str]:
+    """The probes whose validation accuracy the runs of the chosen weight have."""
+    assert plan.chosen is not None
+    rows = plan.tried[plan.chosen].values()
+    names = {name for row in rows for name in row if name.startswith("validation_")}
+    return sorted(name.removeprefix("validation_") for name in names)
+
+
+def _against_best(plan: Plan, weight: float, probe: str) -> float:
     """Validation accuracy of a weight less that of the chosen one, over the seeds that both have had."""
-    name = f"validation_{plan.protocol.criterion}"
+    name = f"validation_{probe}"
     assert plan.chosen is not None
     own, best = plan.tried[weight], plan.tried[plan.chosen]
     values = [score(own[seed], name) for seed in own]
@@ -293,10 +305,15 @@ def _against_best(plan: Plan, weight: float) -> float:
 
 
 def _retuned(
-    means: NDArray[np.float64], protocol: Protocol, noise: float, rng: np.random.Generator
+    means: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    protocol: Protocol,
+    noise: float,
+    rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Which weight is chosen when the rungs are run again with new noise, ``_RETUNED`` times."""
-    runs = means + noise * rng.standard_normal((protocol.tuning_seeds, _RETUNED, len(means)))
+    """Which weight is chosen when the rungs are run again, ``_RETUNED`` times; ``means`` are of ``counts`` runs."""
+    shape = (protocol.tuning_seeds, _RETUNED, len(means))
+    runs = means + noise * (rng.standard_normal(shape[1:]) / np.sqrt(counts) + rng.standard_normal(shape))
     alive = np.ones((_RETUNED, len(means)), dtype=bool)
     value = runs[0]
     for count, seeds in protocol.rungs()[1:]:

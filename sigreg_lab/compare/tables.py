@@ -13,8 +13,8 @@ from sigreg_lab.compare.estimates import (
     Spread,
     accuracy,
     beaten,
+    corrected,
     difference,
-    holm,
     spreads,
 )
 from sigreg_lab.compare.protocol import Plan, lam_of, score
@@ -113,16 +113,16 @@ def find(settings: Settings, outcome: Outcome) -> Findings:
     protocol, plans = settings.protocol, outcome.plans
     probe, form = protocol.criterion, settings.base.form
     open_ = spreads(plans, protocol, form)
-    variances = {name: spread.variance for name, spread in open_.items()}
-    better = beaten(plans, probe, variances)
+    variances = {name: spread.variance(probe) for name, spread in open_.items()}
+    better = beaten(plans, probe, open_)
     first = plans[0]
     versus = [
         difference(plan.reported, first.reported, probe, variances[plan.name] + variances[first.name])
         for plan in plans[1:]
     ]
-    corrected = holm([estimate.pvalue for estimate, _ in versus])
+    pvalues = corrected([estimate for estimate, _ in versus])
     told: dict[str, tuple[Estimate, int]] = {first.name: (NOTHING, 0)}
-    for plan, (estimate, seeds), pvalue in zip(plans[1:], versus, corrected, strict=True):
+    for plan, (estimate, seeds), pvalue in zip(plans[1:], versus, pvalues, strict=True):
         told[plan.name] = estimate._replace(pvalue=pvalue), len(seeds)
     lines = [_line(plan, settings, open_[plan.name], better[plan.name], *told[plan.name]) for plan in plans]
     order = {plan.name: index for index, plan in enumerate(plans)}
@@ -151,11 +151,11 @@ def _line(
         beaten_by,
         None if plan.chosen is None else lam_of(plan.chosen, settings.base.form),
         plan.at_edge,
-        accuracy(reported, probe, spread.variance),
+        accuracy(reported, probe, spread.variance(probe)),
         over_seeds,
         less_first,
         pairs,
-        {name: accuracy(reported, name, spread.variance if name == probe else 0.0) for name in known},
+        {name: accuracy(reported, name, spread.variance(name)) for name in known},
         spread,
         sum(score(row, f"test_{probe}") is not None for row in reported),
         len(rows),
@@ -422,7 +422,7 @@ def _text(columns: Columns, lines: Sequence[Line]) -> str:
 
 def summary_rows(found: Findings) -> list[dict[str, Any]]:
     """``summary.csv``: one row a regulariser."""
-    rows = []
+    rows, probe = [], found.settings.protocol.criterion
     for line in found.lines:
         row: dict[str, Any] = {
             "regularizer": line.name,
@@ -434,7 +434,7 @@ def summary_rows(found: Findings) -> list[dict[str, Any]]:
         row |= _flat("accuracy_seeds_only", line.over_seeds)
         row |= _flat("difference", line.less_first)
         row |= {"difference_over": line.less_first.over, "difference_p_holm": line.less_first.pvalue}
-        row |= {"difference_seeds": line.pairs, "tuning_variance": line.spread.variance}
+        row |= {"difference_seeds": line.pairs, "tuning_variance": line.spread.variance(probe)}
         row |= {
             "lam_low": line.spread.low,
             "lam_high": line.spread.high,

@@ -109,31 +109,44 @@ def every(numbers: Numbers, *, above: float = -math.inf, below: float = math.inf
     """Every number lies above ``above`` and below ``below``.
 
     Evidence: ``least`` and ``largest`` of them, ``total``, and how many of them certainly do (``yes``) and do not
-    (``no``), each at its corrected level.
+    (``no``), each at its corrected level. Where some do not, the ends are those of these, with the corrected intervals
+    that decided.
 
     Raises:
         LookupError: no numbers.
     """
-    rows = _rows(numbers)
-    inside = [row.low > above and row.high < below for row in rows]
-    corrected = [row.at_level(1 - (1 - LEVEL) / len(rows)) for row in rows]
-    outside = [row.high <= above or row.low >= below for row in corrected]
-    verdict = Verdict.HOLDS if all(inside) else Verdict.FAILS if any(outside) else Verdict.UNCLEAR
-    return Decision(verdict, _evidence(rows, above, below))
+    rows, _, yes, no = _sorted(numbers, above, below)
+    if all(row.low > above and row.high < below for row in rows):
+        return Decision(Verdict.HOLDS, _ends(rows) | _counts(rows, yes, no))
+    return Decision(Verdict.FAILS if no else Verdict.UNCLEAR, _ends(no or rows) | _counts(rows, yes, no))
 
 
 def some(numbers: Numbers, *, above: float = -math.inf, below: float = math.inf) -> Decision:
-    """At least one number lies above ``above`` and below ``below``; evidence as for ``every``, at the corrected level.
+    """At least one number lies above ``above`` and below ``below``.
+
+    Evidence as for ``every``, with corrected intervals; where some do, the ends are those of these.
 
     Raises:
         LookupError: no numbers.
     """
+    rows, corrected, yes, no = _sorted(numbers, above, below)
+    outside = all(row.high <= above or row.low >= below for row in rows)
+    verdict = Verdict.HOLDS if yes else Verdict.FAILS if outside else Verdict.UNCLEAR
+    return Decision(verdict, _ends(yes or corrected) | _counts(rows, yes, no))
+
+
+def _sorted(
+    numbers: Numbers, above: float, below: float
+) -> tuple[list[Estimate], list[Estimate], list[Estimate], list[Estimate]]:
+    """The numbers, the same with corrected intervals, and those of these that certainly lie inside, and outside."""
     rows = _rows(numbers)
     corrected = [row.at_level(1 - (1 - LEVEL) / len(rows)) for row in rows]
-    inside = [row.low > above and row.high < below for row in corrected]
-    outside = [row.high <= above or row.low >= below for row in rows]
-    verdict = Verdict.HOLDS if any(inside) else Verdict.FAILS if all(outside) else Verdict.UNCLEAR
-    return Decision(verdict, {**_evidence(rows, above, below), **_ends(corrected)})
+    inside = [row for row in corrected if row.low > above and row.high < below]
+    return rows, corrected, inside, [row for row in corrected if row.high <= above or row.low >= below]
+
+
+def _counts(rows: list[Estimate], yes: list[Estimate], no: list[Estimate]) -> dict[str, int]:
+    return {"total": len(rows), "yes": len(yes), "no": len(no)}
 
 
 def _rows(numbers: Numbers) -> list[Estimate]:
@@ -141,16 +154,6 @@ def _rows(numbers: Numbers) -> list[Estimate]:
     if not rows:
         raise LookupError("no estimates to decide by")
     return rows
-
-
-def _evidence(rows: list[Estimate], above: float, below: float) -> dict[str, Any]:
-    corrected = [row.at_level(1 - (1 - LEVEL) / len(rows)) for row in rows]
-    return {
-        **_ends(rows),
-        "total": len(rows),
-        "yes": sum(row.low > above and row.high < below for row in corrected),
-        "no": sum(row.high <= above or row.low >= below for row in corrected),
-    }
 
 
 def _ends(rows: list[Estimate]) -> dict[str, Estimate]:

@@ -71,3 +71,27 @@ def combine_pvalues(pvalue: ArrayLike, dim: int = 0) -> Any:
     rank = (count + 1) // 2
     combined = (count / rank * pvalue.kthvalue(rank, dim=dim).values).clamp_max(1.0)
     return Kind(labels is None, left).give(combined, "pvalue")
+
+
+def holm(pvalues: Tensor) -> Tensor:
+    """Holm's p-values of m null hypotheses, valid however they depend on each other [1].
+
+        max over j <= i of (m + 1 - j) p_(j), at most 1, for the ith smallest
+
+    By hand: statsmodels' ``multipletests`` collects Python's garbage at each call, which takes most of a second.
+
+    Args:
+        pvalues: float64, any shape, on a CPU; NaN counts for no hypothesis and stays.
+
+    Returns:
+        The same shape.
+
+    [1] Holm (1979), Scandinavian Journal of Statistics 6, 65-70.
+    """
+    flat = pvalues.flatten()
+    order = flat.nan_to_num(2.0).argsort(stable=True)[: int((~flat.isnan()).sum())]
+    times = torch.arange(len(order), 0, -1, dtype=flat.dtype)
+    found = flat.clone()
+    if len(order):
+        found[order] = (flat[order] * times).cummax(0).values.clamp_max(1.0)
+    return found.reshape(pvalues.shape)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sigreg_lab.compare.estimates import Estimate as Found
-from sigreg_lab.compare.estimates import accuracy, beaten, difference, holm, spreads
+from sigreg_lab.compare.estimates import Spread, accuracy, beaten, corrected, difference, spreads
 from sigreg_lab.compare.protocol import CONTROLS, Plan, Protocol, score, weight_of
 from sigreg_lab.compare.tables import KEYS
 from sigreg_lab.experiment.cells import Config, Row
@@ -20,6 +20,7 @@ from .contenders import CANDIDATES, FIRST, QUESTIONS, REGULARIZERS
 from .measure import KEPT
 
 CRITERION = "backbone_linear_all"
+FEW = ("backbone_few-shot_10", "backbone_few-shot_1")  # 10 labels per class, 1
 FORM = "convex"
 #: Of a regulariser on its own, and of its runs; -1: less is said to be better.
 QUALITIES = {"power": 1, "noise": -1, "bias": -1, "pull": -1}
@@ -90,20 +91,19 @@ def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
         str(data): plans_of(part, protocol_of(settings, str(data))) for data, part in own.groupby("data", sort=False)
     }
     found: list[Row] = []
-    variances: dict[str, dict[str, float]] = {}
     for data, plans in by_data.items():
         open_ = spreads([*plans.values()], protocol_of(settings, data), FORM)
-        variances[data] = {name: spread.variance for name, spread in open_.items()}
         for name, plan in plans.items():
-            found += [{"data": data, "contender": name} | row for row in _of_one(plan, variances[data][name])]
             spread = open_[name]
+            found += [{"data": data, "contender": name} | row for row in _of_one(plan, spread)]
             if math.isfinite(spread.factor):
                 told = interval("range of lambda", spread.factor, spread.factor_low, spread.factor_high)
                 found.append({"data": data, "contender": name, "open": spread.open_factor} | told)
-        found += _places(data, plans, variances[data])
+        found += _places(data, plans, open_)
         for group, names in _groups().items():
             those = [plans[name] for name in names if name in plans]
-            found += _against_first(data, group, those, plans, variances[data])
+            for probe in (CRITERION, *FEW) if group == "regularizers" else (CRITERION,):
+                found += _against_first(data, group, probe, those, plans.get(FIRST), open_)
     found += _choosing(by_data)
     found += _predicting(rows[rows["stage"] == "quality"], by_data, settings)
     return found
@@ -119,7 +119,7 @@ def _estimate(quantity: str, found: Found, replicates: int = 0, **axes: Any) -> 
     return interval(quantity, found.value, found.low, found.high, replicates, **axes)
 
 
-def _of_one(plan: Plan, variance: float) -> Iterator[Row]:
+def _of_one(plan: Plan, spread: Spread) -> Iterator[Row]:
     """Of one contender on one data set."""
     reported = [plan.reported[seed] for seed in sorted(plan.reported)]
     made = [row for tried in plan.tried.values() for row in tried.values()] + reported
@@ -131,7 +131,7 @@ def _of_one(plan: Plan, variance: float) -> Iterator[Row]:
     if not seeds:
         return
     for probe in KEYS:
-        if (value := accuracy(seeds, probe, variance)).over:
+        if (value := accuracy(seeds, probe, spread.variance(probe))).over:
             yield _estimate("accuracy", value, len(seeds), probe=probe)
     gains = [row[f"test_{CRITERION}"] - row["test_projector_linear_all"] for row in seeds]
     yield mean("backbone less projector", gains)
@@ -141,31 +141,30 @@ def _of_one(plan: Plan, variance: float) -> Iterator[Row]:
         yield exactly("chosen lambda", plan.chosen / (1 + plan.chosen), at_edge=plan.at_edge)
 
 
-def _places(data: str, plans: Mapping[str, Plan], variances: Mapping[str, float]) -> Iterator[Row]:
+def _places(data: str, plans: Mapping[str, Plan], open_: Mapping[str, Spread]) -> Iterator[Row]:
     """Rank among regularisers and controls: one more than those that are better, Holm-corrected over all pairs."""
     those = [plan for name, plan in plans.items() if name in (*REGULARIZERS, *CONTROLS) and plan.reported]
-    for name, better in beaten(those, CRITERION, dict(variances)).items():
+    for name, better in beaten(those, CRITERION, open_).items():
         if better is not None:
             yield exactly("rank", len(better) + 1, data=data, contender=name)
 
 
 def _against_first(
-    data: str, group: str, those: list[Plan], plans: Mapping[str, Plan], variances: Mapping[str, float]
+    data: str, group: str, probe: str, those: list[Plan], first: Plan | None, open_: Mapping[str, Spread]
 ) -> list[Row]:
-    """Paired differences to the first, with p-values corrected over the group."""
-    first = plans.get(FIRST)
+    """Paired differences to the first by one probe, with p-values corrected over the group."""
     if first is None or not first.reported:
         return []
     found: list[tuple[str, Found, int]] = []
     for plan in those:
-        both = variances[plan.name] + variances[first.name]
-        value, seeds = difference(plan.reported, first.reported, CRITERION, both)
+        both = open_[plan.name].variance(probe) + open_[first.name].variance(probe)
+        value, seeds = difference(plan.reported, first.reported, probe, both)
         if len(seeds) > 1:
             found.append((plan.name, value, len(seeds)))
-    corrected = holm([value.pvalue for _, value, _ in found])
+    pvalues = corrected([value for _, value, _ in found])
     rows: list[Row] = []
-    for (name, value, count), p in zip(found, corrected, strict=True):
-        axes: dict[str, Any] = {"data": data, "contender": name, "group": group}
+    for (name, value, count), p in zip(found, pvalues, strict=True):
+        axes: dict[str, Any] = {"data": data, "contender": name, "group": group, "probe": probe}
         rows += [_estimate("less the first", value, count, **axes), exactly("corrected p", p, **axes)]
     return rows
 

@@ -10,7 +10,8 @@ from sklearn.datasets import load_wine
 from sigreg_lab.alternatives import MULTIVARIATE
 from sigreg_lab.check import diagnose, read_sample
 from sigreg_lab.check.diagnose import TESTS, _standardised
-from sigreg_lab.check.features import feature_tests, holm
+from sigreg_lab.check.features import feature_tests
+from sigreg_lab.nulls.dependence import holm
 
 N, K = 120, 4
 OPTIONS = {"num_slices": 8, "replicates": 599}
@@ -178,17 +179,3 @@ def test_every_test_says_which_question_it_answers():
     from sigreg_lab.check.text import QUESTIONS
 
     assert {null for _, null, _ in TESTS.values()} == QUESTIONS.keys()
-
-
-def test_holm_is_that_of_statsmodels():
-    from statsmodels.stats.multitest import multipletests
-
-    rng = np.random.default_rng(0)
-    for size in (1, 2, 7, 40):
-        pvalues = rng.random(size) ** 4
-        expected = multipletests(pvalues, method="holm")[1]
-        assert holm(torch.from_numpy(pvalues)).numpy() == pytest.approx(expected, rel=1e-12)
-    found = holm(torch.tensor([[0.01, torch.nan], [0.04, 0.03]], dtype=torch.float64))
-    assert found[~found.isnan()].tolist() == pytest.approx([0.03, 0.06, 0.06])
-    assert found[0, 1].isnan()
-    assert holm(torch.full((3,), torch.nan)).isnan().all()

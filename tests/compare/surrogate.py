@@ -15,6 +15,7 @@ from sigreg_lab.experiment.store import Store
 from sigreg_lab.pretrain import PretrainConfig
 
 CRITERION = "backbone_linear_all"
+FEW = "backbone_few-shot_10"
 
 
 class Inline(Executor):
@@ -37,12 +38,13 @@ def _difficulty(trial, split, images):
 class Surrogate:
     """The logit of a right answer: 2 - curvature log(w / best)^2, with effects of run seed, run and image.
 
-    Two names differ in their runs' noise alone, unless ``gain`` says otherwise.
+    Two names differ in their runs' noise alone, unless ``gain`` says otherwise. With ``slope`` there is a probe with
+    few labels, whose accuracy falls by it with each factor e of lambda.
     """
 
-    def __init__(self, trial=0, *, curvature=0.02, noise=0.2, images=300, best=0.06, gain=None):
+    def __init__(self, trial=0, *, curvature=0.02, noise=0.2, images=300, best=0.06, gain=None, slope=0.0):
         self.trial, self.curvature, self.noise, self.images = trial, curvature, noise, images
-        self.best, self.gain, self.calls = best, gain or {}, []
+        self.best, self.gain, self.slope, self.calls = best, gain or {}, slope, []
 
     def __call__(self, config):
         self.calls.append((config.regularizer, config.lam, config.seed, config.steps))
@@ -59,6 +61,9 @@ class Surrogate:
             right = own.random(self.images) < 1 / (1 + np.exp(-logit - 1.5 * difficulty))
             row[f"{'validation' if split == 2 else 'test'}_{CRITERION}"] = float(right.mean())
             row["right"][CRITERION] = packed(right)
+            if self.slope and weight:
+                few = 0.5 - self.slope * math.log(weight / self.best) + 0.01 * own.standard_normal()
+                row[f"{'validation' if split == 2 else 'test'}_{FEW}"] = few
         return row
 
 

@@ -37,8 +37,15 @@ def test_every_and_some_above_a_bound(values, all_above, one_above):
 def test_exact_numbers_decide_without_error_and_evidence_is_at_hand():
     decision = every([Estimate(exactly("x", value)) for value in (1.0, 2.0, 3.0)], above=1.5)
     assert decision.verdict == FAILS
-    assert (decision.evidence["least"].value, decision.evidence["largest"].value) == (1.0, 3.0)
+    assert (decision.evidence["least"].value, decision.evidence["largest"].value) == (1.0, 1.0), "what decided"
     assert (decision.evidence["yes"], decision.evidence["no"], decision.evidence["total"]) == (2, 1, 3)
+
+
+def test_the_number_shown_is_one_that_decides_and_not_a_larger_one_that_is_less_certain():
+    noisy, sure = _numbers(5.0, error=4.0) + _numbers(2.0)
+    assert some([noisy, sure], above=0.0).evidence["largest"].value == sure.value
+    assert every([noisy, sure], below=1.0).evidence["largest"].value == sure.value
+    assert some([noisy, sure], above=3.0).evidence["largest"].value == noisy.value, "nothing is decided"
 
 
 def test_equivalence_needs_the_whole_interval_inside():

@@ -9,6 +9,7 @@ from scipy import stats
 
 from sigreg_lab.multivariate import SlicingUnivariateTest
 from sigreg_lab.nulls import combine_pvalues, split_groups
+from sigreg_lab.nulls.dependence import holm
 from sigreg_lab.univariate import AndersonDarling, EppsPulley
 
 VIEWS, GROUPS, TOTAL = 8, 250, 3000
@@ -85,3 +86,17 @@ def test_bad_arguments_are_refused():
     for bad in (torch.tensor([]), torch.tensor([0.5, 1.5]), torch.tensor([0.5, torch.nan])):
         with pytest.raises(ValueError, match="pvalue must hold"):
             combine_pvalues(bad)
+
+
+def test_holm_is_that_of_statsmodels():
+    from statsmodels.stats.multitest import multipletests
+
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 7, 40):
+        pvalues = rng.random(size) ** 4
+        expected = multipletests(pvalues, method="holm")[1]
+        assert holm(torch.from_numpy(pvalues)).numpy() == pytest.approx(expected, rel=1e-12)
+    found = holm(torch.tensor([[0.01, torch.nan], [0.04, 0.03]], dtype=torch.float64))
+    assert found[~found.isnan()].tolist() == pytest.approx([0.03, 0.06, 0.06])
+    assert found[0, 1].isnan()
+    assert holm(torch.full((3,), torch.nan)).isnan().all()

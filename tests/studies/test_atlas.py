@@ -102,8 +102,11 @@ SETTINGS = {
 IMAGES = 400
 
 
-def _table(level, data=("digits", "mnist1d"), seed=0, noise=0.004):
-    """Runs whose accuracies are known: ``level`` by contender; the loss falls with lambda, rank tells the best one."""
+def _table(level, data=("digits", "mnist1d"), seed=0, noise=0.004, few=None):
+    """Runs whose accuracies are known: ``level`` by contender; the loss falls with lambda, rank tells the best one.
+
+    ``few`` is the accuracy with few labels, the slope of it along log lambda beside it.
+    """
     from sigreg_lab.compare.measure import packed
 
     rng, rows = np.random.default_rng(seed), []
@@ -119,6 +122,11 @@ def _table(level, data=("digits", "mnist1d"), seed=0, noise=0.004):
             row = {"data": name, "contender": contender, "stage": stage, "seed": run_seed, "weight": weight, "lam": lam}
             row |= {f"{split}_{probe}": right.mean() for split in ("test", "validation") for probe in estimates.KEPT}
             row |= {f"right_{probe}": packed(right) for probe in estimates.KEPT}
+            if few:
+                middle, slope = few[contender]
+                with_few = middle + slope * math.log((weight or weights[1]) / weights[1])
+                for probe in estimates.FEW:
+                    row |= {f"{split}_{probe}": with_few + noise * rng.normal() for split in ("test", "validation")}
             row |= {"images": IMAGES, "embedding_rank": 30 - 20 * off, "lidar": 20 - 20 * off, "alpha_req": 1 + off}
             row |= {
                 "final_prediction": 0.1,
@@ -150,6 +158,21 @@ def test_equal_regularisers_are_not_told_apart_and_unequal_ones_are():
     found = _estimates(_table(EQUAL | {"vicreg": 0.99}))
     assert found.at("rank", data="digits", contender="vicreg").value == 1
     assert found.at("rank", data="digits", contender="sigreg-ep").value == 2
+
+
+def test_a_regulariser_that_is_better_with_few_labels_is_said_unless_its_lambda_may_have_been_luck():
+    """With all labels none is better. Were another lambda chosen, a slope along it would undo the difference."""
+    level = {"sigreg-ep": 0.9, "vicreg": 0.9}
+    for slope, verdict in ((0.0, "holds"), (0.2, "cannot be told")):
+        few = {"sigreg-ep": (0.6, 0.0), "vicreg": (0.66, slope)}
+        rows = _table(level, noise=0.01, few=few)
+        assert _verdict(rows, "some_better").verdict != "holds"
+        decision = _verdict(rows, "some_better_with_few")
+        assert decision.verdict == verdict
+        assert decision.evidence["largest"].contender == "vicreg"
+        assert decision.evidence["labels"] in ("1", "10")
+    worse = {"sigreg-ep": (0.6, 0.0), "vicreg": (0.5, 0.0)}
+    assert _verdict(_table(level, few=worse), "some_better_with_few").verdict == "fails"
 
 
 def test_controls_are_told_from_sigreg_unless_they_are_as_good():
