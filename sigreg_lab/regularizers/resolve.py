@@ -47,6 +47,7 @@ from sigreg_lab.validation import did_you_mean
 ENTRY_POINTS = "sigreg_lab.regularizers"
 _NOT_OPTIONS = ("name", "training", "capturable")  # of an object's attributes
 _LIBRARIES = ("builtins", "collections", "functools", "numpy", "torch")  # whose code is told by their versions
+_HERE = Path(__file__).resolve().parents[1]
 #: How Python shows where something lies in memory, which is another place in each process.
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _TRIED_SCALES = (1.0, 0.3, 3.0)  # of the samples that a regulariser is tried on: a hinge may be flat at one of them
@@ -546,7 +547,10 @@ def _imports(text: bytes) -> list[tuple[int, list[str]]]:
 
 
 def _beside(place: Path, text: bytes) -> list[Path]:
-    """Files that a file imports, of its own folder or below, or of its own package."""
+    """Files that a file imports, of its own folder or below, or of its own package.
+
+    This library is none of them, beside it or not: a run keeps the fingerprint of that code.
+    """
     root = place.parent
     while (root / "__init__.py").is_file() and root.parent != root:
         root = root.parent
@@ -559,7 +563,7 @@ def _beside(place: Path, text: bytes) -> list[Path]:
                 first, *others = name.split(".")
                 top = start / first
                 if top not in there:
-                    there[top] = top.is_dir() or top.with_suffix(".py").is_file()
+                    there[top] = top.resolve() != _HERE and (top.is_dir() or top.with_suffix(".py").is_file())
                 if there[top]:
                     module = top.joinpath(*others)
                     found += [c for c in (module.with_suffix(".py"), module / "__init__.py") if c.is_file()]

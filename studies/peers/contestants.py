@@ -246,6 +246,7 @@ def _mebibytes(name: str) -> float:
 def main() -> None:
     tasks = json.loads(sys.stdin.read())
     build(tasks[0]["contestant"], 1, 0)  # imported once; the processes are forked from here
+    importlib.import_module("torch._dynamo")  # by DistributedDataParallel
     with tempfile.TemporaryDirectory() as folder:
         for task in tasks:
             mp.start_processes(rank_main, (task, folder), nprocs=task["world_size"], start_method="fork")

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+import sigreg_lab
 from sigreg_lab.experiment.cells import canonical
 from sigreg_lab.experiment.study import StudyError
 from sigreg_lab.pretrain import configure, pretrain
@@ -143,6 +144,13 @@ def test_a_changed_file_or_a_changed_module_beside_it_is_another_regulariser(wri
     write("FACTOR = 4", "helper.py")
     assert resolve_regularizer("mine.py:Mine").digest != second.digest
     sys.modules.pop("helper")
+
+
+def test_a_file_in_a_clone_of_this_library_is_the_same_regulariser_as_elsewhere(write):
+    path = write("from sigreg_lab.slicing import directions\n" + textwrap.dedent(GOOD))
+    elsewhere = resolve_regularizer("mine.py:Mine").digest
+    (path.parent / "sigreg_lab").symlink_to(Path(sigreg_lab.__file__).parent, target_is_directory=True)
+    assert resolve_regularizer("mine.py:Mine").digest == elsewhere
 
 
 @pytest.mark.parametrize(
