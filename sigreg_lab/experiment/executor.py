@@ -115,6 +115,8 @@ def compute_cell(folder: Path, cell: Cell, settings: Config) -> tuple[list[Row],
     start = time.perf_counter()
     with threadpool_limits(1):
         rows = study.measure(cell, settings, study.cell_seed(cell))
+    if not rows:
+        raise ValueError("measure gave no rows; leave the cell out by Study.keep, or give a row that says why")
     return rows, time.perf_counter() - start
 
 

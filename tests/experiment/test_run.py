@@ -12,10 +12,11 @@ import sys
 import time
 from contextlib import closing, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from sigreg_lab.experiment import results, run
+from sigreg_lab.experiment import executor, results, run
 from sigreg_lab.experiment.executor import local_executor
 from sigreg_lab.experiment.report import write_report
 from sigreg_lab.experiment.results import publish, retell
@@ -111,6 +112,14 @@ def test_a_failing_cell_is_named_and_finished_cells_are_kept(workplace):
         kept = db.execute("SELECT count(*) FROM cells").fetchone()[0]
     db.close()
     assert kept == 2
+
+
+def test_a_cell_without_rows_is_refused(monkeypatch):
+    """Its results could not be taken up again: a manifest tells cells by their rows."""
+    empty = SimpleNamespace(measure=lambda cell, settings, seed: [], cell_seed=lambda cell: None)
+    monkeypatch.setattr(executor, "load_study_folder", lambda folder: empty)
+    with pytest.raises(ValueError, match=r"measure gave no rows; leave the cell out by Study\.keep"):
+        executor.compute_cell(Path(), {}, {})
 
 
 def test_a_failing_cell_does_not_wait_for_the_others(workplace, monkeypatch):
