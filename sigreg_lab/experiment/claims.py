@@ -9,9 +9,9 @@ concluded in any other way: the words of a finding stand in the study's template
     unclear    neither
 
 Where a claim is about several numbers, "every" fails, and "some" holds, only at a level corrected for their count
-(Bonferroni); a statement that needs all of them at once needs no correction. The least and the largest that "some"
-hands to the words have the interval of that level too: the best of 20 equal ones lies above its own 95% interval in two
-of five studies.
+(Bonferroni); a statement that needs all of them at once needs no correction. The words show what decided: the number
+furthest from the bound among those that are certain, with the interval of the level that decided. The best of 20 equal
+ones lies above its own 95% interval in two of five studies.
 """
 
 import dataclasses
@@ -109,30 +109,36 @@ def every(numbers: Numbers, *, above: float = -math.inf, below: float = math.inf
     """Every number lies above ``above`` and below ``below``.
 
     Evidence: ``least`` and ``largest`` of them, ``total``, and how many of them certainly do (``yes``) and do not
-    (``no``), each at its corrected level. Where some do not, the ends are those of these, with the corrected intervals
-    that decided.
-
-    Raises:
-        LookupError: no numbers.
-    """
-    rows, _, yes, no = _sorted(numbers, above, below)
-    if all(row.low > above and row.high < below for row in rows):
-        return Decision(Verdict.HOLDS, _ends(rows) | _counts(rows, yes, no))
-    return Decision(Verdict.FAILS if no else Verdict.UNCLEAR, _ends(no or rows) | _counts(rows, yes, no))
-
-
-def some(numbers: Numbers, *, above: float = -math.inf, below: float = math.inf) -> Decision:
-    """At least one number lies above ``above`` and below ``below``.
-
-    Evidence as for ``every``, with corrected intervals; where some do, the ends are those of these.
+    (``no``), each at its corrected level. Where some certainly do not, the end at which they lie is the furthest of
+    these: a number further out may be less certain. The ends have their own intervals if the statement holds, else
+    corrected ones.
 
     Raises:
         LookupError: no numbers.
     """
     rows, corrected, yes, no = _sorted(numbers, above, below)
+    counts = {"total": len(rows), "yes": len(yes), "no": len(no)}
+    if all(row.low > above and row.high < below for row in rows):
+        return Decision(Verdict.HOLDS, _ends(rows, rows) | counts)
+    low, high = [row for row in no if row.high <= above], [row for row in no if row.low >= below]
+    return Decision(Verdict.FAILS if no else Verdict.UNCLEAR, _ends(low or corrected, high or corrected) | counts)
+
+
+def some(numbers: Numbers, *, above: float = -math.inf, below: float = math.inf) -> Decision:
+    """At least one number lies above ``above`` and below ``below``.
+
+    Evidence as for ``every``, with corrected intervals. Where some certainly do, the largest is the largest of these
+    if there is a bound below them, the least the least of these if there is one above.
+
+    Raises:
+        LookupError: no numbers.
+    """
+    rows, corrected, yes, no = _sorted(numbers, above, below)
+    counts = {"total": len(rows), "yes": len(yes), "no": len(no)}
     outside = all(row.high <= above or row.low >= below for row in rows)
     verdict = Verdict.HOLDS if yes else Verdict.FAILS if outside else Verdict.UNCLEAR
-    return Decision(verdict, _ends(yes or corrected) | _counts(rows, yes, no))
+    low, high = (yes if yes and math.isfinite(bound) else corrected for bound in (below, above))
+    return Decision(verdict, _ends(low, high) | counts)
 
 
 def _sorted(
@@ -145,10 +151,6 @@ def _sorted(
     return rows, corrected, inside, [row for row in corrected if row.high <= above or row.low >= below]
 
 
-def _counts(rows: list[Estimate], yes: list[Estimate], no: list[Estimate]) -> dict[str, int]:
-    return {"total": len(rows), "yes": len(yes), "no": len(no)}
-
-
 def _rows(numbers: Numbers) -> list[Estimate]:
     rows = [numbers] if isinstance(numbers, Estimate) else list(numbers)
     if not rows:
@@ -156,6 +158,7 @@ def _rows(numbers: Numbers) -> list[Estimate]:
     return rows
 
 
-def _ends(rows: list[Estimate]) -> dict[str, Estimate]:
-    known = [row for row in rows if not math.isnan(row.value)] or rows
-    return {"least": min(known, key=lambda row: row.value), "largest": max(known, key=lambda row: row.value)}
+def _ends(low: list[Estimate], high: list[Estimate]) -> dict[str, Estimate]:
+    """The least of some numbers and the largest of others; NaN is neither, unless nothing else is there."""
+    least, largest = ([row for row in rows if not math.isnan(row.value)] or rows for rows in (low, high))
+    return {"least": min(least, key=lambda row: row.value), "largest": max(largest, key=lambda row: row.value)}
