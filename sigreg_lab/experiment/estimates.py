@@ -168,9 +168,14 @@ class Estimate:
         return float(2 * (stats.t.sf(size, self.replicates - 1) if self.replicates > 1 else stats.norm.sf(size)))
 
     def at_level(self, level: float) -> "Estimate":
-        """The same number with another interval: each half stretched as a normal's or Student's would be."""
+        """The same number with another interval: each half stretched as a normal's or Student's would be.
+
+        An end at -1, 0 or 1 stays: it was cut there, as those of rates, correlations and losses are.
+        """
         stretch = _quantile(level, self.replicates) / _quantile(LEVEL, self.replicates)
-        low, high = (self.value + stretch * (end - self.value) for end in (self.low, self.high))
+        low, high = (
+            end if end in (-1, 0, 1) else self.value + stretch * (end - self.value) for end in (self.low, self.high)
+        )
         return Estimate(self.row | {"low": low, "high": high})
 
 

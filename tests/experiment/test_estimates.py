@@ -98,6 +98,9 @@ def test_levels_stretch_as_students_law_does():
     row = Estimate(mean("m", values))
     expected = stats.t.interval(0.999, 4, values.mean(), stats.sem(values))
     assert (row.at_level(0.999).low, row.at_level(0.999).high) == pytest.approx(expected)
+    cut = Estimate(interval("correlation", 0.8, 0.3, 1.0)).at_level(0.999)
+    assert cut.low < 0.3
+    assert cut.high == 1.0, "cut at its limit"
     assert row.pvalue(0.3) == pytest.approx(stats.ttest_1samp(values, 0.3).pvalue)
     assert Estimate(exactly("e", 1.0)).pvalue(1.0) == 1.0
     assert Estimate(exactly("e", 1.0)).pvalue(1.1) == 0.0
