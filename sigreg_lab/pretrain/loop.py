@@ -493,7 +493,8 @@ class Run:
         check_same_data(state, self.identity)
         for name, part in self._state().items():
             if name == "regularizer":
-                part.load_state_dict(state[name])  # what it keeps may have another shape than now
+                if name in state:  # not in checkpoints of older versions, if it is no module
+                    part.load_state_dict(state[name])  # what it keeps may have another shape than now
             elif isinstance(part, nn.Module):
                 load_weights(part, state[name], self.config.backbone)
             else:
@@ -643,6 +644,31 @@ def resolved(config: PretrainConfig, num_images: int) -> PretrainConfig:
     return config
 
 
+class Keeping(nn.Module):
+    """A regulariser that is no module, with a state: its attributes of tensors, numbers, texts, and lists of these."""
+
+    def __init__(self, regularizer: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.regularizer = regularizer
+        self.capturable = getattr(regularizer, "capturable", True)
+
+    def forward(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        return self.regularizer(z, generator)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self.regularizer).items() if _is_data(value)}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        vars(self.regularizer).update(state)
+
+
+def _is_data(value: Any) -> bool:
+    """Whether a checkpoint can hold it, which is read without running code."""
+    if isinstance(value, list | tuple | dict):
+        return all(map(_is_data, value.values() if isinstance(value, dict) else value))
+    return value is None or isinstance(value, Tensor) or type(value) in (bool, int, float, str)
+
+
 class OnBoth(nn.Module):
     """The mean of a regulariser's values on projections and embeddings; one for each, as it may keep what it gets."""
 
@@ -662,7 +688,8 @@ def make_loss(config: PretrainConfig) -> LeJEPALoss:
         raise ValueError(f"regularizer {chosen.name!r} draws no directions; leave out directions")
 
     def build() -> Any:
-        return chosen.build(num_slices=config.num_slices, directions=config.directions)
+        built = chosen.build(num_slices=config.num_slices, directions=config.directions)
+        return built if isinstance(built, nn.Module) or not getattr(built, "__dict__", None) else Keeping(built)
 
     regularizer = build()
     if config.placement == "both" and regularizer is not None:

@@ -84,6 +84,33 @@ def test_a_regulariser_that_keeps_embeddings_goes_on_with_them(tmp_path, placeme
     assert _losses(whole) == _losses(pieces)
 
 
+class Remembering:
+    """No module: the distance from what it remembers, and how often it was called."""
+
+    def __init__(self):
+        self.mean, self.calls, self.seen = None, 0, []
+
+    def __call__(self, z, generator):
+        own = z.detach().mean((0, 1))
+        self.mean = own if self.mean is None else 0.9 * self.mean + 0.1 * own
+        self.calls += 1
+        self.seen = [*self.seen[-1:], own]
+        return (z - self.mean).square().mean() / self.calls + (z.mean((0, 1)) - self.seen[0]).square().sum()
+
+
+@pytest.mark.parametrize("placement", ["projector", "both"])
+def test_a_regulariser_that_is_no_module_goes_on_with_its_attributes(tmp_path, placement):
+    run = dataclasses.replace(RUN, steps=5, regularizer=Remembering, placement=placement)
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    pretrain(run, folder=whole)
+    while not pretrain(run, folder=pieces, resume=True, max_minutes=1e-9).finished:
+        pass
+    one, two = (load_checkpoint(folder / CHECKPOINT) for folder in (whole, pieces))
+    for name in ("encoder", "optimizer", "regularizer"):
+        assert _same(one[name], two[name]), name
+    assert _losses(whole) == _losses(pieces)
+
+
 def test_a_run_goes_on_in_pieces_of_limited_time(whole, tmp_path):
     first = pretrain(RUN, folder=tmp_path, max_minutes=1e-9)
     assert not first.finished
