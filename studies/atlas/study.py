@@ -78,6 +78,14 @@ def candidate_better(e: Estimates) -> Decision:
     return some(gaps(e, "candidates"), above=0.0)
 
 
+def _accuracies(probe: str) -> Any:
+    def draw(e: Estimates) -> Any:
+        found = e.of("accuracy", contender=RANKED, probe=probe)
+        return forest(found, y="contender", column="data", x_label="test accuracy (95%)", share_x=False)
+
+    return draw
+
+
 def _differences(groups: list[str]) -> Any:
     def draw(e: Estimates) -> Any:
         return forest(
@@ -144,13 +152,11 @@ STUDY = Study(
     pictures={
         "accuracy": Picture(
             "Accuracy of a linear probe on the frozen backbone, by regulariser; lambda tuned for each.",
-            lambda e: forest(
-                e.of("accuracy", contender=RANKED, probe=CRITERION),
-                y="contender",
-                column="data",
-                x_label="test accuracy (95%)",
-                share_x=False,
-            ),
+            _accuracies(CRITERION),
+        ),
+        "few_labels": Picture(
+            "Accuracy of a linear probe on the frozen backbone with 10 labels per class; lambda tuned with all labels.",
+            _accuracies(FEW[0]),
         ),
         "settings": Picture(
             "Accuracy of SIGReg with one setting changed, minus that of SIGReg as published.",
