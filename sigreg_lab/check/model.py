@@ -28,8 +28,8 @@ from sigreg_lab.pretrain.sources import (
     Source,
     decode,
     printable,
+    read_named,
     read_path,
-    read_torchvision,
     unlabelled_images,
 )
 
@@ -177,7 +177,7 @@ def _chosen(total: int, limit: int, seed: int) -> np.ndarray:
 def _source(data: str) -> tuple[Source, str]:
     """Images to embed, and what they are called: all of a folder, or the test split of a data set."""
     if data in TORCHVISION:
-        splits, name = read_torchvision(data), data
+        splits, name = read_named(data), data
     else:
         path = Path(data).expanduser()
         name = printable(path.resolve().name)

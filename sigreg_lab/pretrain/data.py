@@ -18,8 +18,8 @@ from sigreg_lab.pretrain.sources import (
     Source,
     decode,
     printable,
+    read_named,
     read_path,
-    read_torchvision,
     typical_side,
 )
 from sigreg_lab.validation import on_device
@@ -170,7 +170,7 @@ def load_data(
     if name in MADE_HERE:
         return MADE_HERE[name]().at_most(images_per_class)
     if name in TORCHVISION:
-        return splits_from(name, read_torchvision(name), *limits)
+        return splits_from(name, read_named(name), *limits)
     try:
         path = Path(name).expanduser()
         if not path.exists() and path.name == name:

@@ -473,12 +473,15 @@ def data_home() -> Path:
         raise ValueError(f"this user has no home folder; name a folder for data in ${DATA_HOME}") from None
 
 
-def read_torchvision(name: str) -> dict[str, Source]:
-    """The splits of one of torchvision's data sets, downloaded if need be.
+def read_named(name: str) -> dict[str, Source]:
+    """The splits of one of torchvision's data sets: of the parquet files in its folder, else torchvision's download.
 
     Raises:
         ValueError: it is not there and cannot be downloaded, or torchvision is not installed.
     """
+    root = data_home() / name
+    if any(root.glob("*.parquet")):
+        return read_path(root)
     try:
         from torchvision import datasets
     except ImportError:
@@ -487,7 +490,6 @@ def read_torchvision(name: str) -> dict[str, Source]:
         ) from None
 
     kind, splits = TORCHVISION[name]
-    root = data_home() / name
     found = {}
     for split, arguments in splits.items():
         # ImageNet needs an agreement, so torchvision does not download it.

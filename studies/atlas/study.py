@@ -135,7 +135,7 @@ STUDY = Study(
         "paper": _preset([NO_DATA, *RECIPES], ALL, 40, 20, tuning_seeds=4),
     },
     choices={"contender": ALL, "data": [NO_DATA, *RECIPES]},
-    needs="SIGREG_LAB_DATA with the parquet files of CIFAR-10, and some nights",
+    needs="CIFAR-10, which torchvision downloads or SIGREG_LAB_DATA has, and some nights",
     measure=measure,
     estimate=estimate,
     claims=(

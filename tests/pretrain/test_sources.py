@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 import threading
 import zlib
 from pathlib import Path
@@ -527,6 +528,17 @@ def test_the_same_classes_in_another_order_are_relabeled(image_folder):
         assert [data.classes[i] for i in one.labels] == [other.classes[i] for i in two.labels]
     assert data.identity() != other.identity()
     assert data.identity() == load_data(str(image_folder), memory_gib=1e-9).identity()
+
+
+def test_a_named_set_is_read_from_parquet_files_in_its_folder(encoded_rows, tmp_path, monkeypatch):
+    monkeypatch.setenv("SIGREG_LAB_DATA", str(tmp_path))
+    (tmp_path / "cifar10").mkdir()
+    for split in ("train", "test"):
+        _write(tmp_path / "cifar10" / f"{split}.parquet", encoded_rows)
+    monkeypatch.setitem(sys.modules, "torchvision", None)  # not asked
+    data = load_data("cifar10", image_size=16)
+    assert data.name == "cifar10"
+    assert len(data.test.labels) == len(encoded_rows)
 
 
 def test_torchvision_sets_come_by_name_and_a_missing_network_is_one_line(monkeypatch, tmp_path):
