@@ -377,6 +377,35 @@ def heat_map(
     return panels.figure
 
 
+def clouds(found: "Estimates", order: Sequence[str]) -> "pd.DataFrame":
+    """Stored samples as a table for ``scatter``: one point a row, by K and M, and by panel.
+
+    Args:
+        found: samples in the plane, their coordinates in the column ``text``; ``start_points`` are those before
+            training, whatever the statistic.
+        order: of the panels, "before" among them; each is a statistic's.
+
+    Returns:
+        Columns K, M, panel, x and y.
+
+    Raises:
+        LookupError: no sample.
+    """
+    import pandas as pd
+
+    parts = [
+        pd.DataFrame(np.array(row["text"].split(), dtype=float).reshape(-1, 2), columns=["x", "y"]).assign(
+            K=row["dim"], M=row["num_slices"], panel=row["statistic"] if row["quantity"] == "points" else "before"
+        )
+        for row in found.table.to_dict("records")
+    ]
+    if not parts:
+        raise LookupError("no stored points")
+    table = pd.concat(parts, ignore_index=True)
+    table = table.assign(place=table["panel"].map([*order].index))
+    return table.sort_values(["K", "M", "place"], kind="stable").drop(columns="place")
+
+
 @themed()
 def scatter(
     table: "pd.DataFrame",

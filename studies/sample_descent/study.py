@@ -2,14 +2,11 @@
 
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from sigreg_lab import univariate
 from sigreg_lab.experiment import Decision, Picture, Study, claim, every, presets, some
 from sigreg_lab.experiment.cells import Cell, Config
 from sigreg_lab.experiment.estimates import Estimates
-from sigreg_lab.figures.kinds import curves, scatter
+from sigreg_lab.figures.kinds import clouds, curves, scatter
 from sigreg_lab.theory import null_means
 
 from .estimates import AHEAD_EQUAL, AHEAD_FEW, AXES, FEW, STEPS, estimate
@@ -60,20 +57,9 @@ def adam_moves_outside(e: Estimates) -> Decision:
 
 def points(e: Estimates) -> Any:
     """The first two coordinates of one seed, before and after, by K and M and by statistic."""
-    shown = e.of(["points", "start_points"], training="adam", directions="iid").table
-    shown = shown.assign(panel=np.where(shown["quantity"] == "points", shown["statistic"], "before"))
-    cloud = [
-        {"K": row["dim"], "M": row["num_slices"], "panel": row["panel"], "x": x, "y": y}
-        for row in shown.to_dict("records")
-        for x, y in np.array(row["text"].split(), dtype=float).reshape(-1, 2)
-        if max(abs(x), abs(y)) <= SPAN
-    ]
-    table = pd.DataFrame(cloud)
-    if table.empty:
-        raise LookupError("no points")
+    table = clouds(e.of(["points", "start_points"], training="adam", directions="iid"), ["before", *STATISTICS])
+    table = table[table[["x", "y"]].abs().max(axis=1) <= SPAN]
     table["row"] = [f"K = {k}, M = {m}" for k, m in zip(table["K"], table["M"], strict=True)]
-    order = ["before", *(name for name in STATISTICS if name in set(table["panel"]))]
-    table = table.assign(place=table["panel"].map(order.index)).sort_values(["K", "M", "place"], kind="stable")
     return scatter(
         table, x="x", y="y", row="row", column="panel", hue="panel", size=(1.7, 1.6), x_label="first coordinate",
         y_label="second coordinate",

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from sigreg_lab.experiment.estimates import Estimates
-from sigreg_lab.figures.kinds import curves, plain_log, scatter, values_of, whiskers
+from sigreg_lab.figures.kinds import clouds, curves, plain_log, scatter, values_of, whiskers
 from sigreg_lab.figures.paper.from_theory import STATISTICS
 from sigreg_lab.figures.paper.parts import PUBLISHED, WIDE, Drawing, say_published, sized
 from sigreg_lab.figures.paper.published import published, setting
@@ -42,21 +42,10 @@ def _clouds(sources: Sources) -> Estimates:
 
 
 def _descent(sources: Sources, e: Estimates, height: float) -> Drawing:
-    import pandas as pd
-
     order = ["before", *STATISTICS]
-    cloud: list[dict[str, Any]] = []
-    beyond = 0
-    for row in e.table.to_dict("records"):
-        panel = row["statistic"] if row["quantity"] == "points" else "before"
-        for x, y in np.array(row["text"].split(), dtype=float).reshape(-1, 2):
-            beyond += max(abs(x), abs(y)) > SPAN
-            cloud.append({"K": row["dim"], "M": row["num_slices"], "panel": panel, "x": x, "y": y})
-    table = pd.DataFrame(cloud)
-    if table.empty:
-        raise LookupError("no stored points")
+    table = clouds(e, order)
     table["row"] = [f"K = {k:.0f}\nM = {m:.0f}" for k, m in zip(table["K"], table["M"], strict=True)]
-    table = table.assign(place=table["panel"].map(order.index)).sort_values(["K", "M", "place"], kind="stable")
+    beyond = int((table[["x", "y"]].abs().max(axis=1) > SPAN).sum())
     figure = scatter(
         table, x="x", y="y", row="row", column="panel", hue="panel", size=(0.8, 0.9), area=4, x_label="", y_label="",
         titles={"panel": lambda name: TITLES.get(name, label(name))},
