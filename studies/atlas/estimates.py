@@ -16,8 +16,8 @@ from sigreg_lab.experiment.cells import Config, Row
 from sigreg_lab.experiment.estimates import exactly, interval, mean, rate
 from sigreg_lab.experiment.resampling import rank_correlation
 
-from .contenders import CANDIDATES, FIRST, QUESTIONS, REGULARIZERS
-from .measure import KEPT
+from .contenders import CANDIDATES, FINALISTS, FIRST, QUESTIONS, REGULARIZERS
+from .measure import FRESH, KEPT, seeds_of
 
 CRITERION = "backbone_linear_all"
 FEW = ("backbone_few-shot_10", "backbone_few-shot_1")  # 10 labels per class, 1
@@ -64,7 +64,7 @@ def protocol_of(settings: Config, data: str) -> Protocol:
         weights=tuple(weight_of(lam, FORM) for lam in settings["lambdas"]),
         extra=settings["extra"],
         tuning_seeds=settings["tuning_seeds"],
-        seeds=settings["seeds_images"] if data == "cifar10-small" else settings["seeds"],
+        seeds=seeds_of(data, settings),
     )
 
 
@@ -90,7 +90,7 @@ def estimate(rows: pd.DataFrame, settings: Config) -> list[Row]:
     by_data = {
         str(data): plans_of(part, protocol_of(settings, str(data))) for data, part in own.groupby("data", sort=False)
     }
-    found: list[Row] = []
+    found: list[Row] = [*_again({FRESH[data]: by_data.pop(data) for data in FRESH if data in by_data}, settings)]
     for data, plans in by_data.items():
         open_ = spreads([*plans.values()], protocol_of(settings, data), FORM)
         for name, plan in plans.items():
@@ -167,6 +167,18 @@ def _against_first(
         axes: dict[str, Any] = {"data": data, "contender": name, "group": group, "probe": probe}
         rows += [_estimate("less the first", value, count, **axes), exactly("corrected p", p, **axes)]
     return rows
+
+
+def _again(by_data: Mapping[str, Mapping[str, Plan]], settings: Config) -> Iterator[Row]:
+    """What the finalists gain on fresh seeds."""
+    for data, plans in by_data.items():
+        if FIRST not in plans:
+            continue
+        open_ = spreads([*plans.values()], protocol_of(settings, data), FORM)
+        those = [plans[name] for name in FINALISTS if name in plans]
+        for row in _against_first(data, "finalists", CRITERION, those, plans[FIRST], open_):
+            if row["quantity"] == "less the first":
+                yield row | {"quantity": "gain on fresh seeds"}
 
 
 # Choosing without labels

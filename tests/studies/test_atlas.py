@@ -256,6 +256,27 @@ def test_a_narrow_range_of_lambda_and_a_candidate_ahead_are_said():
     assert claims["chosen_without_labels"].decision(Estimates(lost)).verdict == "fails"
 
 
+def test_a_finalist_must_be_better_on_fresh_seeds_and_two_sets_of_data():
+    one, other = contenders.FINALISTS
+    level = {"sigreg-ep": 0.8, one: 0.8, other: 0.8}
+
+    def decided(*better, by=0.15):
+        fresh = [f"{data}, fresh seeds" for data in ("digits", "mnist1d")]
+        parts = [_table(level | ({other: 0.8 + by} if data in better else {}), data=[data]) for data in fresh]
+        return _verdict(pd.concat(parts), "default_better")
+
+    assert decided().verdict == "cannot be told"
+    assert decided("digits, fresh seeds").verdict == "cannot be told"
+    both = decided("digits, fresh seeds", "mnist1d, fresh seeds")
+    assert both.verdict == "holds"
+    assert both.evidence["best"] == other
+    assert [row.data for row in both.evidence["gains"]] == ["digits", "mnist1d"]
+    level = {"sigreg-ep": 0.95, one: 0.7, other: 0.7}
+    assert decided().verdict == "fails"
+    found = _estimates(_table(EQUAL, data=["digits", "digits, fresh seeds"]))
+    assert set(found.table["data"]) == {"digits"}, "summaries are of the seeds that chose"
+
+
 def test_a_score_that_beats_a_random_choice_is_said_to_and_what_always_takes_an_end_is_counted():
     found = _estimates(_table(dict.fromkeys(contenders.REGULARIZERS[:8], 0.9)))
     (claim,) = (claim for claim in STUDY.claims if claim.id == "some_score_helps")
