@@ -81,7 +81,7 @@ def default_better(e: Estimates) -> Decision:
     if not gains:
         raise LookupError("no fresh seeds")
     corrected = [row.at_level(1 - LEAST_P / len(gains)) for row in gains]
-    own = {name: [row for row in corrected if row.contender == name] for name in FINALISTS}
+    own = {row.contender: [other for other in corrected if other.contender == row.contender] for row in gains}
     better, worse = (
         {name: sum(row.low > 0 if sign > 0 else row.high <= 0 for row in rows) for name, rows in own.items()}
         for sign in (1, -1)

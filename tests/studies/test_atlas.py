@@ -261,19 +261,21 @@ def test_a_finalist_must_be_better_on_fresh_seeds_and_two_sets_of_data():
     level = {"sigreg-ep": 0.8, one: 0.8, other: 0.8}
 
     def decided(*better, by=0.15):
-        fresh = [f"{data}, fresh seeds" for data in ("digits", "mnist1d")]
+        fresh = [f"{data} on fresh seeds" for data in ("digits", "mnist1d")]
         parts = [_table(level | ({other: 0.8 + by} if data in better else {}), data=[data]) for data in fresh]
         return _verdict(pd.concat(parts), "default_better")
 
     assert decided().verdict == "cannot be told"
-    assert decided("digits, fresh seeds").verdict == "cannot be told"
-    both = decided("digits, fresh seeds", "mnist1d, fresh seeds")
+    assert decided("digits on fresh seeds").verdict == "cannot be told"
+    both = decided("digits on fresh seeds", "mnist1d on fresh seeds")
     assert both.verdict == "holds"
     assert both.evidence["best"] == other
     assert [row.data for row in both.evidence["gains"]] == ["digits", "mnist1d"]
     level = {"sigreg-ep": 0.95, one: 0.7, other: 0.7}
     assert decided().verdict == "fails"
-    found = _estimates(_table(EQUAL, data=["digits", "digits, fresh seeds"]))
+    alone = _verdict(_table({"sigreg-ep": 0.8, one: 0.7}, data=["digits on fresh seeds"]), "default_better")
+    assert alone.evidence["best"] == one
+    found = _estimates(_table(EQUAL, data=["digits", "digits on fresh seeds"]))
     assert set(found.table["data"]) == {"digits"}, "summaries are of the seeds that chose"
 
 
