@@ -13,7 +13,7 @@ from sigreg_lab.compare.estimates import Spread, accuracy, beaten, corrected, di
 from sigreg_lab.compare.protocol import CONTROLS, Plan, Protocol, score, weight_of
 from sigreg_lab.compare.tables import KEYS
 from sigreg_lab.experiment.cells import Config, Row
-from sigreg_lab.experiment.estimates import exactly, interval, mean, rate
+from sigreg_lab.experiment.estimates import exactly, interval, mapped, mean, rate
 from sigreg_lab.experiment.resampling import rank_correlation
 
 from .contenders import CANDIDATES, FINALISTS, FIRST, QUESTIONS, REGULARIZERS
@@ -179,6 +179,13 @@ def _again(by_data: Mapping[str, Mapping[str, Plan]], settings: Config) -> Itera
         for row in _against_first(data, "finalists", CRITERION, those, plans[FIRST], open_):
             if row["quantity"] == "less the first":
                 yield row | {"quantity": "gain on fresh seeds"}
+        for plan in those:
+            own, first = (one.reported for one in (plan, plans[FIRST]))
+            both = [(own[s].get("regularizer_seconds"), first.get(s, {}).get("regularizer_seconds")) for s in own]
+            logs = [math.log(one / other) for one, other in both if one and other]
+            if logs:
+                ratio = mean("log time", logs, data=data, contender=plan.name)
+                yield mapped(ratio, "times the first's time", math.exp)
 
 
 # Choosing without labels

@@ -89,7 +89,8 @@ def default_better(e: Estimates) -> Decision:
     best = max(own, key=lambda name: (better[name], sum(row.value for row in own[name])))
     fails = all(count > 1 for count in worse.values())
     verdict = Verdict.HOLDS if better[best] > 1 else Verdict.FAILS if fails else Verdict.UNCLEAR
-    return Decision(verdict, {"best": best, "gains": own[best]})
+    cost = e.of("times the first's time", contender=best).largest()
+    return Decision(verdict, {"best": best, "gains": own[best], "cost": cost})
 
 
 @claim("a candidate is better than SIGReg as published", detail=True)
