@@ -179,6 +179,9 @@ def _again(by_data: Mapping[str, Mapping[str, Plan]], settings: Config) -> Itera
         for row in _against_first(data, "finalists", CRITERION, those, plans[FIRST], open_):
             if row["quantity"] == "less the first":
                 yield row | {"quantity": "gain on fresh seeds"}
+        for plan in (plans[FIRST], *those):
+            if plan.chosen is not None:
+                yield exactly("lambda on fresh seeds", plan.chosen / (1 + plan.chosen), data=data, contender=plan.name)
         for plan in those:
             own, first = (one.reported for one in (plan, plans[FIRST]))
             both = [(own[s].get("regularizer_seconds"), first.get(s, {}).get("regularizer_seconds")) for s in own]

@@ -31,7 +31,7 @@ RECIPES = {
     "cifar10-small": ("cifar10", "cifar10-small"),
 }
 NO_DATA = "no data"  # a regulariser's own qualities
-ANEW = " on fresh seeds"  # the same data, lambda as it was tuned, seeds that nobody has looked at
+ANEW = " on fresh seeds"  # the same data and tuning, reported seeds that nobody has looked at
 FRESH = {data + ANEW: data for data in RECIPES}
 FIRST_FRESH, FRESH_SEEDS, FRESH_SEEDS_IMAGES = 1000, 30, 15
 #: Probes whose answers to each test image are kept.

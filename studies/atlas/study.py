@@ -3,9 +3,8 @@
 from typing import Any
 
 from sigreg_lab.compare.protocol import CONTROLS
-from sigreg_lab.experiment import Decision, Picture, Study, claim, every, some
+from sigreg_lab.experiment import Decision, Picture, Study, Verdict, claim, every, some
 from sigreg_lab.experiment.cells import Cell, Config
-from sigreg_lab.experiment.claims import Verdict
 from sigreg_lab.experiment.estimates import Estimates
 from sigreg_lab.figures.kinds import forest
 
@@ -82,12 +81,9 @@ def default_better(e: Estimates) -> Decision:
         raise LookupError("no fresh seeds")
     corrected = [row.at_level(1 - LEAST_P / len(gains)) for row in gains]
     own = {row.contender: [other for other in corrected if other.contender == row.contender] for row in gains}
-    better, worse = (
-        {name: sum(row.low > 0 if sign > 0 else row.high <= 0 for row in rows) for name, rows in own.items()}
-        for sign in (1, -1)
-    )
+    better = {name: sum(row.low > 0 for row in rows) for name, rows in own.items()}
     best = max(own, key=lambda name: (better[name], sum(row.value for row in own[name])))
-    fails = all(count > 1 for count in worse.values())
+    fails = all(sum(row.high <= 0 for row in rows) > 1 for rows in own.values())
     verdict = Verdict.HOLDS if better[best] > 1 else Verdict.FAILS if fails else Verdict.UNCLEAR
     cost = e.of("times the first's time", contender=best).largest()
     return Decision(verdict, {"best": best, "gains": own[best], "cost": cost})

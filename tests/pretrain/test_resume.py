@@ -69,19 +69,25 @@ def test_a_run_killed_with_9_and_resumed_equals_an_uninterrupted_one(whole, tmp_
     assert [row["step"] for row in _losses(tmp_path)] == [str(step) for step in range(40)]
 
 
-@pytest.mark.parametrize("placement", ["projector", "both"])
-def test_a_regulariser_that_keeps_embeddings_goes_on_with_them(tmp_path, placement):
-    run = dataclasses.replace(RUN, steps=6, regularizer="sigreg-ep-queue", placement=placement)
-    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+def _in_pieces(run, folder):
+    """The checkpoint of a run, which is that of the same run made step by step; so are the losses."""
+    whole, pieces = folder / "whole", folder / "pieces"
     pretrain(run, folder=whole)
     while not pretrain(run, folder=pieces, resume=True, max_minutes=1e-9).finished:
         pass
-    one, two = (load_checkpoint(folder / CHECKPOINT) for folder in (whole, pieces))
+    one, two = (load_checkpoint(path / CHECKPOINT) for path in (whole, pieces))
     for name in ("encoder", "optimizer", "regularizer"):
         assert _same(one[name], two[name]), name
+    assert _losses(whole) == _losses(pieces)
+    return one
+
+
+@pytest.mark.parametrize("placement", ["projector", "both"])
+def test_a_regulariser_that_keeps_embeddings_goes_on_with_them(tmp_path, placement):
+    run = dataclasses.replace(RUN, steps=6, regularizer="sigreg-ep-queue", placement=placement)
+    one = _in_pieces(run, tmp_path)
     kept = [tuple(queue.shape) for queue in one["regularizer"].values()]
     assert kept == [(4, 192, 8), (4, 192, 64)][: 1 + (placement == "both")]
-    assert _losses(whole) == _losses(pieces)
 
 
 class Remembering:
@@ -101,14 +107,7 @@ class Remembering:
 @pytest.mark.parametrize("placement", ["projector", "both"])
 def test_a_regulariser_that_is_no_module_goes_on_with_its_attributes(tmp_path, placement):
     run = dataclasses.replace(RUN, steps=5, regularizer=Remembering, placement=placement)
-    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
-    pretrain(run, folder=whole)
-    while not pretrain(run, folder=pieces, resume=True, max_minutes=1e-9).finished:
-        pass
-    one, two = (load_checkpoint(folder / CHECKPOINT) for folder in (whole, pieces))
-    for name in ("encoder", "optimizer", "regularizer"):
-        assert _same(one[name], two[name]), name
-    assert _losses(whole) == _losses(pieces)
+    _in_pieces(run, tmp_path)
 
 
 def test_a_run_goes_on_in_pieces_of_limited_time(whole, tmp_path):
